@@ -1,0 +1,245 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// headerSize is a type byte and a length of four bytes that counts itself.
+const headerSize = 5
+
+// MaxWhole is the size up to which a message of a type that must be seen whole
+// is gathered before Next returns it. Larger ones arrive in pieces.
+const MaxWhole = largeBuffer
+
+// ErrFraming is returned for a message whose length is impossible. The stream
+// cannot be understood after it.
+var ErrFraming = errors.New("invalid message length")
+
+// Message is a message, or a piece of one that is larger than the buffer. Its
+// slices point into the Reader's buffer and are valid until the next call of Fill.
+type Message struct {
+	Type byte
+	// Data is the message as it stands on the wire, header included; of a piece
+	// after the first only the bytes of that piece.
+	Data []byte
+	// First is set on a whole message and on the first piece.
+	First bool
+	// Rest counts the bytes of the message that are still to come; 0 on a whole
+	// message and on the last piece.
+	Rest int
+}
+
+// Body returns Data without the header. Only for messages with First set.
+func (m *Message) Body() []byte { return m.Data[headerSize:] }
+
+// Whole tells whether m is a complete message.
+func (m *Message) Whole() bool { return m.First && m.Rest == 0 }
+
+// Types is a set of message types.
+type Types [256]bool
+
+// TypesOf makes a set of the types in s.
+func TypesOf(s string) *Types {
+	var t Types
+	for i := range len(s) {
+		t[s[i]] = true
+	}
+	return &t
+}
+
+// Reader walks the messages that arrive on a Conn. Call Next until it reports
+// false, then Fill. One goroutine at a time.
+type Reader struct {
+	conn  *Conn
+	whole *Types
+	limit int
+	buf   *[]byte
+	pos   int // the next byte to walk
+	end   int // the end of what was received
+	rest  int // bytes of the current message that have not been returned
+	typ   byte
+	bulk  int // how often in a row Fill has brought a small buffer's worth
+	lend  func() []byte
+	back  func()
+	head  [headerSize]byte
+}
+
+// NewReader returns a Reader on c that gathers messages of the types in whole up
+// to MaxWhole, and refuses messages longer than limit bytes.
+func NewReader(c *Conn, whole *Types, limit int) *Reader {
+	r := &Reader{conn: c, whole: whole, limit: limit}
+	r.lend = func() []byte {
+		if r.buf == nil {
+			r.buf = borrow(smallBuffer)
+		}
+		return (*r.buf)[r.end:]
+	}
+	r.back = func() {
+		if r.end == 0 {
+			r.Release()
+		}
+	}
+	return r
+}
+
+// Reset makes r read from c, which takes the place of a Conn from which nothing
+// is buffered (after a TLS handshake).
+func (r *Reader) Reset(c *Conn) { r.conn = c }
+
+// Buffered is the number of bytes received and not yet walked.
+func (r *Reader) Buffered() int { return r.end - r.pos }
+
+// Unread returns the bytes received and not yet walked; valid until the next Fill.
+func (r *Reader) Unread() []byte {
+	if r.buf == nil {
+		return nil
+	}
+	return (*r.buf)[r.pos:r.end]
+}
+
+// Pos and Span give access to adjacent messages as one run of bytes: note Pos
+// before and after calling Next, and Span returns what lies between. Both are
+// valid until the next Fill.
+func (r *Reader) Pos() int { return r.pos }
+
+// Span returns the bytes between two positions.
+func (r *Reader) Span(from, to int) []byte {
+	if r.buf == nil {
+		return nil
+	}
+	return (*r.buf)[from:to]
+}
+
+// Release gives the buffer back with whatever is in it. For a Reader that will
+// not be used again; Fill does it by itself on an idle connection.
+func (r *Reader) Release() {
+	if r.buf != nil {
+		giveBack(r.buf)
+		r.buf = nil
+	}
+	r.pos, r.end = 0, 0
+}
+
+// Next returns the next message, or piece of a message, in the buffer. It reports
+// false when more bytes are needed, and an error wrapping ErrFraming when the
+// length of the message is impossible or beyond the limit.
+func (r *Reader) Next() (m Message, ok bool, err error) {
+	if r.rest > 0 {
+		return r.piece()
+	}
+	avail := r.end - r.pos
+	if avail < headerSize {
+		return m, false, nil
+	}
+	data := (*r.buf)[r.pos:r.end]
+	length := binary.BigEndian.Uint32(data[1:])
+	if length < 4 || int64(length)+1 > int64(r.limit) {
+		return m, false, fmt.Errorf("%w %d of message type %q", ErrFraming, int32(length), data[0])
+	}
+	size := int(length) + 1
+	m.Type, m.First = data[0], true
+	if size <= avail {
+		m.Data = data[:size:size]
+		r.pos += size
+		return m, true, nil
+	}
+	if size <= smallBuffer || r.whole[data[0]] && size <= MaxWhole {
+		return m, false, nil
+	}
+	// Names at the head of a large Bind must be visible in its first piece.
+	if avail < smallBuffer/2 {
+		return m, false, nil
+	}
+	r.typ, r.rest = data[0], size
+	m.Data = data
+	r.take(&m, avail)
+	return m, true, nil
+}
+
+// piece returns what the buffer has of the message being passed in pieces.
+func (r *Reader) piece() (m Message, ok bool, err error) {
+	n := min(r.end-r.pos, r.rest)
+	if n == 0 {
+		return m, false, nil
+	}
+	m.Type = r.typ
+	m.Data = (*r.buf)[r.pos : r.pos+n : r.pos+n]
+	r.take(&m, n)
+	return m, true, nil
+}
+
+func (r *Reader) take(m *Message, n int) {
+	r.pos += n
+	r.rest -= n
+	m.Rest = r.rest
+}
+
+// MidMessage tells whether the stream stands inside a message: pieces of it have
+// been returned and others are still to come.
+func (r *Reader) MidMessage() bool { return r.rest > 0 }
+
+// Fill waits for more bytes and invalidates what Next returned. Where nothing is
+// buffered it owns no buffer while it waits.
+func (r *Reader) Fill() error {
+	r.makeRoom()
+	var n int
+	var err error
+	switch {
+	case r.conn.raw != nil:
+		n, err = r.conn.readLent(r.lend, r.back)
+	case r.end == 0:
+		n, err = r.fillParked()
+	default:
+		n, err = r.conn.Read((*r.buf)[r.end:])
+	}
+	r.end += n
+	if n >= smallBuffer || r.buf != nil && r.end == len(*r.buf) {
+		r.bulk++
+	} else {
+		r.bulk = 0
+	}
+	return err
+}
+
+// fillParked waits with room for a header alone. What follows the header in the
+// same TLS record is had by the next call at no cost.
+func (r *Reader) fillParked() (int, error) {
+	r.Release()
+	n, err := r.conn.Read(r.head[:])
+	if n > 0 {
+		copy(r.lend(), r.head[:n])
+	}
+	return n, err
+}
+
+// makeRoom moves what is left to the front, into a larger buffer if the message
+// at hand needs one or if the connection has kept the small one full.
+func (r *Reader) makeRoom() {
+	if r.buf == nil {
+		return
+	}
+	left := (*r.buf)[r.pos:r.end]
+	size := smallBuffer
+	if r.rest == 0 && len(left) >= headerSize {
+		size = max(size, min(MaxWhole, int(binary.BigEndian.Uint32(left[1:]))+1))
+		if !r.whole[left[0]] {
+			size = smallBuffer
+		}
+	}
+	const bulkAfter = 4
+	if r.bulk >= bulkAfter {
+		size = largeBuffer
+	}
+	old := r.buf
+	switch {
+	case size > len(*old), size < len(*old) && len(left) == 0:
+		r.buf = borrow(size)
+		copy(*r.buf, left)
+		giveBack(old)
+	default:
+		copy(*old, left)
+	}
+	r.pos, r.end = 0, len(left)
+}

@@ -1,0 +1,75 @@
+package wire
+
+// passThrough is the size from which copying a message costs more than the
+// write it may save.
+const passThrough = 4 << 10
+
+// Writer gathers messages for a Conn so that they leave in as few writes as
+// possible. It owns a buffer only between the first Append and Flush. One
+// goroutine at a time.
+type Writer struct {
+	conn *Conn
+	buf  *[]byte
+	n    int
+}
+
+// SetConn directs the Writer to c. The Writer must be empty.
+func (w *Writer) SetConn(c *Conn) { w.conn = c }
+
+// Len is the number of bytes gathered.
+func (w *Writer) Len() int { return w.n }
+
+// Append adds p, which is copied or written before Append returns.
+func (w *Writer) Append(p []byte) error {
+	if len(p) >= passThrough {
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		_, err := w.conn.Write(p)
+		return err
+	}
+	if w.buf != nil && w.n+len(p) > len(*w.buf) {
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	if w.buf == nil {
+		w.buf = borrow(smallBuffer)
+	}
+	w.n += copy((*w.buf)[w.n:], p)
+	return nil
+}
+
+// Room returns space for a message of n bytes that the caller encodes in place,
+// n at most passThrough; it counts as appended.
+func (w *Writer) Room(n int) ([]byte, error) {
+	if w.buf != nil && w.n+n > len(*w.buf) {
+		if err := w.Flush(); err != nil {
+			return nil, err
+		}
+	}
+	if w.buf == nil {
+		w.buf = borrow(smallBuffer)
+	}
+	p := (*w.buf)[w.n : w.n+n : w.n+n]
+	w.n += n
+	return p, nil
+}
+
+// Flush writes what was gathered and gives the buffer back.
+func (w *Writer) Flush() error {
+	if w.buf == nil {
+		return nil
+	}
+	_, err := w.conn.Write((*w.buf)[:w.n])
+	w.Discard()
+	return err
+}
+
+// Discard forgets what was gathered.
+func (w *Writer) Discard() {
+	if w.buf != nil {
+		giveBack(w.buf)
+		w.buf, w.n = nil, 0
+	}
+}
