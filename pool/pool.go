@@ -1,0 +1,184 @@
+package pool
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"pgshunt/internal/pgerr"
+	"pgshunt/internal/wire"
+)
+
+// Pool holds the backends of one Key.
+type Pool struct {
+	key    Key
+	target *Target
+	parent *Pools
+
+	mu      sync.Mutex
+	idle    []*Backend // the most recently used is last, and is taken first: its caches are warm
+	total   int        // backends that exist or are being dialed
+	waiters []*waiter  // in order of arrival; empty while idle is not
+}
+
+// waiter is a session that waits for a backend. ch holds one result.
+type waiter struct{ ch chan result }
+
+type result struct {
+	b   *Backend
+	err error
+}
+
+// tryAcquire returns an idle backend, or nil.
+func (p *Pool) tryAcquire() *Backend {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	b := p.idle[n-1]
+	p.idle[n-1] = nil
+	p.idle = p.idle[:n-1]
+	return b
+}
+
+// acquire waits until a backend is handed over, in order of arrival.
+func (p *Pool) acquire(ctx context.Context) (*Backend, error) {
+	w := &waiter{ch: make(chan result, 1)}
+	p.mu.Lock()
+	if n := len(p.idle); n > 0 {
+		b := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		return b, nil
+	}
+	p.waiters = append(p.waiters, w)
+	p.dialIfWanted()
+	p.mu.Unlock()
+	select {
+	case r := <-w.ch:
+		return r.b, r.err
+	case <-ctx.Done():
+		return nil, p.giveUp(ctx, w)
+	}
+}
+
+// giveUp takes w out of the queue. A backend that was handed over in the same
+// moment goes on to the next in line.
+func (p *Pool) giveUp(ctx context.Context, w *waiter) error {
+	p.mu.Lock()
+	if i := slices.Index(p.waiters, w); i >= 0 {
+		p.waiters = slices.Delete(p.waiters, i, i+1)
+	}
+	p.mu.Unlock()
+	select {
+	case r := <-w.ch:
+		if r.b != nil {
+			p.put(r.b)
+		}
+	default:
+	}
+	return context.Cause(ctx)
+}
+
+// dialIfWanted starts a connection when somebody waits who will not be served by
+// those being dialed already. The caller holds the mutex.
+//
+// Connections are made in the background: a session that stops waiting does not
+// waste one that is nearly there.
+func (p *Pool) dialIfWanted() {
+	if p.total < p.parent.cfg.Size && len(p.waiters) > 0 {
+		p.total++
+		p.parent.work.Go(p.dial)
+	}
+}
+
+func (p *Pool) dial() {
+	ctx, cancel := context.WithTimeout(p.parent.ctx, p.parent.cfg.ConnectTimeout)
+	defer cancel()
+	hc, err := p.target.login(ctx, p.key)
+	if err != nil {
+		p.parent.cfg.Log.Warn("login to server failed", "target", p.key.Target, "user", p.key.User, "database", p.key.Database, "error", err)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.total--
+		p.handOver(result{err: err})
+		return
+	}
+	conn := wire.NewConn(hc.Conn)
+	b := &Backend{
+		Key: p.key, PID: hc.PID, conn: conn, hijacked: hc, pool: p, owner: p,
+		Reader: wire.NewReader(conn, backendTypes, maxBackendMessage),
+		held:   newHeld(p.parent.cfg.Prepared), maxHeld: p.parent.cfg.Prepared,
+		params: hc.ParameterStatuses, born: time.Now(),
+	}
+	b.Writer.SetConn(conn)
+	if !p.parent.track(b) {
+		b.Close()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.total--
+		p.handOver(result{err: errClosed()})
+		return
+	}
+	p.parent.work.Go(b.run)
+	p.put(b)
+}
+
+// put gives b to whoever waits longest, or keeps it idle.
+func (p *Pool) put(b *Backend) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.handOver(result{b: b}) {
+		return
+	}
+	b.idleAt = time.Now()
+	p.idle = append(p.idle, b)
+}
+
+// handOver serves the first in line. The caller holds the mutex.
+func (p *Pool) handOver(r result) bool {
+	if len(p.waiters) == 0 {
+		return false
+	}
+	w := p.waiters[0]
+	p.waiters = slices.Delete(p.waiters, 0, 1)
+	w.ch <- r
+	return true
+}
+
+// gone is called once when b's connection has ended.
+func (p *Pool) gone(b *Backend) {
+	p.parent.untrack(b)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total--
+	if i := slices.Index(p.idle, b); i >= 0 {
+		p.idle = slices.Delete(p.idle, i, i+1)
+	}
+	p.dialIfWanted()
+}
+
+// expire closes what has been idle or alive for too long.
+func (p *Pool) expire(now time.Time) {
+	cfg := p.parent.cfg
+	p.mu.Lock()
+	var old []*Backend
+	p.idle = slices.DeleteFunc(p.idle, func(b *Backend) bool {
+		stale := cfg.Idle > 0 && now.Sub(b.idleAt) > cfg.Idle || cfg.Lifetime > 0 && now.Sub(b.born) > cfg.Lifetime
+		if stale {
+			old = append(old, b)
+		}
+		return stale
+	})
+	p.mu.Unlock()
+	for _, b := range old {
+		b.Close()
+	}
+}
+
+func errClosed() error {
+	return pgerr.Fatal(pgerr.AdminShutdown, "pgshunt is shutting down").In("Acquire")
+}

@@ -1,0 +1,200 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"pgshunt/internal/pgerr"
+)
+
+// Config is what all pools have in common.
+type Config struct {
+	// Size bounds the backends of one Key; further sessions wait.
+	Size int
+	// Wait bounds the wait; 0 means no bound.
+	Wait time.Duration
+	// ConnectTimeout bounds a login to a server.
+	ConnectTimeout time.Duration
+	// Idle and Lifetime close backends unused or alive for that long; 0 means never.
+	Idle, Lifetime time.Duration
+	// Prepared bounds the prepared statements that a backend holds.
+	Prepared int
+	// NoReuse closes a backend when its session lets go of it.
+	NoReuse bool
+	Log     *slog.Logger
+}
+
+// Pools holds a Pool for every Key in use. Safe for concurrent use.
+type Pools struct {
+	cfg     Config
+	targets map[string]*Target
+	ctx     context.Context
+	cancel  context.CancelFunc
+	work    sync.WaitGroup // dials, backends and the janitor
+
+	mu    sync.RWMutex
+	pools map[Key]*Pool
+	all   map[*Backend]struct{} // nil once closed
+}
+
+// New returns pools for the targets. Close ends them.
+func New(cfg Config, targets []*Target) *Pools {
+	ctx, cancel := context.WithCancel(context.Background())
+	ps := &Pools{
+		cfg: cfg, targets: make(map[string]*Target), ctx: ctx, cancel: cancel,
+		pools: make(map[Key]*Pool), all: make(map[*Backend]struct{}),
+	}
+	for _, t := range targets {
+		ps.targets[t.Name] = t
+	}
+	ps.work.Go(ps.janitor)
+	return ps
+}
+
+// Get returns the pool of a key, for use with TryAcquire and Acquire.
+func (ps *Pools) Get(key Key) *Pool {
+	ps.mu.RLock()
+	p := ps.pools[key]
+	ps.mu.RUnlock()
+	if p != nil {
+		return p
+	}
+	target, ok := ps.targets[key.Target]
+	if !ok {
+		panic(fmt.Sprintf("BUG: no target %q", key.Target))
+	}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if p = ps.pools[key]; p == nil {
+		p = &Pool{key: key, target: target, parent: ps}
+		ps.pools[key] = p
+	}
+	return p
+}
+
+// TryAcquire returns an idle backend without waiting, or nil.
+func (p *Pool) TryAcquire() *Backend { return p.tryAcquire() }
+
+// Acquire returns a backend, waiting for one in order of arrival for at most
+// Config.Wait. The error is a *pgerr.Error: what the server answered to the
+// login, 08001, or 53300 when the wait was in vain; or the cause of ctx.
+func (p *Pool) Acquire(ctx context.Context) (*Backend, error) {
+	if p.parent.cfg.Wait > 0 {
+		bounded, cancel := context.WithTimeoutCause(ctx, p.parent.cfg.Wait, p.errWait())
+		defer cancel()
+		ctx = bounded
+	}
+	return p.acquire(ctx)
+}
+
+func (p *Pool) errWait() error {
+	return pgerr.New(pgerr.TooManyConnections, "no connection to server %q became free within %s", p.key.Target, p.parent.cfg.Wait).
+		WithDetail("All %d connections for user %q and database %q are in use.", p.parent.cfg.Size, p.key.User, p.key.Database).
+		WithHint("Raise pool.size or pool.wait, or look for sessions that keep transactions open.").In("Acquire")
+}
+
+// State says what has to happen to a backend before the next session may have it.
+type State uint8
+
+const (
+	// Clean backends are idle, outside a transaction, with their labels true.
+	Clean State = iota
+	// Dirty ones are idle but hold session state that must go: DISCARD ALL.
+	Dirty
+	// InTransaction ones are idle inside a transaction: ROLLBACK, then DISCARD ALL.
+	InTransaction
+	// Broken ones are busy, or in a state that nobody knows: they are closed.
+	Broken
+)
+
+// Release gives b back. The caller must not use it afterwards.
+func (ps *Pools) Release(b *Backend, s State) {
+	if ps.cfg.NoReuse {
+		s = Broken
+	}
+	switch s {
+	case Clean:
+		if b.Attach(b.pool) {
+			b.pool.put(b)
+		}
+	case Dirty:
+		b.reset("DISCARD ALL")
+	case InTransaction:
+		b.reset("ROLLBACK", "DISCARD ALL")
+	default:
+		_ = b.Attach(b.pool)
+		b.Close()
+	}
+}
+
+// Close ends all backends and waits for their goroutines.
+func (ps *Pools) Close() {
+	ps.cancel()
+	ps.mu.Lock()
+	all := ps.all
+	ps.all = nil
+	ps.mu.Unlock()
+	for b := range all {
+		b.Close()
+	}
+	ps.work.Wait()
+}
+
+// track registers b for Close; it reports false after Close.
+func (ps *Pools) track(b *Backend) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.all == nil {
+		return false
+	}
+	ps.all[b] = struct{}{}
+	return true
+}
+
+func (ps *Pools) untrack(b *Backend) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	delete(ps.all, b)
+}
+
+// janitorInterval is how often idle backends are looked at.
+const janitorInterval = 30 * time.Second
+
+func (ps *Pools) janitor() {
+	tick := time.NewTicker(janitorInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ps.ctx.Done():
+			return
+		case now := <-tick.C:
+			ps.mu.RLock()
+			pools := make([]*Pool, 0, len(ps.pools))
+			for _, p := range ps.pools {
+				pools = append(pools, p)
+			}
+			ps.mu.RUnlock()
+			for _, p := range pools {
+				p.expire(now)
+			}
+		}
+	}
+}
+
+// Load is how many backends of a target are in use or waited for.
+func (ps *Pools) Load(target string) int {
+	ps.mu.RLock()
+	defer ps.mu.RUnlock()
+	n := 0
+	for key, p := range ps.pools {
+		if key.Target == target {
+			p.mu.Lock()
+			n += p.total - len(p.idle) + len(p.waiters)
+			p.mu.Unlock()
+		}
+	}
+	return n
+}

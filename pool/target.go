@@ -1,0 +1,76 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/internal/pgerr"
+	"pgshunt/internal/wire"
+)
+
+// Target is a server that backends connect to.
+type Target struct {
+	// Name is "primary" or the replica's name.
+	Name string
+	// Login says how to log in for a session's user and database: as that user,
+	// never as somebody else, unless the configuration maps users on this server.
+	// The pool owns the result.
+	Login func(user, database string) (*pgconn.Config, error)
+}
+
+// backendTypes are the messages of a server that must be seen whole: errors,
+// notices, parameters, command tags.
+var backendTypes = wire.TypesOf("ENSACZ")
+
+// maxBackendMessage is PostgreSQL's own limit on a message (MaxAllocSize).
+const maxBackendMessage = 1 << 30
+
+// applicationName is what a backend that belongs to no session shows in
+// pg_stat_activity.
+const applicationName = "pgshunt"
+
+// login connects and logs in. The error is ready to be shown to a client: what
+// the server answered, or 08001.
+func (t *Target) login(ctx context.Context, key Key) (*pgconn.HijackedConn, error) {
+	cfg, err := t.Login(key.User, key.Database)
+	if err != nil {
+		return nil, loginError(t.Name, err)
+	}
+	cfg.RuntimeParams = map[string]string{"application_name": applicationName}
+	pc, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, loginError(t.Name, err)
+	}
+	if err := pc.SyncConn(ctx); err != nil {
+		return nil, loginError(t.Name, err)
+	}
+	hc, err := pc.Hijack()
+	if err != nil {
+		return nil, loginError(t.Name, err)
+	}
+	if err := hc.Conn.SetDeadline(time.Time{}); err != nil {
+		return nil, loginError(t.Name, err)
+	}
+	return hc, nil
+}
+
+// loginError keeps the server's own answer and words everything else as a
+// connection failure. Addresses stay out of the client's sight.
+func loginError(target string, err error) error {
+	if pe := (*pgconn.PgError)(nil); errors.As(err, &pe) {
+		return &pgerr.Error{
+			Severity: "FATAL", Code: pe.Code, Message: pe.Message, Detail: pe.Detail, Hint: pe.Hint,
+			Routine: "login", Err: err,
+		}
+	}
+	e := pgerr.Fatal(pgerr.CannotConnect, "could not connect to server %q", target).In("login").Because(err)
+	var timeout net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+		return e.WithDetail("The server did not answer in time.")
+	}
+	return e.WithHint("See the log of pgshunt, and run \"pgshunt check\".")
+}
