@@ -1,0 +1,297 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/pgerr"
+	"pgshunt/pool"
+	"pgshunt/router"
+)
+
+// primaryTarget is the name of the primary among the targets.
+const primaryTarget = "primary"
+
+// onPrimary makes the primary current, attaching a backend if the session has
+// none. After it the session may write until it parks.
+func (s *session) onPrimary() error {
+	s.mu.Lock()
+	if s.current != nil && s.current == s.primary {
+		s.turnTo(s.primary)
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Unlock()
+	if err := s.leaveReplica(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	b := s.primary
+	s.turnTo(b)
+	s.mu.Unlock()
+	if b != nil {
+		return nil
+	}
+	return s.attach(primaryTarget)
+}
+
+// turnTo makes b, which is attached, the current backend and lets the session's
+// goroutine write to it. The caller holds mu.
+func (s *session) turnTo(b *pool.Backend) {
+	if b != nil {
+		s.current, s.to, s.phase.writing = b, b, true
+	}
+}
+
+// onReplica makes a replica that fits the decision current. The session is quiet.
+func (s *session) onReplica(d router.Decision) error {
+	s.mu.Lock()
+	b := s.replica
+	fits := b != nil && (d.Target == "" || d.Target == b.Key.Target)
+	if fits {
+		s.turnTo(b)
+	}
+	s.mu.Unlock()
+	if fits {
+		return nil
+	}
+	if err := s.leaveReplica(); err != nil {
+		return err
+	}
+	return s.attach(s.srv.pick(d))
+}
+
+// attach acquires a backend of a target, brings it to the session's settings and
+// makes it current. The error is for the client.
+func (s *session) attach(target string) error {
+	p := s.srv.pools.Get(pool.Key{Target: target, User: s.who.user, Database: s.who.database})
+	var b *pool.Backend
+	for {
+		if b = p.TryAcquire(); b == nil {
+			var err error
+			if b, err = s.waitFor(p); err != nil {
+				return err
+			}
+		}
+		s.mu.Lock()
+		if b.Attach(s) {
+			break
+		}
+		s.mu.Unlock()
+	}
+	if target == primaryTarget {
+		s.primary = b
+	} else {
+		s.replica = b
+	}
+	s.turnTo(b)
+	want := s.state.local
+	s.mu.Unlock()
+	return s.replay(b, want)
+}
+
+// waitFor waits for a backend; a cancel request or the end of the session ends the wait.
+func (s *session) waitFor(p *pool.Pool) (*pool.Backend, error) {
+	ctx, cancel := context.WithCancelCause(s.srv.ctx)
+	defer cancel(nil)
+	s.mu.Lock()
+	s.stopWait = cancel
+	s.mu.Unlock()
+	b, err := p.Acquire(ctx)
+	s.mu.Lock()
+	s.stopWait = nil
+	s.mu.Unlock()
+	if err == nil {
+		return b, nil
+	}
+	e := *pgerr.From(err)
+	e.Severity = "ERROR" // the session itself goes on
+	return nil, &attachError{&e}
+}
+
+// attachError is why a backend could not be had; the client is told and goes on.
+type attachError struct{ shown *pgerr.Error }
+
+func (e *attachError) Error() string { return e.shown.Error() }
+func (e *attachError) Unwrap() error { return e.shown }
+
+// failAttach answers the message at hand with an attachError; any other error
+// ends the session.
+func (s *session) failAttach(err error, simple bool) error {
+	if e := (*attachError)(nil); errors.As(err, &e) {
+		return s.fail(e.shown, simple)
+	}
+	return err
+}
+
+// replay sends the statements that bring b to the settings the session wants.
+// They go out in one write with what follows them.
+func (s *session) replay(b *pool.Backend, want *pool.Settings) error {
+	for _, sql := range b.Settings.Replay(want) {
+		if sql == "" {
+			continue // a setting of pgshunt itself
+		}
+		s.expect(reply{kind: 'Q', action: mute})
+		if err := s.sendMessage(&pgproto3.Query{String: sql}); err != nil {
+			return err
+		}
+		b.Unnamed = nil // a simple query drops the unnamed statement
+	}
+	b.Settings = want
+	return nil
+}
+
+// sendMessage encodes and sends a message made here.
+func (s *session) sendMessage(m pgproto3.FrontendMessage) error {
+	out, err := m.Encode(nil)
+	if err != nil {
+		return pgerr.New(pgerr.ProgramLimit, "message too large").Because(err)
+	}
+	return s.send(out)
+}
+
+// settle waits until everything sent has been answered. Within an open batch it
+// asks the server to answer now.
+func (s *session) settle() error {
+	s.mu.Lock()
+	open := s.open() && s.inflight.len() > 0 && !s.phase.copyIn
+	s.mu.Unlock()
+	if open {
+		if err := s.sendMessage(&pgproto3.Flush{}); err != nil {
+			return err
+		}
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.quiet() && s.end == nil {
+		s.changed.Wait()
+	}
+	return s.end
+}
+
+// leaveReplica ends what the session does on a replica. In an open batch the
+// replica gets a Sync of its own, whose ReadyForQuery is not for the client.
+func (s *session) leaveReplica() error {
+	if err := s.settle(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	b := s.replica
+	open, failed := s.phase.openReplica, s.phase.skipping
+	if open {
+		s.turnTo(b)
+	}
+	s.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	if open {
+		s.expect(reply{kind: 'S', action: skip})
+		if err := s.sendMessage(&pgproto3.Sync{}); err != nil {
+			return err
+		}
+		if err := s.settle(); err != nil {
+			return err
+		}
+		s.refused = s.refused || failed
+	}
+	s.mu.Lock()
+	b = s.replica
+	s.replica = nil
+	if s.current == b {
+		s.current = nil
+	}
+	s.mu.Unlock()
+	if b != nil {
+		s.srv.pools.Release(b, pool.Clean)
+	}
+	return nil
+}
+
+// detachIfDone takes the current backend off the session when nothing keeps it:
+// every reply is in, no transaction is open and nothing pins it. The caller holds
+// mu and passes the result to release after unlocking.
+func (s *session) detachIfDone() *pool.Backend {
+	b := s.current
+	if b == nil || s.phase.writing || s.open() || s.cancels > 0 || s.inflight.len() > 0 || s.phase.relaying {
+		return nil
+	}
+	if b == s.replica {
+		s.replica, s.current = nil, s.primary
+		return b
+	}
+	if s.status != 'I' || s.state.pin != "" || s.end != nil {
+		return nil
+	}
+	s.primary, s.current = nil, nil
+	b.Settings = s.state.now
+	return b
+}
+
+func (s *session) release(b *pool.Backend) {
+	if b != nil {
+		s.srv.pools.Release(b, pool.Clean)
+	}
+}
+
+// fail answers the message at hand with an error made here, as the server would:
+// a transaction block fails with it, and in the extended protocol everything up
+// to the Sync is ignored.
+func (s *session) fail(e *pgerr.Error, simple bool) error {
+	if err := s.settle(); err != nil {
+		return err
+	}
+	if s.phaseSkipping() {
+		return nil // the server has failed the batch already, and said so
+	}
+	if err := s.answer(appendError(nil, e)); err != nil {
+		return err
+	}
+	if !simple {
+		s.refused = true
+		return nil
+	}
+	return s.finishFailed()
+}
+
+func (s *session) phaseSkipping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase.skipping
+}
+
+// finishFailed brings the primary's transaction, if there is one, to the state
+// that an error leaves it in, and tells the client the status.
+func (s *session) finishFailed() error {
+	if err := s.leaveReplica(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	inBlock := s.primary != nil && (s.status == 'T' || s.phase.openPrimary)
+	status := s.status
+	if !inBlock {
+		s.phase.failed, s.phase.skipping = false, false
+	}
+	s.mu.Unlock()
+	if !inBlock {
+		return s.answer(fakeReply('S', status))
+	}
+	if err := s.onPrimary(); err != nil {
+		return err
+	}
+	s.expect(reply{kind: 'P', action: mute})
+	s.expect(reply{kind: 'S'})
+	if err := s.sendMessage(&pgproto3.Parse{Name: "pgshunt_fail", Query: failStatement}); err != nil {
+		return err
+	}
+	return s.sendMessage(&pgproto3.Sync{})
+}
+
+// failStatement is a text that no server accepts; its error fails the
+// transaction block. It explains itself to whoever finds it in the server's log.
+const failStatement = "/* pgshunt fails this transaction because a statement of it failed on another server */ FAIL"

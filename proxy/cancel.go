@@ -1,0 +1,129 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/binary"
+	"slices"
+	"sync"
+	"time"
+
+	"pgshunt/internal/pgerr"
+	"pgshunt/pool"
+)
+
+// cancelKey is what a client must present to cancel what its session is doing.
+// It is ours: the secret of a server never leaves pgshunt.
+type cancelKey struct {
+	pid    uint32
+	secret []byte // 4 bytes for protocol 3.0, 32 from 3.2 on
+}
+
+// cancelTimeout bounds the side connections that cancel or terminate.
+const cancelTimeout = 10 * time.Second
+
+func newCancelKey(pid uint32, longKey bool) cancelKey {
+	secret := make([]byte, 4)
+	if longKey {
+		secret = make([]byte, 32)
+	}
+	_, _ = rand.Read(secret) // never fails, see crypto/rand
+	pid &= 1<<31 - 1
+	if pid == 0 {
+		pid = 1
+	}
+	return cancelKey{pid, secret}
+}
+
+// cancelRegistry finds sessions by their keys. Several sessions may have the same
+// process id, which is a hint for people and tools; the secret tells them apart.
+type cancelRegistry struct {
+	mu    sync.Mutex
+	byPID map[uint32][]*session
+}
+
+func (r *cancelRegistry) init() { r.byPID = make(map[uint32][]*session) }
+
+func (r *cancelRegistry) add(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.byPID[s.who.key.pid] = append(r.byPID[s.who.key.pid], s)
+}
+
+func (r *cancelRegistry) remove(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	pid := s.who.key.pid
+	left := slices.DeleteFunc(r.byPID[pid], func(o *session) bool { return o == s })
+	if len(left) == 0 {
+		delete(r.byPID, pid)
+		return
+	}
+	r.byPID[pid] = left
+}
+
+// find compares with every candidate in constant time each.
+func (r *cancelRegistry) find(pid uint32, secret []byte) *session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found *session
+	for _, s := range r.byPID[pid] {
+		if subtle.ConstantTimeCompare(s.who.key.secret, secret) == 1 {
+			found = s
+		}
+	}
+	return found
+}
+
+// cancelRequest serves a CancelRequest, whose body follows the request code. A
+// wrong key or a session with nothing in flight is passed over in silence, as
+// PostgreSQL does.
+func (srv *Server) cancelRequest(body []byte) {
+	if len(body) < 8 || len(body) > 4+256 {
+		return
+	}
+	s := srv.cancels.find(binary.BigEndian.Uint32(body), body[4:])
+	if s == nil {
+		srv.cfg.Log.Debug("cancel request with an unknown key")
+		return
+	}
+	s.cancel()
+}
+
+// cancel stops what the session has in flight, or its wait for a backend. The
+// backend cannot be detached before the request has reached the server: the next
+// session's statement would be hit.
+func (s *session) cancel() {
+	s.mu.Lock()
+	if s.stopWait != nil {
+		s.stopWait(pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("cancel"))
+	}
+	b, training := s.current, s.training
+	if b == nil || s.inflight.len() == 0 {
+		s.mu.Unlock()
+		return
+	}
+	s.cancels++
+	s.canceled = training
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(s.srv.ctx, cancelTimeout)
+	defer cancel()
+	if err := stopBackend(ctx, b, training); err != nil {
+		s.log.Warn("cancel failed", "target", b.Key.Target, "error", err)
+	}
+	s.mu.Lock()
+	s.cancels--
+	detached := s.detachIfDone()
+	s.mu.Unlock()
+	s.release(detached)
+}
+
+// stopBackend cancels what b runs. A model being fitted takes no notice of a
+// cancel request, so training is terminated.
+func stopBackend(ctx context.Context, b *pool.Backend, training bool) error {
+	if training {
+		return b.Terminate(ctx)
+	}
+	return b.Cancel(ctx)
+}

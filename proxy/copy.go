@@ -1,0 +1,39 @@
+package proxy
+
+import "pgshunt/internal/wire"
+
+// copyData passes copy data and its end on, or drops it where the server has
+// stopped expecting it, as the server itself would.
+func (s *session) copyData(m *wire.Message) error {
+	s.mu.Lock()
+	if !s.phase.copyIn || s.current == nil {
+		s.mu.Unlock()
+		return nil
+	}
+	s.turnTo(s.current)
+	if m.Type != 'd' {
+		s.phase.copyIn = false
+		s.inflight.push(reply{kind: 'c', action: fake})
+	}
+	s.mu.Unlock()
+	s.passing = true
+	return s.send(m.Data)
+}
+
+// copying tells whether the server expects copy data.
+func (s *session) copying() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase.copyIn
+}
+
+// interruptCopy passes on a message that has no place among copy data. The server
+// complains and, since it cannot know where the next message begins, hangs up.
+func (s *session) interruptCopy(m *wire.Message) error {
+	if m.Type == 'X' {
+		return errLeft
+	}
+	s.hold()
+	s.passing = true
+	return s.send(m.Data)
+}

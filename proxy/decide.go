@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"pgshunt/parser"
+	"pgshunt/router"
+)
+
+// decide asks the router about a statement. Where the answer depends on the state
+// of the transaction and replies are still to come, it waits for them first.
+func (s *session) decide(st *parser.Statement) (router.Decision, error) {
+	fleet := s.srv.fleet.Load()
+	quiet := s.look()
+	d := s.srv.cfg.Policy.Decide(st, &s.view, fleet)
+	if !quiet && (d.Place == router.Replica || d.Place == router.Refused || s.view.Failed) {
+		if err := s.settle(); err != nil {
+			return d, err
+		}
+		s.look()
+		d = s.srv.cfg.Policy.Decide(st, &s.view, fleet)
+	}
+	if s.srv.observe != nil {
+		s.srv.observe(s, st, d)
+	}
+	return d, nil
+}
+
+// look brings the router's view of the session up to date. It reports whether
+// that view is final: no reply is outstanding that could change it.
+func (s *session) look() (quiet bool) {
+	v := &s.view
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.InTransaction = s.status != 'I' || s.phase.openPrimary
+	v.Failed = s.status == 'E'
+	v.Pinned, v.PinnedTo = s.state.pin, ""
+	if v.Pinned != "" {
+		v.PinnedTo = primaryTarget
+	}
+	v.Written, v.WroteUnknown = s.state.written, s.state.wroteUnknown
+	if s.state.local != s.seen {
+		s.seen = s.state.local
+		v.SearchPath = splitPath(s.state.searchPath(s.who.path), s.who.user)
+		hint, _ := s.state.local.Get("pgshunt.route")
+		v.Hint = hint.Value
+		if app, ok := s.state.local.Get("application_name"); ok {
+			v.Application = app.Value
+		}
+	}
+	return s.quiet()
+}
+
+// sent notes that a statement is on its way to the primary.
+func (s *session) sent(st *parser.Statement) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == s.primary {
+		s.state.sending(st)
+	}
+}
+
+func (s *session) pin(reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.pin == "" {
+		s.state.pin = reason
+	}
+}
+
+func (s *session) currentStatus() byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+// inBlock tells whether a transaction block is open on the primary.
+func (s *session) inBlock() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status != 'I' || s.phase.openPrimary
+}
+
+func (s *session) onReplicaNow() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current != nil && s.current == s.replica
+}
+
+// hold lets the session's goroutine write to the current backend.
+func (s *session) hold() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turnTo(s.current)
+}
+
+func (s *session) setTraining(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.training = on
+}
+
+// flushFakes writes the replies made here that nothing stands before.
+func (s *session) flushFakes() error {
+	s.mu.Lock()
+	if s.phase.relaying {
+		s.mu.Unlock()
+		return nil // whoever writes to the client comes to them next
+	}
+	out := s.takeFakes()
+	s.phase.relaying = len(out) > 0
+	s.mu.Unlock()
+	if len(out) == 0 {
+		return nil
+	}
+	s.toClient(out)
+	s.mu.Lock()
+	s.phase.relaying = false
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	return nil
+}
+
+// complete applies the statement that has just succeeded; the backend's goroutine
+// calls it with each command tag, under mu.
+func (s *session) complete(r *reply, tag string) {
+	st := r.statement
+	if r.part < len(st.Parts) {
+		s.state.completed(&st.Parts[r.part], tag)
+	}
+	r.part++
+}

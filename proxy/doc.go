@@ -1,0 +1,41 @@
+// Package proxy speaks PostgreSQL's protocol with clients and moves their
+// statements to the servers where they belong.
+//
+// # The path of a query
+//
+// Server accepts a connection; startup (startup.go) brings it past TLS, the
+// startup packet, authentication (auth.go) and the welcome (welcome.go). From
+// then on it is a session, with one goroutine that reads the client
+// (session.run). A Query message goes:
+//
+//	session.run      the message is framed by wire.Reader, not decoded
+//	session.query    parser.Statement(text) gives the facts, from a cache
+//	session.decide   router.Decide gives the server, a rule and a reason
+//	session.attach   a backend of the pool, unless the session has one
+//	link.expect      the reply is put into the inflight queue
+//	session.send     the message is gathered; one write when the input is used up
+//
+// The answer comes on the goroutine that reads the backend (session.Receive in
+// relay.go). It walks headers, matches them with the inflight queue, and writes
+// whole runs of messages to the client. With the ReadyForQuery that leaves the
+// session outside a transaction and owing nothing, the backend goes back to its
+// pool. Neither goroutine ever waits for the other on this path.
+//
+// # What else there is
+//
+//   - A message of the extended protocol is placed by its statement or portal
+//     (extended.go), so a batch may run on more than one server; answers come in
+//     order because the session turns to another server only when it is quiet
+//     (attach.go).
+//   - Inference in a transaction runs on a replica beside it. Its ReadyForQuery is
+//     made here, with the transaction's status; if it fails, the primary's
+//     transaction is made to fail too (session.finishFailed).
+//   - Prepared statements have names of ours on servers and are prepared where
+//     they are missing (names.go).
+//   - Settings belong to the session (state.go) and are replayed when a backend is
+//     attached.
+//   - A cancel key is ours, never a server's (cancel.go).
+//
+// Everything that both goroutines of a session touch is guarded by link.mu, and
+// no lock is held across a read or write of a socket.
+package proxy

@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"pgshunt/parser"
+	"pgshunt/pool"
+)
+
+// action says what happens to the messages of one expected reply.
+type action uint8
+
+const (
+	// forward passes them to the client.
+	forward action = iota
+	// beside passes all but ReadyForQuery: the statement ran beside the client's
+	// transaction, whose status only the primary knows.
+	beside
+	// skip drops them, except an error: the message was injected on the client's behalf.
+	skip
+	// mute drops them, errors too.
+	mute
+	// fake stands for a reply made here that must wait its turn.
+	fake
+)
+
+// reply is what a server, or pgshunt in its place, still owes for one message.
+type reply struct {
+	// kind is the type of the frontend message: P B D C E, S for Sync, Q, F, or c for
+	// the end of copy data, which has no answer of its own.
+	kind   byte
+	action action
+	// part counts the statements of a simple query that have completed.
+	part int
+	// statement is set where completion changes the session's state.
+	statement *parser.Statement
+	// held is the prepared statement that the message creates on the backend, and
+	// name what it does to the session's own names; both are undone if it fails.
+	held *pool.Prepared
+	name *nameChange
+}
+
+// inflight is the queue of replies still expected from the current backend, in
+// the order in which they must come (PostgreSQL documentation, "Message Flow").
+// It is guarded by link.mu.
+type inflight struct {
+	queue []reply
+	head  int
+}
+
+// maxInflight bounds the queue; past it the session stops reading its client.
+const maxInflight = 1024
+
+func (q *inflight) len() int { return len(q.queue) - q.head }
+
+// first returns the reply that the next message belongs to, or nil.
+func (q *inflight) first() *reply {
+	if q.head == len(q.queue) {
+		return nil
+	}
+	return &q.queue[q.head]
+}
+
+func (q *inflight) push(r reply) { q.queue = append(q.queue, r) }
+
+func (q *inflight) pop() reply {
+	r := q.queue[q.head]
+	q.queue[q.head] = reply{}
+	q.head++
+	switch {
+	case q.head == len(q.queue):
+		q.head = 0
+		q.queue = q.queue[:0]
+		if cap(q.queue) > 64 {
+			q.queue = nil
+		}
+	case q.head >= 64 && q.head*2 >= len(q.queue):
+		q.queue = append(q.queue[:0], q.queue[q.head:]...)
+		q.head = 0
+	}
+	return r
+}
+
+// dropToSync removes what the server skips after an error, calling undo for
+// each. It reports whether a Sync was found, which is then the first.
+func (q *inflight) dropToSync(undo func(reply)) bool {
+	for r := q.first(); r != nil; r = q.first() {
+		if r.kind == 'S' {
+			return true
+		}
+		undo(q.pop())
+	}
+	return false
+}
+
+// dropCopied removes the Syncs that the server reads while it expects copy data
+// and ignores: those sent after the COPY and before the end of the data.
+func (q *inflight) dropCopied() {
+	kept := q.queue[:q.head+1]
+	rest := q.queue[q.head+1:]
+	copying := true
+	for _, r := range rest {
+		if r.kind == 'c' {
+			copying = false
+		}
+		if copying && r.kind == 'S' {
+			continue
+		}
+		kept = append(kept, r)
+	}
+	clear(q.queue[len(kept):])
+	q.queue = kept
+}

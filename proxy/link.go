@@ -1,0 +1,89 @@
+package proxy
+
+import (
+	"sync"
+
+	"pgshunt/pool"
+)
+
+// link is what a session's two sides share: the session's goroutine, which reads
+// the client and writes to backends, and the goroutine of the backend that
+// answers, which writes to the client.
+//
+// At any time replies are expected from one backend only, the current one. The
+// session turns to another when it is quiet. The client's socket is written by
+// whoever holds the relaying mark, so no lock is held across a write.
+type link struct {
+	mu      sync.Mutex
+	changed sync.Cond // something below changed that somebody may wait for
+
+	// primary and replica are the attached backends, current is one of them or nil.
+	primary, replica, current *pool.Backend
+	inflight                  inflight
+
+	// status is the transaction status the client has been told last: I, T or E.
+	status byte
+	phase  phase
+	// cancels counts cancel requests on their way to the current backend; it may not
+	// be detached before they have arrived.
+	cancels int
+	// end is why the session must end although its client has not said so.
+	end error
+}
+
+// phase holds the marks of what is going on in a link.
+type phase struct {
+	// relaying: a goroutine writes to the client.
+	relaying bool
+	// writing: the session's goroutine is at work on input and may write to the current backend.
+	writing bool
+	// openPrimary, openReplica: the server has had extended-protocol messages since its last Sync.
+	openPrimary, openReplica bool
+	// failed: an error was met in the current batch or, in the simple protocol, statement.
+	failed bool
+	// skipping: the server ignores everything up to a Sync that has not been sent yet.
+	skipping bool
+	// copyIn: the server expects copy data.
+	copyIn bool
+	// fatal: the server has announced the end of the connection.
+	fatal bool
+}
+
+// quiet tells whether nothing is expected and nothing is being written to the
+// client. The caller holds mu.
+func (l *link) quiet() bool { return l.inflight.len() == 0 && !l.phase.relaying }
+
+// expect pushes r. It reports false where the server is skipping to a Sync and
+// will never answer r. The session's goroutine only.
+func (l *link) expect(r reply) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.inflight.len() >= maxInflight && l.current != nil {
+		l.changed.Wait()
+	}
+	switch {
+	case r.kind == 'S':
+		l.setOpen(false)
+		l.phase.skipping = false
+	case l.phase.skipping:
+		return false
+	case r.kind != 'Q' && r.kind != 'F':
+		l.setOpen(true)
+	}
+	l.inflight.push(r)
+	return true
+}
+
+// open tells whether the current backend is within an extended-protocol batch.
+// The caller holds mu.
+func (l *link) open() bool {
+	return l.current != nil && (l.current == l.primary && l.phase.openPrimary || l.current == l.replica && l.phase.openReplica)
+}
+
+func (l *link) setOpen(open bool) {
+	if l.current != nil && l.current == l.replica {
+		l.phase.openReplica = open
+	} else {
+		l.phase.openPrimary = open
+	}
+}

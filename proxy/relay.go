@@ -1,0 +1,410 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/pgerr"
+	"pgshunt/internal/wire"
+	"pgshunt/pool"
+)
+
+// Receive is the backend's side of a session: it walks what the server has sent,
+// matches it with what is expected, and writes whole runs to the client. It runs
+// on the backend's goroutine.
+func (s *session) Receive(b *pool.Backend) (err error) {
+	s.mu.Lock()
+	locked := true
+	defer func() {
+		if locked {
+			s.mu.Unlock()
+		}
+		if p := recover(); p != nil {
+			s.mu.Lock()
+			s.phase.relaying = false
+			s.mu.Unlock()
+			s.log.Error("panic in relay", "error", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	if b != s.primary && b != s.replica {
+		return pool.ErrNotOwner
+	}
+	for {
+		for s.phase.relaying { // the session's goroutine is writing a reply of its own
+			s.changed.Wait()
+		}
+		run, more, err := s.walk(b)
+		if err != nil {
+			return err
+		}
+		fakes := s.takeFakes()
+		if len(run) > 0 || len(fakes) > 0 {
+			s.phase.relaying = true
+			s.mu.Unlock()
+			locked = false
+			s.toClient(run)
+			s.toClient(fakes)
+			s.mu.Lock()
+			locked = true
+			s.phase.relaying = false
+		}
+		if next := s.inflight.first(); !more && (next == nil || next.action != fake) {
+			break
+		}
+	}
+	s.changed.Broadcast()
+	detached := s.detachIfDone()
+	s.mu.Unlock()
+	locked = false
+	s.release(detached)
+	return nil
+}
+
+// walk consumes messages up to the first that is not forwarded after one that
+// is, and returns the run to forward. more is false when the buffer is used up.
+// The caller holds mu.
+func (s *session) walk(b *pool.Backend) (run []byte, more bool, err error) {
+	r := b.Reader
+	start := r.Pos()
+	end := start
+	for {
+		m, ok, err := r.Next()
+		if err != nil || !ok {
+			return r.Span(start, end), false, err
+		}
+		pass, err := s.accept(b, &m)
+		switch {
+		case err != nil:
+			return nil, false, err
+		case pass:
+			end = r.Pos()
+		case end > start:
+			return r.Span(start, end), true, nil
+		default:
+			start = r.Pos()
+			end = start
+		}
+		if next := s.inflight.first(); next != nil && next.action == fake {
+			return r.Span(start, end), true, nil
+		}
+	}
+}
+
+// takeFakes encodes the replies made here whose turn has come. The caller holds mu.
+func (s *session) takeFakes() []byte {
+	var out []byte
+	for r := s.inflight.first(); r != nil && r.action == fake; r = s.inflight.first() {
+		out = append(out, fakeReply(r.kind, s.status)...)
+		s.inflight.pop()
+	}
+	return out
+}
+
+// fakeReply is the answer to a message that no server sees.
+func fakeReply(kind, status byte) []byte {
+	switch kind {
+	case 'C':
+		return []byte{'3', 0, 0, 0, 4}
+	case 'S':
+		return []byte{'Z', 0, 0, 0, 5, status}
+	case 'c': // the end of copy data has no answer
+		return nil
+	}
+	panic(fmt.Sprintf("BUG: no fake reply to %q", kind))
+}
+
+// accept follows one message and tells whether the client gets it. It is the
+// only place that knows which reply ends with which message. The caller holds mu.
+func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error) {
+	first := s.inflight.first()
+	if b != s.current || first == nil {
+		return s.acceptAlone(b, m)
+	}
+	pass = first.action <= beside
+	if m.Rest > 0 {
+		return pass || m.Type == 'E' && first.action == skip, nil
+	}
+	switch m.Type {
+	case 'D', 'd', 'c', 'H', 'V', 't':
+		// rows, copy data and what precedes another message of the same reply
+	case '1', '2', '3', 'n', 's':
+		if first.kind != endsReplyTo[m.Type] {
+			return false, fmt.Errorf("server %s sent %q where a reply to %q was expected", b.Key.Target, m.Type, first.kind)
+		}
+		s.inflight.pop()
+	case 'T':
+		if first.kind == 'D' {
+			s.inflight.pop()
+		}
+	case 'C', 'I':
+		if first.statement != nil {
+			s.complete(first, tagOf(m))
+		}
+		if first.kind == 'E' {
+			s.inflight.pop()
+		}
+	case 'G', 'W':
+		s.phase.copyIn = true
+		s.inflight.dropCopied()
+	case 'E':
+		return s.acceptError(b, first, m), nil
+	case 'S':
+		return s.acceptParameter(b, m, pass), nil
+	case 'Z':
+		return s.acceptReady(b, m)
+	case 'N', 'A':
+		return first.action != mute, nil
+	default:
+		return false, fmt.Errorf("server %s sent an unexpected message of type %q", b.Key.Target, m.Type)
+	}
+	return pass, nil
+}
+
+// endsReplyTo maps the messages that can end only one kind of reply to it.
+var endsReplyTo = [256]byte{'1': 'P', '2': 'B', '3': 'C', 'n': 'D', 's': 'E'}
+
+// acceptAlone handles what a server may send by itself: parameters, notices,
+// notifications, and the error with which it ends the connection.
+func (s *session) acceptAlone(b *pool.Backend, m *wire.Message) (bool, error) {
+	switch m.Type {
+	case 'S':
+		return s.acceptParameter(b, m, b == s.primary), nil
+	case 'N', 'A':
+		return b == s.primary && (s.current == nil || s.current == b), nil
+	case 'E':
+		s.phase.fatal = true
+		return b == s.primary, nil
+	case 'Z':
+		// A Sync that reached the server after an error in copy data, see dropCopied.
+		if b == s.current && s.phase.failed {
+			return s.acceptReady(b, m)
+		}
+	}
+	return false, fmt.Errorf("server %s sent a message of type %q that nobody asked for", b.Key.Target, m.Type)
+}
+
+func (s *session) acceptParameter(b *pool.Backend, m *wire.Message, pass bool) bool {
+	if !m.Whole() {
+		return pass
+	}
+	if name, value, ok := pool.ParameterStatus(m.Body()); ok {
+		b.SetParam(name, value)
+	}
+	return pass && b == s.primary
+}
+
+// acceptError drops what the server skips after an error.
+func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bool {
+	act := first.action
+	s.phase.copyIn = false
+	if act == mute {
+		if first.kind == 'Q' {
+			s.log.Debug("setting not accepted by server", "target", b.Key.Target, "error", errorText(m))
+			return false
+		}
+	} else {
+		s.phase.failed = true
+	}
+	if m.Whole() && isFatal(m.Body()) {
+		s.phase.fatal = true
+	}
+	if first.kind == 'Q' || first.kind == 'F' {
+		return act != mute
+	}
+	if first.kind != 'S' { // an error at Sync itself, such as a deferred constraint
+		if !s.inflight.dropToSync(func(r reply) { s.undo(b, r) }) {
+			s.phase.skipping = true
+		}
+	}
+	return act != mute
+}
+
+// acceptReady ends a batch: the transaction status is the server's word.
+func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
+	body := m.Body()
+	if len(body) != 1 || body[0] != 'I' && body[0] != 'T' && body[0] != 'E' {
+		return false, errors.New("server sent a malformed ReadyForQuery")
+	}
+	act := forward
+	if r := s.inflight.first(); r != nil {
+		if r.kind != 'Q' && r.kind != 'S' && r.kind != 'F' {
+			return false, fmt.Errorf("server sent ReadyForQuery where a reply to %q was expected", r.kind)
+		}
+		act = s.inflight.pop().action
+	}
+	s.phase.copyIn = false
+	if act == mute {
+		return false, nil
+	}
+	if b == s.primary {
+		s.status = body[0]
+		s.state.ready(s.status, s.phase.failed, s.inflight.len() == 0)
+	}
+	if act == forward {
+		s.phase.failed, s.phase.skipping = false, false
+	}
+	return act == forward, nil
+}
+
+// undo takes back what a message that failed was going to do.
+func (s *session) undo(b *pool.Backend, r reply) {
+	if r.held != nil {
+		b.Forget(r.held)
+		if b.Unnamed == r.held {
+			b.Unnamed = nil
+		}
+	}
+	if r.name != nil {
+		s.undone = append(s.undone, r.name)
+	}
+}
+
+// Lost tells the session that a backend is gone. It runs on the backend's goroutine.
+func (s *session) Lost(b *pool.Backend, err error) {
+	s.log.Warn("connection to server lost", "target", b.Key.Target, "backend", b.PID, "error", err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.changed.Broadcast()
+	for s.phase.relaying {
+		s.changed.Wait()
+	}
+	busy := b == s.current && s.inflight.len() > 0
+	switch b {
+	case s.primary:
+		s.primary = nil
+		idle := s.status == 'I' && !busy && !s.phase.openPrimary && s.state.pin == ""
+		if !idle {
+			s.endWith(lostError(b), b.Reader.MidMessage())
+		}
+	case s.replica:
+		s.replica = nil
+		s.phase.openReplica = false
+		if busy {
+			s.failReplica(b)
+		}
+	default:
+		return
+	}
+	if b == s.current {
+		s.current = nil
+	}
+}
+
+// failReplica answers what a lost replica still owed. The caller holds mu.
+func (s *session) failReplica(b *pool.Backend) {
+	if b.Reader.MidMessage() {
+		s.endWith(lostError(b), true)
+		return
+	}
+	e := lostError(b)
+	e.Severity = "ERROR"
+	if s.canceled {
+		e = pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("Lost")
+	}
+	first := *s.inflight.first()
+	var out []byte
+	if !s.phase.failed {
+		out = appendError(nil, e)
+	}
+	s.phase.failed = true
+	if first.kind != 'Q' {
+		if !s.inflight.dropToSync(func(r reply) { s.undo(b, r) }) {
+			s.phase.skipping = true
+		}
+	}
+	if r := s.inflight.first(); r != nil && r.action == forward {
+		out = append(out, fakeReply('S', s.status)...)
+		s.phase.failed = false
+	}
+	s.inflight = inflight{}
+	s.phase.copyIn = false
+	s.phase.relaying = true
+	s.mu.Unlock()
+	s.toClient(out)
+	s.mu.Lock()
+	s.phase.relaying = false
+}
+
+func lostError(b *pool.Backend) *pgerr.Error {
+	return pgerr.Fatal(pgerr.ConnectionFailure, "connection to server %q was lost", b.Key.Target).
+		WithDetail("The statement in progress may or may not have been executed.").In("Lost")
+}
+
+// endWith ends the session with an error as its last words, unless the server
+// has had them already or the client is in the middle of a message. The caller
+// holds mu; the session's goroutine does the rest.
+func (s *session) endWith(e *pgerr.Error, midMessage bool) {
+	if s.end != nil {
+		return
+	}
+	s.end = e
+	s.inflight = inflight{}
+	if s.phase.fatal || midMessage {
+		e = nil
+	}
+	s.phase.relaying = true
+	s.mu.Unlock()
+	if e != nil {
+		s.toClient(appendError(nil, e))
+	}
+	s.hangUp()
+	s.mu.Lock()
+	s.phase.relaying = false
+}
+
+// tagOf is the tag of a CommandComplete message.
+func tagOf(m *wire.Message) string {
+	if !m.Whole() || m.Type != 'C' {
+		return ""
+	}
+	return strings.TrimSuffix(string(m.Body()), "\x00")
+}
+
+func isFatal(body []byte) bool {
+	sev := errorField(body, 'V')
+	if sev == "" {
+		sev = errorField(body, 'S')
+	}
+	return sev == "FATAL" || sev == "PANIC"
+}
+
+// errorField returns one field of an ErrorResponse or NoticeResponse.
+func errorField(body []byte, field byte) string {
+	for len(body) > 1 {
+		end := 1
+		for end < len(body) && body[end] != 0 {
+			end++
+		}
+		if body[0] == field {
+			return string(body[1:end])
+		}
+		if end == len(body) {
+			break
+		}
+		body = body[end+1:]
+	}
+	return ""
+}
+
+func errorText(m *wire.Message) string {
+	if !m.Whole() {
+		return ""
+	}
+	return errorField(m.Body(), 'C') + " " + errorField(m.Body(), 'M')
+}
+
+func appendError(dst []byte, e *pgerr.Error) []byte {
+	out, err := (&pgproto3.ErrorResponse{
+		Severity: e.Severity, SeverityUnlocalized: e.Severity, Code: e.Code, Message: e.Message,
+		Detail: e.Detail, Hint: e.Hint, Routine: e.Routine,
+	}).Encode(dst)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return out
+}

@@ -1,0 +1,291 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"pgshunt/internal/pgerr"
+	"pgshunt/internal/wire"
+	"pgshunt/pool"
+	"pgshunt/router"
+)
+
+// session is one client connection and all its state. Its goroutine reads the
+// client; what is shared with the goroutines of backends is in link, state and
+// the fields marked so.
+type session struct {
+	link
+	srv    *Server
+	client *wire.Conn
+	in     *wire.Reader
+	log    *slog.Logger
+	who    identity
+	names  names
+	view   router.View
+
+	// passing tells whether the pieces that follow of a large message go to the
+	// current backend; refused, that everything up to Sync is dropped because of an
+	// error made here. Both only for the session's goroutine.
+	passing, refused bool
+	// to is where the session's goroutine writes: what was current when it last looked.
+	to *pool.Backend
+
+	// Guarded by link.mu:
+	state    state
+	seen     *pool.Settings          // the settings that view was made from
+	undone   []*nameChange           // name changes that failed on the server
+	canceled bool                    // the statement in flight was canceled by terminating its backend
+	training bool                    // the current backend runs something that ignores a cancel
+	stopWait context.CancelCauseFunc // ends a wait for a backend; nil when there is none
+}
+
+// identity is who the client is, as far as pools and policies ask.
+type identity struct {
+	user, database, application string
+	// path is the search_path that a login of this user to this database gets.
+	path string
+	key  cancelKey
+}
+
+// run reads and executes messages until the client leaves or must leave. The
+// error is nil after Terminate or the end of the stream between batches.
+func (s *session) run() error {
+	for {
+		m, ok, err := s.in.Next()
+		if err != nil {
+			return pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").Because(err).In("run")
+		}
+		if !ok {
+			if err := s.park(); err != nil {
+				return err
+			}
+			continue
+		}
+		if m.Type == 'X' && m.First && !s.copying() {
+			return s.settle()
+		}
+		if err := s.dispatch(&m); err != nil {
+			return err
+		}
+	}
+}
+
+// errLeft is the end of the stream.
+var errLeft = errors.New("client closed the connection")
+
+// park writes what has been gathered, lets go of the backend if nothing keeps
+// it, and waits for the client.
+func (s *session) park() error {
+	if err := s.flush(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.phase.writing = s.passing && s.in.MidMessage()
+	if !s.phase.writing {
+		s.to = nil
+	}
+	detached := s.detachIfDone()
+	end := s.end
+	s.mu.Unlock()
+	s.release(detached)
+	if end != nil {
+		return end
+	}
+	if s.srv.draining.Load() && s.idle() {
+		return pgerr.Fatal(pgerr.AdminShutdown, "terminating connection due to administrator command").In("park")
+	}
+	err := s.in.Fill()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return s.woken()
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+		return errLeft
+	default:
+		return errors.Join(errLeft, err)
+	}
+}
+
+// woken is called when somebody has set a past deadline to get the session's attention.
+func (s *session) woken() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end != nil {
+		return s.end
+	}
+	return s.client.SetReadDeadline(time.Time{})
+}
+
+// wake gets the attention of a session that waits for its client.
+func (s *session) wake() { _ = s.client.SetReadDeadline(time.Unix(1, 0)) }
+
+// hangUp ends the session from another goroutine; the reason is in link.end.
+func (s *session) hangUp() { s.wake() }
+
+// idle tells whether the session is between transactions with nothing under way.
+func (s *session) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.quiet() && s.status == 'I' && !s.phase.openPrimary && !s.phase.openReplica && !s.in.MidMessage()
+}
+
+// dispatch executes one message, or a piece of one.
+func (s *session) dispatch(m *wire.Message) error {
+	if !m.First {
+		if s.passing {
+			return s.send(m.Data)
+		}
+		return nil
+	}
+	s.passing = false
+	if s.refused && m.Type != 'S' {
+		return nil
+	}
+	if len(m.Data)+m.Rest > maxSmall && !largeTypes[m.Type] {
+		return pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").In("dispatch")
+	}
+	if !copyTypes[m.Type] && s.copying() {
+		return s.interruptCopy(m)
+	}
+	switch m.Type {
+	case 'Q':
+		return s.query(m)
+	case 'P':
+		return s.parse(m)
+	case 'B':
+		return s.bind(m)
+	case 'D':
+		return s.describe(m)
+	case 'E':
+		return s.execute(m)
+	case 'C':
+		return s.closeName(m)
+	case 'S':
+		return s.sync(m)
+	case 'H':
+		return s.flushMessage(m)
+	case 'F':
+		return s.functionCall(m)
+	case 'd', 'c', 'f':
+		return s.copyData(m)
+	}
+	return pgerr.Fatal(pgerr.ProtocolViolation, "invalid frontend message type %d", m.Type).In("dispatch")
+}
+
+// Limits of PostgreSQL (PQ_SMALL_MESSAGE_LIMIT and PQ_LARGE_MESSAGE_LIMIT in
+// libpq/libpq.h): only these types may be larger than 10,000 bytes.
+const (
+	maxSmall         = 10000
+	maxClientMessage = 1 << 30
+)
+
+var (
+	largeTypes  = wire.TypesOf("QPBFd")
+	clientWhole = wire.TypesOf("QPBDECSHFcfp")
+	copyTypes   = wire.TypesOf("dcfSH") // what a server accepts while it expects copy data
+)
+
+// send writes to the current backend.
+func (s *session) send(p []byte) error {
+	b := s.to
+	if b == nil {
+		return nil
+	}
+	if err := b.Writer.Append(p); err != nil {
+		return s.backendWrite(b, err)
+	}
+	return nil
+}
+
+func (s *session) flush() error {
+	b := s.to
+	if b == nil {
+		return nil
+	}
+	if err := b.Writer.Flush(); err != nil {
+		return s.backendWrite(b, err)
+	}
+	return nil
+}
+
+// backendWrite handles a failed write to a backend: closing it makes its own
+// goroutine report the loss, with whatever the server said last.
+func (s *session) backendWrite(b *pool.Backend, err error) error {
+	s.log.Debug("write to server failed", "target", b.Key.Target, "error", err)
+	b.Writer.Discard()
+	b.Close()
+	return nil
+}
+
+// toClient writes whole messages to the client. The caller holds the relaying
+// mark. A client that cannot be written to is on its way out, and its session's
+// goroutine is told; what was for it is dropped.
+func (s *session) toClient(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	if _, err := s.client.Write(p); err != nil {
+		s.wake()
+	}
+}
+
+// answer writes messages made here, once everything before them has been answered.
+func (s *session) answer(p []byte) error {
+	s.mu.Lock()
+	for !s.quiet() && s.end == nil {
+		s.changed.Wait()
+	}
+	s.phase.relaying = true
+	s.mu.Unlock()
+	_, err := s.client.Write(p)
+	s.mu.Lock()
+	s.phase.relaying = false
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	if err != nil {
+		return errors.Join(errLeft, err)
+	}
+	return nil
+}
+
+// finish lets go of everything the session holds. A client that vanishes leaves
+// no query, lock or transaction behind.
+func (s *session) finish() {
+	s.mu.Lock()
+	held := []*pool.Backend{s.primary, s.replica}
+	busy := !s.quiet() || s.open() || s.passing && s.in.MidMessage() || s.end != nil
+	current, status, pinned := s.current, s.status, s.state.pin != ""
+	s.primary, s.replica, s.current = nil, nil, nil
+	s.mu.Unlock()
+	for _, b := range held {
+		state := pool.Clean
+		switch {
+		case b == nil:
+			continue
+		case b == current && busy:
+			s.abandon(b)
+			state = pool.Broken
+		case b.Key.Target == primaryTarget && status != 'I':
+			state = pool.InTransaction
+		case b.Key.Target == primaryTarget && pinned:
+			state = pool.Dirty
+		}
+		b.Writer.Discard()
+		s.srv.pools.Release(b, state)
+	}
+}
+
+// abandon stops what b is doing for a client that will not hear of it.
+func (s *session) abandon(b *pool.Backend) {
+	ctx, cancel := context.WithTimeout(context.Background(), cancelTimeout)
+	defer cancel()
+	if err := b.Cancel(ctx); err != nil {
+		s.log.Debug("cancel of an abandoned statement failed", "target", b.Key.Target, "error", err)
+	}
+}

@@ -1,0 +1,177 @@
+package proxy
+
+import (
+	"bytes"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/wire"
+	"pgshunt/parser"
+	"pgshunt/router"
+)
+
+// query executes a Query message where it belongs.
+func (s *session) query(m *wire.Message) error {
+	st := s.srv.parser.Statement(queryText(m))
+	d, err := s.decide(st)
+	if err != nil {
+		return err
+	}
+	if s.phaseSkipping() {
+		return nil
+	}
+	switch {
+	case d.Place == router.Refused:
+		return s.fail(d.Err, true)
+	case d.Place == router.Replica && (s.inBlock() || d.Detached):
+		return s.queryBeside(m, d)
+	case d.Place == router.Replica:
+		if err := s.onReplica(d); err != nil {
+			return s.failAttach(err, true)
+		}
+		s.setTraining(d.Class == router.Training)
+		return s.sendQuery(m, reply{kind: 'Q'})
+	}
+	return s.queryPrimary(m, st)
+}
+
+// queryText is the text of a Query message, or nil where it is too large to be
+// looked at or lacks its terminator: the server has the say about those.
+func queryText(m *wire.Message) []byte {
+	if !m.Whole() {
+		return nil
+	}
+	text, _, ok := bytes.Cut(m.Body(), []byte{0})
+	if !ok {
+		return nil
+	}
+	return text
+}
+
+func (s *session) queryPrimary(m *wire.Message, st *parser.Statement) error {
+	if err := s.onPrimary(); err != nil {
+		return s.failAttach(err, true)
+	}
+	if err := s.giveNames(st, false); err != nil {
+		return err
+	}
+	s.sent(st)
+	r := reply{kind: 'Q'}
+	if changesState(st) {
+		r.statement = st
+	}
+	return s.sendQuery(m, r)
+}
+
+// sendQuery sends m to the current backend.
+func (s *session) sendQuery(m *wire.Message, r reply) error {
+	s.dropUnnamed()
+	s.passing = true
+	return s.expectAndSend(r, m.Data)
+}
+
+// dropUnnamed follows the server, which drops the unnamed statement at every Query.
+func (s *session) dropUnnamed() {
+	s.to.Unnamed = nil
+	s.names.unnamed = statement{}
+}
+
+// queryBeside runs a statement on a replica beside the client's transaction. The
+// transaction's own server hears of it only if it fails.
+func (s *session) queryBeside(m *wire.Message, d router.Decision) error {
+	if !m.Whole() {
+		panic("BUG: a text that could not be read was sent to a replica")
+	}
+	if err := s.settle(); err != nil {
+		return err
+	}
+	if d.Detached {
+		if err := s.answer(detachedNotice()); err != nil {
+			return err
+		}
+	}
+	if err := s.onReplica(d); err != nil {
+		return s.failAttach(err, true)
+	}
+	s.setTraining(d.Class == router.Training)
+	s.dropUnnamed()
+	s.expect(reply{kind: 'Q', action: beside})
+	if err := s.send(m.Data); err != nil {
+		return err
+	}
+	if err := s.settle(); err != nil {
+		return err
+	}
+	return s.finishBeside()
+}
+
+// finishBeside answers the ReadyForQuery after a statement beside a transaction.
+func (s *session) finishBeside() error {
+	s.mu.Lock()
+	failed := s.phase.failed
+	s.phase.failed = false
+	s.mu.Unlock()
+	if failed {
+		return s.finishFailed()
+	}
+	if err := s.leaveReplica(); err != nil {
+		return err
+	}
+	return s.answer(fakeReply('S', s.currentStatus()))
+}
+
+// functionCall passes a FunctionCall to the primary; it is answered like a Query.
+func (s *session) functionCall(m *wire.Message) error {
+	if s.phaseSkipping() {
+		return nil
+	}
+	if err := s.onPrimary(); err != nil {
+		return s.failAttach(err, true)
+	}
+	s.mu.Lock()
+	s.state.wroteUnknown = true
+	s.mu.Unlock()
+	s.passing = true
+	return s.expectAndSend(reply{kind: 'F'}, m.Data)
+}
+
+// giveNames makes prepared statements of the protocol visible to SQL that names
+// them, and forgets those that SQL is about to drop.
+func (s *session) giveNames(st *parser.Statement, inBatch bool) error {
+	for i := range st.Parts {
+		p := &st.Parts[i]
+		switch {
+		case p.Kind == parser.Discard && p.Setting != nil && !s.inBlock(),
+			p.Kind == parser.Deallocate && p.Name == "":
+			s.names.statements, s.names.unnamed = nil, statement{}
+			s.to.ForgetAll()
+			continue
+		case p.Kind != parser.Execute && p.Kind != parser.Prepare && p.Kind != parser.Deallocate && p.Body != parser.Execute:
+			continue
+		}
+		named := s.lookup([]byte(p.Name))
+		if p.Name == "" || named.prepared == nil || named.verbatim {
+			continue
+		}
+		if err := s.materialize(p.Name, named.prepared, inBatch); err != nil {
+			return err
+		}
+		s.pin("statement named in SQL")
+		if p.Kind == parser.Deallocate {
+			s.names.set([]byte(p.Name), statement{})
+		}
+	}
+	return nil
+}
+
+func detachedNotice() []byte {
+	out, err := (&pgproto3.NoticeResponse{
+		Severity: "NOTICE", SeverityUnlocalized: "NOTICE", Code: "00000", Routine: "queryBeside",
+		Message: "training runs in a transaction of its own on the PostgresML server",
+		Detail:  "It is committed there whatever becomes of this transaction.",
+	}).Encode(nil)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return out
+}

@@ -1,0 +1,421 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/pgerr"
+	"pgshunt/internal/wire"
+	"pgshunt/pool"
+)
+
+// Codes that stand where a startup packet has its protocol version
+// (libpq/pqcomm.h).
+const (
+	codeCancel = 1234<<16 | 5678
+	codeSSL    = 1234<<16 | 5679
+	codeGSS    = 1234<<16 | 5680
+
+	majorVersion = 3
+	newestMinor  = 2 // there is no 3.1
+)
+
+// errSilent ends a connection without a word, as PostgreSQL does where an answer
+// would make no sense to the other side.
+var errSilent = errors.New("not a PostgreSQL client")
+
+// startup brings a connection to the point where it may send queries. For a
+// cancel request it serves the request and leaves s.who empty.
+func (s *session) startup(full bool) error {
+	body, err := s.openingPacket()
+	if err != nil {
+		return err
+	}
+	code := binary.BigEndian.Uint32(body)
+	if code == codeCancel {
+		s.srv.cancelRequest(body[4:])
+		return nil
+	}
+	if code>>16 != majorVersion {
+		return pgerr.Fatal(pgerr.FeatureNotSupported, "unsupported frontend protocol %d.%d: server supports %d.0 to %d.%d",
+			code>>16, code&0xffff, majorVersion, majorVersion, newestMinor).In("startup")
+	}
+	params, err := startupParams(body[4:])
+	if err != nil {
+		return err
+	}
+	minor := code & 0xffff
+	if err := s.negotiate(minor, params); err != nil {
+		return err
+	}
+	if full {
+		return pgerr.Fatal(pgerr.TooManyConnections, "sorry, too many clients already").
+			WithHint("pgshunt serves at most %d clients, see limits.clients.", s.srv.cfg.MaxClients).In("startup")
+	}
+	return s.admit(params, minor >= newestMinor)
+}
+
+// openingPacket answers requests for encryption and returns the body of the
+// first packet that is something else, valid until the next read.
+func (s *session) openingPacket() ([]byte, error) {
+	for asked := [2]bool{}; ; {
+		body, err := s.startupPacket()
+		if err != nil {
+			return nil, err
+		}
+		code := binary.BigEndian.Uint32(body)
+		switch code {
+		case codeSSL, codeGSS:
+		default:
+			return body, nil
+		}
+		if s.in.Buffered() > 0 { // whoever put it there wants it taken for something said under encryption
+			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "received unencrypted data after encryption request").
+				WithDetail("This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.").In("startup")
+		}
+		again := &asked[code-codeSSL]
+		if *again || code == codeSSL && s.client.TLS() != nil {
+			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "encryption requested twice").In("startup")
+		}
+		*again = true
+		if code == codeGSS || s.srv.cfg.TLS == nil {
+			if _, err := s.client.Write([]byte{'N'}); err != nil {
+				return nil, errors.Join(errLeft, err)
+			}
+			continue
+		}
+		if _, err := s.client.Write([]byte{'S'}); err != nil {
+			return nil, errors.Join(errLeft, err)
+		}
+		if err := s.encrypt(s.client.Net(), s.srv.cfg.TLS); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// startupPacket reads one packet without a type byte.
+func (s *session) startupPacket() ([]byte, error) {
+	for {
+		if first := s.in.Unread(); len(first) > 0 && first[0] == tlsHandshake && s.client.TLS() == nil {
+			if err := s.directTLS(first); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		body, ok, err := s.in.NextStartup()
+		if err != nil {
+			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "invalid length of startup packet").Because(err).In("startup")
+		}
+		if ok {
+			return body, nil
+		}
+		if err := s.fillStartup(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *session) fillStartup() error {
+	err := s.in.Fill()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return pgerr.Fatal(pgerr.QueryCanceled, "canceling authentication due to timeout").In("startup")
+	}
+	if err != nil {
+		return errors.Join(errLeft, err)
+	}
+	return nil
+}
+
+// tlsHandshake is the first byte of a TLS connection.
+const tlsHandshake = 0x16
+
+// alpn is the protocol that direct TLS must name.
+const alpn = "postgresql"
+
+// directTLS accepts TLS without a request for it (PostgreSQL 17,
+// sslnegotiation=direct), which is allowed only with ALPN.
+func (s *session) directTLS(received []byte) error {
+	if s.srv.cfg.TLS == nil {
+		return errSilent
+	}
+	cfg := s.srv.cfg.TLS.Clone()
+	cfg.NextProtos = []string{alpn}
+	nc := &prefixedConn{Conn: s.client.Net(), prefix: bytes.Clone(received)}
+	s.in.Release()
+	if err := s.encrypt(nc, cfg); err != nil {
+		return err
+	}
+	if s.client.TLS().NegotiatedProtocol != alpn {
+		return pgerr.Fatal(pgerr.ProtocolViolation, "received direct SSL connection request without ALPN protocol negotiation extension").In("startup")
+	}
+	return nil
+}
+
+func (s *session) encrypt(nc net.Conn, cfg *tls.Config) error {
+	tc := tls.Server(nc, cfg)
+	if err := tc.SetDeadline(time.Now().Add(s.srv.cfg.StartupTimeout)); err != nil {
+		return errors.Join(errLeft, err)
+	}
+	if err := tc.Handshake(); err != nil {
+		return errors.Join(errSilent, err)
+	}
+	s.client = wire.NewConn(tc)
+	s.in.Reset(s.client)
+	return nil
+}
+
+// prefixedConn gives back bytes that were read before it was known what they are.
+type prefixedConn struct {
+	net.Conn
+	prefix []byte
+}
+
+func (c *prefixedConn) Read(p []byte) (int, error) {
+	if len(c.prefix) > 0 {
+		n := copy(p, c.prefix)
+		c.prefix = c.prefix[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// param is one name and value of a StartupMessage, in the order sent.
+type param struct{ name, value string }
+
+func startupParams(body []byte) ([]param, error) {
+	bad := pgerr.Fatal(pgerr.ProtocolViolation, "invalid startup packet layout: expected terminator as last byte").In("startup")
+	if len(body) == 0 || body[len(body)-1] != 0 {
+		return nil, bad
+	}
+	var params []param
+	for len(body) > 1 {
+		name, rest, _ := bytes.Cut(body, []byte{0})
+		if len(name) == 0 {
+			break
+		}
+		value, after, ok := bytes.Cut(rest, []byte{0})
+		if !ok {
+			return nil, bad
+		}
+		params = append(params, param{string(name), string(value)})
+		body = after
+	}
+	if len(body) != 1 {
+		return nil, bad
+	}
+	return params, nil
+}
+
+// negotiate tells a client that speaks a newer protocol, or knows options that
+// we do not, what it gets instead.
+func (s *session) negotiate(minor uint32, params []param) error {
+	var unknown []string
+	for _, p := range params {
+		if strings.HasPrefix(p.name, "_pq_.") {
+			unknown = append(unknown, p.name)
+		}
+	}
+	if minor <= newestMinor && len(unknown) == 0 {
+		return nil
+	}
+	out, err := (&pgproto3.NegotiateProtocolVersion{
+		NewestMinorProtocol: min(minor, newestMinor), UnrecognizedOptions: unknown,
+	}).Encode(nil)
+	if err != nil {
+		return err
+	}
+	if _, err := s.client.Write(out); err != nil {
+		return errors.Join(errLeft, err)
+	}
+	return nil
+}
+
+// admit authenticates the client and welcomes it.
+func (s *session) admit(params []param, longKey bool) error {
+	startup, err := s.identify(params)
+	if err != nil {
+		return err
+	}
+	s.log = s.log.With("user", s.who.user, "database", s.who.database)
+	if s.srv.cfg.RequireTLS && s.client.TLS() == nil {
+		return pgerr.Fatal(pgerr.InvalidAuth, "this server accepts encrypted connections only").
+			WithHint("Connect with sslmode=require.").In("admit")
+	}
+	if err := s.authenticate(); err != nil {
+		return err
+	}
+	if allowed := s.srv.cfg.Databases; len(allowed) > 0 && !slices.Contains(allowed, s.who.database) {
+		return pgerr.Fatal(pgerr.UndefinedDatabase, "database %q does not exist", s.who.database).
+			WithDetail("pgshunt serves only the databases that its configuration names.").In("admit")
+	}
+	w, err := s.greet(startup)
+	if err != nil {
+		return err
+	}
+	s.who.path = w.path
+	pin := ""
+	if s.srv.cfg.SessionMode {
+		pin = pinSession
+	}
+	s.state.start(startup, pin)
+	s.view.User, s.view.Database, s.view.Application = s.who.user, s.who.database, s.who.application
+	s.view.SearchPath = splitPath(s.state.searchPath(w.path), s.who.user)
+	s.seen = nil
+	return s.sendWelcome(w, longKey)
+}
+
+// identify reads user, database and settings from the startup packet.
+func (s *session) identify(params []param) (*pool.Settings, error) {
+	var startup *pool.Settings
+	for _, p := range params {
+		switch {
+		case p.name == "user":
+			s.who.user = p.value
+		case p.name == "database":
+			s.who.database = p.value
+		case p.name == "replication":
+			if p.value != "false" && p.value != "off" && p.value != "0" && p.value != "no" {
+				return nil, pgerr.Fatal(pgerr.FeatureNotSupported, "replication connections are not supported").
+					WithHint("Connect to the primary directly for replication.").In("identify")
+			}
+		case p.name == "options":
+			opts, err := startupOptions(p.value)
+			if err != nil {
+				return nil, err
+			}
+			for _, o := range opts {
+				startup = startup.With(startupSetting(o))
+			}
+		case strings.HasPrefix(p.name, "_pq_."):
+		default:
+			startup = startup.With(startupSetting(p))
+		}
+	}
+	if s.who.user == "" {
+		return nil, pgerr.Fatal(pgerr.InvalidAuth, "no PostgreSQL user name specified in startup packet").In("identify")
+	}
+	if s.who.database == "" {
+		s.who.database = s.who.user
+	}
+	if app, ok := startup.Get("application_name"); ok {
+		s.who.application = app.Value
+	}
+	return startup, nil
+}
+
+// startupSetting makes a setting of a startup parameter. set_config reads the
+// value as the server reads a startup packet, lists included. Parameters of
+// pgshunt itself are kept from servers.
+func startupSetting(p param) pool.Setting {
+	name := strings.ToLower(p.name)
+	set := pool.Setting{Name: name, Value: p.value}
+	if !strings.HasPrefix(name, "pgshunt.") {
+		set.SQL = "SELECT pg_catalog.set_config(" + quoteLiteral(name) + ", " + quoteLiteral(p.value) + ", false)"
+	}
+	return set
+}
+
+// quoteLiteral quotes a string for SQL whatever standard_conforming_strings says.
+func quoteLiteral(s string) string {
+	quoted := "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	if strings.Contains(s, `\`) {
+		return "E" + strings.ReplaceAll(quoted, `\`, `\\`)
+	}
+	return quoted
+}
+
+// startupOptions reads command-line options as the server does
+// (pg_split_opts in utils/init/postinit.c): blanks separate, a backslash quotes.
+func startupOptions(s string) ([]param, error) {
+	var out []param
+	args := splitOptions(s)
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		switch {
+		case arg == "-c" && i+1 < len(args):
+			i++
+			arg = args[i]
+		case strings.HasPrefix(arg, "-c"):
+			arg = arg[2:]
+		case strings.HasPrefix(arg, "--"):
+			arg = arg[2:]
+		default:
+			return nil, pgerr.Fatal("42601", "invalid command-line argument for server process: %s", arg).In("startupOptions")
+		}
+		name, value, ok := strings.Cut(arg, "=")
+		if !ok || name == "" {
+			return nil, pgerr.Fatal("42601", "-c %s requires a value", arg).In("startupOptions")
+		}
+		out = append(out, param{strings.ReplaceAll(name, "-", "_"), value})
+	}
+	return out, nil
+}
+
+func splitOptions(s string) []string {
+	var args []string
+	var arg strings.Builder
+	inside := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && i+1 < len(s):
+			i++
+			arg.WriteByte(s[i])
+			inside = true
+		case strings.IndexByte(" \t\n\v\f\r", c) >= 0:
+			if inside {
+				args = append(args, arg.String())
+				arg.Reset()
+				inside = false
+			}
+		default:
+			arg.WriteByte(c)
+			inside = true
+		}
+	}
+	if inside {
+		args = append(args, arg.String())
+	}
+	return args
+}
+
+// sendWelcome ends the startup: authentication is fine, these are the
+// parameters, this is the key, ask what you like.
+func (s *session) sendWelcome(w *welcome, longKey bool) error {
+	pid := w.pid
+	if s.srv.cfg.SessionMode {
+		if err := s.attach(primaryTarget); err != nil {
+			return err
+		}
+		if err := s.flush(); err != nil {
+			return err
+		}
+		pid = s.to.PID
+	}
+	s.who.key = newCancelKey(pid, longKey)
+	s.srv.cancels.add(s)
+	out, err := (&pgproto3.AuthenticationOk{}).Encode(nil)
+	for i := range w.params {
+		if err == nil {
+			out, err = w.params[i].Encode(out)
+		}
+	}
+	if err == nil {
+		out, err = (&pgproto3.BackendKeyData{ProcessID: s.who.key.pid, SecretKey: s.who.key.secret}).Encode(out)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.answer(append(out, fakeReply('S', 'I')...)); err != nil {
+		return err
+	}
+	return s.client.SetReadDeadline(time.Time{})
+}

@@ -1,0 +1,243 @@
+package proxy
+
+import (
+	"strings"
+
+	"pgshunt/parser"
+	"pgshunt/pool"
+)
+
+// state is what a session has made of itself: its settings with the semantics of
+// transactions and savepoints, why it is pinned, and what the current
+// transaction has written. Guarded by link.mu.
+type state struct {
+	// startup holds the settings the client asked for when it connected; RESET goes
+	// back to them. now holds those in force, without SET LOCAL, and local with it.
+	startup, now, local *pool.Settings
+	// before is now as it was when the transaction began; savepoints remember it for ROLLBACK TO.
+	before     *pool.Settings
+	savepoints []savepoint
+	// pin says why the session may not leave its backend, "" if it may.
+	pin string
+	// written holds the relations written in the current transaction.
+	written      []parser.Relation
+	wroteUnknown bool
+}
+
+type savepoint struct {
+	name string
+	now  *pool.Settings
+}
+
+// maxWritten bounds what is remembered of a transaction's writes; past it
+// everything counts as written.
+const maxWritten = 64
+
+func (t *state) start(startup *pool.Settings, pin string) {
+	t.startup, t.now, t.local, t.before = startup, startup, startup, startup
+	t.pin = pin
+}
+
+// sending notes what a statement may do the moment it is on its way to the
+// primary, since it may have done it before the answer is here.
+func (t *state) sending(st *parser.Statement) {
+	if st.Unparsed != "" {
+		t.wroteUnknown = true
+		return
+	}
+	for i := range st.Parts {
+		p := &st.Parts[i]
+		if p.Pin != "" && t.pin == "" {
+			t.pin = p.Pin
+		}
+		switch {
+		case p.Kind == parser.Do, p.Kind == parser.CallProcedure, p.Kind == parser.Execute:
+			t.wroteUnknown = true
+		case len(t.written)+len(p.Writes)+len(p.Defines) > maxWritten:
+			t.wroteUnknown = true
+		default:
+			t.written = append(t.written, p.Writes...)
+			t.written = append(t.written, p.Defines...)
+		}
+	}
+}
+
+// changesState tells whether the completion of st has to be followed.
+func changesState(st *parser.Statement) bool {
+	for i := range st.Parts {
+		switch p := &st.Parts[i]; p.Kind {
+		case parser.Begin, parser.Commit, parser.Rollback, parser.Savepoint, parser.Release, parser.RollbackTo,
+			parser.Discard, parser.Deallocate, parser.PrepareTransaction:
+			return true
+		default:
+			if p.Setting != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// completed applies one statement that has succeeded; tag is its command tag.
+func (t *state) completed(p *parser.Part, tag string) {
+	switch p.Kind {
+	case parser.Begin:
+		t.before = t.now
+	case parser.Commit, parser.Rollback, parser.PrepareTransaction:
+		if tag == "COMMIT" || tag == "PREPARE TRANSACTION" {
+			t.commit()
+		} else if p.Kind != parser.PrepareTransaction {
+			t.rollback()
+		}
+	case parser.Savepoint:
+		t.savepoints = append(t.savepoints, savepoint{p.Name, t.now})
+	case parser.Release:
+		if i := t.savepoint(p.Name); i >= 0 {
+			t.savepoints = t.savepoints[:i]
+		}
+	case parser.RollbackTo:
+		if i := t.savepoint(p.Name); i >= 0 {
+			t.now, t.local = t.savepoints[i].now, t.savepoints[i].now
+			t.savepoints = t.savepoints[:i+1]
+		}
+	case parser.Discard:
+		if tag == "DISCARD ALL" {
+			t.now, t.local, t.pin = t.startup, t.startup, unpinned(t.pin)
+		}
+	default:
+		if p.Setting != nil {
+			t.set(p.Setting)
+		}
+	}
+}
+
+// pinSession is the pin of pool.mode session; nothing but the end of the session removes it.
+const pinSession = "session mode"
+
+func unpinned(pin string) string {
+	if pin == pinSession {
+		return pin
+	}
+	return ""
+}
+
+func (t *state) set(set *parser.Setting) {
+	if set.Unknown {
+		return // pinned when it was sent
+	}
+	to := pool.Setting{Name: set.Name, SQL: set.SQL, Value: set.Value}
+	change := func(s *pool.Settings) *pool.Settings {
+		switch start, given := t.startup.Get(set.Name); {
+		case set.Name == "":
+			return t.resetAll(s)
+		case set.SQL != "":
+			return s.With(to)
+		case given:
+			return s.With(start)
+		default:
+			return s.Without(set.Name)
+		}
+	}
+	t.local = change(t.local)
+	if !set.Local {
+		t.now = change(t.now)
+	}
+}
+
+// resetAll is RESET ALL, which leaves the identity alone.
+func (t *state) resetAll(s *pool.Settings) *pool.Settings {
+	out := t.startup
+	for _, name := range []string{"role", "session_authorization"} {
+		if set, ok := s.Get(name); ok {
+			out = out.With(set)
+		}
+	}
+	return out
+}
+
+func (t *state) savepoint(name string) int {
+	for i := len(t.savepoints) - 1; i >= 0; i-- {
+		if t.savepoints[i].name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func (t *state) commit() {
+	t.before, t.local = t.now, t.now
+	t.savepoints = nil
+}
+
+func (t *state) rollback() {
+	t.now, t.local = t.before, t.before
+	t.savepoints = nil
+}
+
+// ready is called with each ReadyForQuery of the primary. Outside a transaction
+// block it ends the implicit transaction that the batch was.
+func (t *state) ready(status byte, failed, quiet bool) {
+	if status != 'I' {
+		return
+	}
+	if failed {
+		t.rollback()
+	} else {
+		t.commit()
+	}
+	if quiet {
+		t.written, t.wroteUnknown = t.written[:0], false
+	}
+}
+
+// searchPath is the value of search_path in the session's settings, or the
+// login's own.
+func (t *state) searchPath(login string) string {
+	if set, ok := t.local.Get("search_path"); ok && set.Value != "" {
+		return set.Value
+	}
+	return login
+}
+
+// splitPath reads a search_path as SHOW prints it; "$user" becomes user.
+func splitPath(path, user string) []string {
+	var out []string
+	for len(path) > 0 {
+		path = strings.TrimLeft(path, " ,\t")
+		if path == "" {
+			break
+		}
+		var name string
+		if path[0] == '"' {
+			name, path = quotedName(path[1:])
+		} else {
+			end := strings.IndexAny(path, ", \t")
+			if end < 0 {
+				end = len(path)
+			}
+			name, path = strings.ToLower(path[:end]), path[end:]
+		}
+		if name == "$user" {
+			name = user
+		}
+		out = append(out, name)
+	}
+	return out
+}
+
+func quotedName(s string) (name, rest string) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '"' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+1 < len(s) && s[i+1] == '"' {
+			b.WriteByte('"')
+			i++
+			continue
+		}
+		return b.String(), s[i+1:]
+	}
+	return b.String(), ""
+}

@@ -1,0 +1,148 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/pgerr"
+	"pgshunt/pool"
+)
+
+// welcome is what the primary says to a login with certain settings: the
+// parameters it reports and the search_path it gives. It is asked once and then
+// remembered for a while, so that a client is let in without a server process
+// being at hand. Immutable.
+type welcome struct {
+	params []pgproto3.ParameterStatus
+	path   string
+	pid    uint32
+	asked  time.Time
+}
+
+// welcomeAge is how long an answer is good for: changes by ALTER ROLE and ALTER
+// DATABASE reach new sessions after at most that.
+const welcomeAge = time.Minute
+
+// greet finds out what the primary would say to this client.
+func (s *session) greet(startup *pool.Settings) (*welcome, error) {
+	key := welcomeKey(s.who.user, s.who.database, startup)
+	if w, ok := s.srv.welcomes.Get(key); ok && time.Since(w.asked) < welcomeAge {
+		return w, nil
+	}
+	p := s.srv.pools.Get(pool.Key{Target: primaryTarget, User: s.who.user, Database: s.who.database})
+	for {
+		b := p.TryAcquire()
+		if b == nil {
+			ctx, cancel := context.WithTimeout(s.srv.ctx, s.srv.cfg.StartupTimeout)
+			var err error
+			b, err = p.Acquire(ctx)
+			cancel()
+			if err != nil {
+				return nil, err
+			}
+		}
+		g := &greeting{done: make(chan struct{})}
+		if !b.Attach(g) {
+			continue
+		}
+		w, err := g.ask(s.srv, b, startup)
+		if err == nil {
+			s.srv.welcomes.Add(key, w)
+		}
+		return w, err
+	}
+}
+
+func welcomeKey(user, database string, startup *pool.Settings) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\x00%s\x00", user, database)
+	for _, set := range startup.All() {
+		fmt.Fprintf(&b, "%s\x00%s\x00", set.Name, set.Value)
+	}
+	return b.String()
+}
+
+// greeting owns a backend while the primary is asked.
+type greeting struct {
+	left int    // ReadyForQuery messages still to come
+	path []byte // the first column of the last row
+	err  error
+	done chan struct{}
+}
+
+// ask sends the settings and SHOW search_path, and gives the backend back.
+func (g *greeting) ask(srv *Server, b *pool.Backend, startup *pool.Settings) (*welcome, error) {
+	var out []byte
+	for _, sql := range append(b.Settings.Replay(startup), "SHOW search_path") {
+		if sql == "" {
+			continue
+		}
+		out, _ = (&pgproto3.Query{String: sql}).Encode(out) // fails only above 1 GB
+		g.left++
+	}
+	b.Settings, b.Unnamed = startup, nil
+	if b.Writer.Append(out) != nil || b.Writer.Flush() != nil {
+		b.Close()
+	}
+	<-g.done
+	if g.err != nil {
+		srv.pools.Release(b, pool.Dirty)
+		return nil, g.err
+	}
+	w := &welcome{path: string(g.path), pid: b.PID, asked: time.Now()}
+	params := b.Params()
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		w.params = append(w.params, pgproto3.ParameterStatus{Name: name, Value: params[name]})
+	}
+	srv.pools.Release(b, pool.Clean)
+	return w, nil
+}
+
+// Receive collects the answers. An error in a setting is the client's: it asked
+// for something that the server does not accept.
+func (g *greeting) Receive(b *pool.Backend) error {
+	for {
+		m, ok, err := b.Reader.Next()
+		if err != nil || !ok {
+			return err
+		}
+		switch m.Type {
+		case 'D':
+			if body := m.Body(); len(body) > 6 && m.Whole() {
+				g.path = append(g.path[:0], body[6:]...)
+			}
+		case 'S':
+			if name, value, ok := pool.ParameterStatus(m.Body()); ok {
+				b.SetParam(name, value)
+			}
+		case 'E':
+			if g.err == nil {
+				g.err = &pgerr.Error{
+					Severity: "FATAL", Code: errorField(m.Body(), 'C'), Message: errorField(m.Body(), 'M'),
+					Detail: errorField(m.Body(), 'D'), Hint: errorField(m.Body(), 'H'), Routine: "greet",
+				}
+			}
+		case 'Z':
+			if g.left--; g.left == 0 {
+				close(g.done)
+				return nil
+			}
+		}
+	}
+}
+
+// Lost ends the wait when the server goes away.
+func (g *greeting) Lost(b *pool.Backend, err error) {
+	if g.left > 0 {
+		if g.err == nil {
+			g.err = pgerr.Fatal(pgerr.ConnectionFailure, "connection to server %q was lost", b.Key.Target).Because(err).In("greet")
+		}
+		close(g.done)
+	}
+}
