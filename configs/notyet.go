@@ -1,0 +1,59 @@
+package configs
+
+import "fmt"
+
+// notYet lists the values that the configuration language has and this version
+// does not act on. They are refused: a limit that is accepted and not kept would
+// be worse than none. Taking a line away here is the last step of building what it names.
+func (c *Config) notYet() []finding {
+	var fs findings
+	later := func(is bool, key, advice string) {
+		fs.add(is, key, "not in this version; %s", advice)
+	}
+	later(c.Admin.Listen != "", "admin.listen", "leave it out")
+	switch c.Auth.Method {
+	case AuthPassword, AuthMD5, AuthCert:
+		later(true, "auth.method", "use scram-sha-256 or trust")
+	}
+	later(c.Auth.Query != "", "auth.query", "list the users under auth.users")
+	later(c.Auth.Passthrough, "auth.passthrough", "list the users under auth.users")
+	later(c.Auth.HBA != "", "auth.hba", "use auth.method")
+	for i := range c.Auth.Users {
+		later(c.Auth.Users[i].Verifier != "", fmt.Sprintf("auth.users[%d].verifier", i), "use password or password_file")
+	}
+	later(c.Limits.Message != Default().Limits.Message, "limits.message", "leave it out; the limit is PostgreSQL's own, 1GB")
+	for i := range c.Replicas {
+		later(c.Replicas[i].Schedule != 0, fmt.Sprintf("replicas[%d].schedule", i), "refresh the copy by other means and leave it out")
+	}
+	r := &c.Routing
+	later(r.Reads.MaxLag != 0, "routing.reads.max_lag", "leave it out; lag is not measured")
+	later(r.DDL == DDLOrdered, "routing.ddl", "use primary and repeat the change on the replicas")
+	d := Default().Routing
+	later(r.Inference.Freshness != Freshness{}, "routing.inference.freshness", "use any; freshness is not measured")
+	later(r.Inference.Wait != d.Inference.Wait, "routing.inference.wait", "leave it out")
+	later(r.Inference.OnStale != d.Inference.OnStale, "routing.inference.on_stale", "leave it out")
+	later(r.Training.Slots != 0, "routing.training.slots", "leave it out; training is not queued")
+	later(r.Training.Queue != 0, "routing.training.queue", "leave it out; training is not queued")
+	later(r.Training.OnDisconnect == DisconnectFinish, "routing.training.on_disconnect", "use cancel")
+	for i := range r.Rules {
+		rule, key := &r.Rules[i], fmt.Sprintf("routing.rules[%d]", i)
+		later(len(rule.Match.Project) > 0, key+".match.project", "match on function or relation instead")
+		later(rule.Match.Transaction != "", key+".match.transaction", "leave it out")
+		later(rule.Freshness != Freshness{}, key+".freshness", "leave it out; freshness is not measured")
+		later(rule.Timeout != 0, key+".timeout", "set statement_timeout in the session instead")
+	}
+	return fs
+}
+
+// warn lists what is valid and yet deserves a second look.
+func (c *Config) warn() []finding {
+	var fs findings
+	open := c.listensBeyondLoopback()
+	fs.add(c.Auth.Method == AuthSCRAM && len(c.Auth.Users) == 0, "auth.users",
+		"nobody is listed, so nobody can log in; add users, or set auth.method: trust on a machine of your own")
+	fs.add(c.Auth.Method == AuthTrust && open, "auth.method",
+		"trust lets in everybody who reaches %s, under any name", c.Listen)
+	fs.add(c.TLS.Mode == TLSDisable && open, "tls",
+		"clients from other machines send their statements in the clear; set tls.cert and tls.key")
+	return fs
+}

@@ -1,0 +1,210 @@
+package configs
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// complete fills the keys whose default follows from others. It may run twice.
+func (c *Config) complete() {
+	if c.TLS.Mode == "" {
+		c.TLS.Mode = TLSDisable
+		if c.TLS.Cert != "" {
+			c.TLS.Mode = TLSAllow
+		}
+	}
+	for i := range c.Replicas {
+		r := &c.Replicas[i]
+		if r.Feed == "" {
+			r.Feed = FeedNone
+		}
+		if len(r.Serves) == 0 {
+			r.Serves = []Service{ServeTraining, ServeInference, ServeReads}
+		}
+	}
+}
+
+// findings collects what check finds.
+type findings []finding
+
+func (fs *findings) add(bad bool, key, format string, args ...any) {
+	if bad {
+		*fs = append(*fs, finding{key, fmt.Sprintf(format, args...)})
+	}
+}
+
+// check judges the values that are well formed each by itself. It does no IO.
+func (c *Config) check() []finding {
+	var fs findings
+	fs.address("listen", c.Listen)
+	fs.server("primary", &c.Primary)
+	fs.replicas(c.Replicas)
+	fs.names("databases", c.Databases)
+	fs.tls(&c.TLS)
+	fs.auth(&c.Auth)
+	fs.pool(&c.Pool)
+	fs.limits(c)
+	fs.routing(c)
+	return append(fs, c.notYet()...)
+}
+
+func (fs *findings) address(key, address string) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		fs.add(true, key, "%q is not an address; write host:port such as 127.0.0.1:6432", address)
+		return
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	fs.add(err != nil, key, "port %q is not a number from 0 to 65535 (0 takes a free port)", port)
+}
+
+func (fs *findings) server(key string, s *Server) {
+	if s.URL == "" {
+		fs.add(s.URLFile == "", key+".url", "missing; write a connection string such as postgres://app@db.example.com:5432/production")
+		return
+	}
+	if err := s.URL.check(); err != nil {
+		fs.add(true, key+".url", "%v", err)
+	}
+}
+
+var replicaName = regexp.MustCompile(`^[a-z0-9_-]{1,63}$`)
+
+func (fs *findings) replicas(replicas []Replica) {
+	seen := make(map[string]int)
+	for i := range replicas {
+		r, key := &replicas[i], fmt.Sprintf("replicas[%d]", i)
+		if first, dup := seen[r.Name]; dup && r.Name != "" {
+			fs.add(true, key+".name", "%q is already the name of replicas[%d]", r.Name, first)
+		}
+		seen[r.Name] = i
+		switch {
+		case r.Name == "":
+			fs.add(true, key+".name", "missing; rules, hints and logs call the server by it")
+		case r.Name == ToPrimary || r.Name == ToReplica:
+			fs.add(true, key+".name", "%q has a meaning of its own in rules and hints; choose another name", r.Name)
+		case !replicaName.MatchString(r.Name):
+			fs.add(true, key+".name", "%q is not a name; use a to z, 0 to 9, '_' and '-', 63 at most", r.Name)
+		}
+		fs.server(key, &r.Server)
+		fs.names(key+".tables", r.Tables)
+		fs.add(r.Feed == FeedNone && len(r.Tables) > 0, key+".tables", "there is no feed to bring them; set feed, or leave tables out")
+		fs.add(r.Schedule != 0 && r.Feed != FeedDump, key+".schedule", "only feed: dump has a schedule")
+		for _, from := range slices.Sorted(maps.Keys(r.Users)) {
+			fs.add(from == "" || r.Users[from] == "", key+".users."+from, "a user's name is missing")
+		}
+	}
+}
+
+func (fs *findings) names(key string, names []string) {
+	for i, n := range names {
+		fs.add(strings.TrimPrefix(n, "!") == "", fmt.Sprintf("%s[%d]", key, i), "empty; write a name or leave the item out")
+	}
+}
+
+func (fs *findings) tls(t *TLS) {
+	fs.add(t.Cert == "" && t.Key != "", "tls.cert", "missing, and key is of no use without it")
+	fs.add(t.Cert != "" && t.Key == "", "tls.key", "missing, and cert is of no use without it")
+	if t.Cert == "" && t.Key == "" {
+		fs.add(t.Mode != TLSDisable, "tls.mode", "mode %s needs cert and key", t.Mode)
+	}
+	fs.add(t.Mode == TLSVerifyFull && t.ClientCA == "", "tls.client_ca", "missing; mode verify-full checks the clients' certificates against it")
+}
+
+var verifier = regexp.MustCompile(`^SCRAM-SHA-256\$[1-9][0-9]{0,8}:[A-Za-z0-9+/]+=*\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$`)
+
+func (fs *findings) auth(a *Auth) {
+	seen := make(map[string]bool)
+	for i := range a.Users {
+		u, key := &a.Users[i], fmt.Sprintf("auth.users[%d]", i)
+		fs.add(u.Name == "", key+".name", "missing")
+		fs.add(seen[u.Name] && u.Name != "", key+".name", "%q is listed twice", u.Name)
+		seen[u.Name] = true
+		hasPassword := u.Password != "" || u.PasswordFile != ""
+		fs.add(hasPassword && u.Verifier != "", key+".verifier", "password is given too; leave one of the two out")
+		fs.add(u.Verifier != "" && !verifier.MatchString(string(u.Verifier)), key+".verifier",
+			"not a SCRAM verifier; copy rolpassword of pg_authid, which begins with SCRAM-SHA-256$")
+		fs.add(a.Method == AuthSCRAM && !hasPassword && u.Verifier == "", key+".password",
+			"missing; with method scram-sha-256 a user has a password, a password_file or a verifier")
+	}
+}
+
+func (fs *findings) pool(p *Pool) {
+	fs.add(p.Size < 1, "pool.size", "%d backends cannot serve anybody; write 1 or more", p.Size)
+	fs.add(p.Prepared < 0, "pool.prepared", "%d is negative; write 0 or more", p.Prepared)
+}
+
+func (fs *findings) limits(c *Config) {
+	l := &c.Limits
+	fs.add(l.Clients < 1, "limits.clients", "%d lets nobody in; write 1 or more", l.Clients)
+	fs.add(l.Startup == 0, "limits.startup", "0 would let half-open connections stay for ever; write a time such as 10s")
+	fs.add(l.Message < 64<<10, "limits.message", "%s would refuse ordinary statements; write 64kB or more", l.Message)
+	fs.add(l.Message > 1<<30, "limits.message", "%s is more than PostgreSQL itself takes; write 1GB or less", l.Message)
+}
+
+func (fs *findings) routing(c *Config) {
+	r := &c.Routing
+	reads := []string{ToPrimary, ToReplica}
+	if to := r.Reads.To; to != ToPrimary && to != ToReplica {
+		key := "routing.reads"
+		if r.Reads.MaxLag != 0 || to == "" {
+			key += ".to"
+		}
+		fs.add(true, key, "%s", wrong(to, reads))
+	}
+	fs.add(r.Reads.MaxLag != 0 && r.Reads.To == ToPrimary, "routing.reads.max_lag", "the primary has no lag; it is for {to: replica}")
+	fs.add(r.Reads.To == ToReplica && len(c.Replicas) == 0, "routing.reads", "there are no replicas to read from")
+	fs.add(r.Training.Slots < 0, "routing.training.slots", "%d is negative; write 0 (no limit) or more", r.Training.Slots)
+	fs.add(r.Training.Queue < 0, "routing.training.queue", "%d is negative; write 0 (no queue) or more", r.Training.Queue)
+	for i := range r.Rules {
+		fs.rule(c, &r.Rules[i], fmt.Sprintf("routing.rules[%d]", i))
+	}
+}
+
+func (fs *findings) rule(c *Config, r *Rule, key string) {
+	m := &r.Match
+	empty := len(m.Kind) == 0 && m.Transaction == ""
+	for _, p := range []struct {
+		name     string
+		patterns Patterns
+	}{
+		{"relation", m.Relation},
+		{"function", m.Function},
+		{"schema", m.Schema},
+		{"user", m.User},
+		{"database", m.Database},
+		{"application", m.Application},
+		{"project", m.Project},
+	} {
+		empty = empty && len(p.patterns) == 0
+		fs.names(key+".match."+p.name, p.patterns)
+	}
+	fs.add(empty, key+".match", "missing; a rule says what it is for, such as match: {kind: read}")
+	fs.add(r.To == "" && r.Reject == "", key+".to", "missing; write primary, replica or the name of a replica")
+	fs.add(r.To != "" && r.Reject != "", key+".reject", "to is given too; leave one of the two out")
+	if r.To == "" || r.To == ToPrimary {
+		return
+	}
+	names := []string{ToPrimary, ToReplica}
+	for i := range c.Replicas {
+		names = append(names, c.Replicas[i].Name)
+	}
+	fs.add(r.To != ToReplica && c.Replica(r.To) == nil, key+".to", "%s", wrong(r.To, names))
+	fs.add(r.To == ToReplica && len(c.Replicas) == 0, key+".to", "there are no replicas")
+}
+
+// wrong says that a word is not among those offered, and what to write instead.
+func wrong(word string, offered []string) string {
+	if word == "" {
+		return "missing; write " + oneOf(offered)
+	}
+	if near := nearest(word, offered); near != "" {
+		return fmt.Sprintf("there is no %q; did you mean %q?", word, near)
+	}
+	return fmt.Sprintf("there is no %q; write %s", word, oneOf(offered))
+}
