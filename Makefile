@@ -1,0 +1,34 @@
+.DEFAULT_GOAL := help
+.PHONY: help build demo test race fuzz bench lint fmt setup
+
+LINT := go tool -modfile=tools/go.mod golangci-lint
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+build: ## bin/pgshunt
+	go build -trimpath -o bin/pgshunt ./cmd/pgshunt
+
+demo: setup build ## the whole story on this machine (ONCE=1 ends after it)
+	bin/pgshunt demo
+
+test: ## all tests, on real PostgreSQL servers
+	scripts/install-postgresql python3-psycopg && go test $(TESTFLAGS) ./...
+
+race: ## all tests under the race detector
+	scripts/install-postgresql python3-psycopg && go test -race $(TESTFLAGS) ./...
+
+fuzz: setup ## each fuzz target for FUZZTIME (30s)
+	scripts/fuzz
+
+bench: ## direct connection, pgbouncer and pgshunt side by side
+	scripts/install-postgresql pgbouncer && go run ./bench
+
+lint: setup ## the linters, and the arrows between packages
+	$(LINT) run ./...
+
+fmt: ## format everything
+	$(LINT) fmt ./...
+
+setup: # PostgreSQL and a C compiler, where they are missing
+	@scripts/install-postgresql
