@@ -23,9 +23,12 @@ func (s *session) onPrimary() error {
 		s.mu.Unlock()
 		return nil
 	}
+	elsewhere := s.current != nil || s.replica != nil
 	s.mu.Unlock()
-	if err := s.leaveReplica(); err != nil {
-		return err
+	if elsewhere {
+		if err := s.leaveReplica(); err != nil {
+			return err
+		}
 	}
 	s.mu.Lock()
 	b := s.primary
@@ -53,14 +56,25 @@ func (s *session) onReplica(d router.Decision) error {
 	if fits {
 		s.turnTo(b)
 	}
+	kept := s.keep.why()
 	s.mu.Unlock()
-	if fits {
-		return nil
+	if !fits {
+		if b != nil && kept != "" {
+			return s.keptElsewhere(b.Key.Target, d, kept)
+		}
+		if err := s.leaveReplica(); err != nil {
+			return err
+		}
+		target := s.srv.pick(d)
+		if target == "" {
+			return &attachError{pgerr.New(pgerr.CannotConnectNow, "no PostgresML server is available").
+				WithHint("Run \"pgshunt check\" to see why.").In("onReplica")}
+		}
+		if err := s.attach(target); err != nil {
+			return err
+		}
 	}
-	if err := s.leaveReplica(); err != nil {
-		return err
-	}
-	return s.attach(s.srv.pick(d))
+	return s.keepReplica(d)
 }
 
 // attach acquires a backend of a target, brings it to the session's settings and
@@ -202,40 +216,63 @@ func (s *session) leaveReplica() error {
 	}
 	s.mu.Lock()
 	b = s.replica
-	s.replica = nil
 	if s.current == b {
 		s.current = nil
 	}
-	s.mu.Unlock()
-	if b != nil {
-		s.srv.pools.Release(b, pool.Clean)
+	if s.keep.why() != "" {
+		b = nil
+	} else {
+		s.replica = nil
 	}
+	s.mu.Unlock()
+	s.release(parting{clean: b})
 	return nil
 }
 
-// detachIfDone takes the current backend off the session when nothing keeps it:
-// every reply is in, no transaction is open and nothing pins it. The caller holds
-// mu and passes the result to release after unlocking.
-func (s *session) detachIfDone() *pool.Backend {
-	b := s.current
-	if b == nil || s.phase.writing || s.open() || s.cancels > 0 || s.inflight.len() > 0 || s.phase.relaying {
-		return nil
-	}
-	if b == s.replica {
-		s.replica, s.current = nil, s.primary
-		return b
-	}
-	if s.status != 'I' || s.state.pin != "" || s.end != nil {
-		return nil
-	}
-	s.primary, s.current = nil, nil
-	b.Settings = s.state.now
-	return b
+// parting holds backends that have been taken off a session and are still to be
+// given back, which is done without the lock.
+type parting struct {
+	clean    *pool.Backend // outside a transaction
+	rollback *pool.Backend // in a transaction block that ends with this
 }
 
-func (s *session) release(b *pool.Backend) {
-	if b != nil {
-		s.srv.pools.Release(b, pool.Clean)
+// detachIfDone takes off the session what nothing keeps there: every reply is
+// in, no transaction is open and nothing pins it. The caller holds mu and passes
+// the result to release after unlocking.
+func (s *session) detachIfDone() (p parting) {
+	b := s.current
+	if s.phase.writing || s.open() || s.cancels > 0 || s.inflight.len() > 0 || s.phase.relaying {
+		return p
+	}
+	if s.status == 'I' && s.keep.block && s.keep.pin == "" && !s.phase.openPrimary {
+		p.rollback = s.replica
+		s.keep, s.replica = keep{}, nil
+		if b == p.rollback {
+			s.current = s.primary
+			return p
+		}
+	}
+	switch {
+	case b == nil:
+	case b == s.replica:
+		s.current = s.primary
+		if s.keep.why() == "" {
+			s.replica, p.clean = nil, b
+		}
+	case s.status == 'I' && s.state.pin == "" && s.end == nil:
+		s.primary, s.current = nil, nil
+		b.Settings = s.state.now
+		p.clean = b
+	}
+	return p
+}
+
+func (s *session) release(p parting) {
+	if p.clean != nil {
+		s.srv.pools.Release(p.clean, pool.Clean)
+	}
+	if p.rollback != nil {
+		s.srv.pools.Release(p.rollback, pool.InTransaction)
 	}
 }
 

@@ -99,7 +99,8 @@ func (s *session) cancel() {
 	if s.stopWait != nil {
 		s.stopWait(pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("cancel"))
 	}
-	b, training := s.current, s.training
+	b := s.current
+	training := s.training && b == s.replica
 	if b == nil || s.inflight.len() == 0 {
 		s.mu.Unlock()
 		return

@@ -2,11 +2,12 @@ package proxy
 
 import "pgshunt/internal/wire"
 
-// copyData passes copy data and its end on, or drops it where the server has
-// stopped expecting it, as the server itself would.
+// copyData passes copy data and its end on. A client need not wait for the server
+// to ask for them, and a server that does not expect them ignores them; so all
+// that matters here is that the backend still works for this session.
 func (s *session) copyData(m *wire.Message) error {
 	s.mu.Lock()
-	if !s.phase.copyIn || s.current == nil {
+	if s.current == nil || s.inflight.len() == 0 {
 		s.mu.Unlock()
 		return nil
 	}

@@ -18,6 +18,9 @@ func (s *session) decide(st *parser.Statement) (router.Decision, error) {
 		s.look()
 		d = s.srv.cfg.Policy.Decide(st, &s.view, fleet)
 	}
+	if d.Place == router.Stay && d.Rule == router.RulePinned && s.view.PinnedTo != primaryTarget {
+		d.Place, d.Target = router.Replica, s.view.PinnedTo
+	}
 	if s.srv.observe != nil {
 		s.srv.observe(s, st, d)
 	}
@@ -32,9 +35,19 @@ func (s *session) look() (quiet bool) {
 	defer s.mu.Unlock()
 	v.InTransaction = s.status != 'I' || s.phase.openPrimary
 	v.Failed = s.status == 'E'
+	v.Snapshot = v.InTransaction && s.state.snapshot
+	if s.keep.why() == "" {
+		s.made = made{}
+	} else if !s.keep.block {
+		clear(s.made.cursors)
+	}
+	v.Temporary = s.made.temporary
 	v.Pinned, v.PinnedTo = s.state.pin, ""
-	if v.Pinned != "" {
+	switch {
+	case v.Pinned != "":
 		v.PinnedTo = primaryTarget
+	case s.keep.pin != "" && s.replica != nil:
+		v.Pinned, v.PinnedTo = s.keep.pin, s.replica.Key.Target
 	}
 	v.Written, v.WroteUnknown = s.state.written, s.state.wroteUnknown
 	if s.state.local != s.seen {
@@ -92,10 +105,13 @@ func (s *session) hold() {
 	s.turnTo(s.current)
 }
 
-func (s *session) setTraining(on bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.training = on
+// placeOf answers the router's question where a cursor or a statement prepared by
+// SQL is, for those on replicas. It is called while decide runs, on its goroutine.
+func placeOf(made *map[string]router.Decision) func(string) (router.Decision, bool) {
+	return func(name string) (router.Decision, bool) {
+		d, ok := (*made)[name]
+		return d, ok
+	}
 }
 
 // flushFakes writes the replies made here that nothing stands before.
@@ -125,6 +141,9 @@ func (s *session) complete(r *reply, tag string) {
 	st := r.statement
 	if r.part < len(st.Parts) {
 		s.state.completed(&st.Parts[r.part], tag)
+	}
+	if tag == "DISCARD ALL" && s.keep.pin != "" {
+		s.keep = keep{block: true} // the replica is reset like one with an open block
 	}
 	r.part++
 }

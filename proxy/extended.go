@@ -3,6 +3,8 @@ package proxy
 import (
 	"bytes"
 
+	"github.com/jackc/pgx/v5/pgproto3"
+
 	"pgshunt/internal/wire"
 	"pgshunt/parser"
 	"pgshunt/pool"
@@ -19,7 +21,7 @@ func (s *session) parse(m *wire.Message) error {
 	}
 	text, _, _ := bytes.Cut(body, []byte{0})
 	st := s.srv.parser.Statement(text)
-	if done, err := s.place(st); done || err != nil {
+	if done, err := s.place(st, nil); done || err != nil {
 		return err
 	}
 	p := s.srv.catalog.Prepared(body)
@@ -78,7 +80,7 @@ func (s *session) bind(m *wire.Message) error {
 	}
 	known := s.lookup(name)
 	if known.facts != nil {
-		if done, err := s.place(known.facts); done || err != nil {
+		if done, err := s.place(known.facts, m); done || err != nil {
 			return err
 		}
 	} else if done, err := s.stay(); done || err != nil {
@@ -138,7 +140,7 @@ func (s *session) describe(m *wire.Message) error {
 		if done, err := s.stay(); done || err != nil {
 			return err
 		}
-	} else if done, err := s.place(known.facts); done || err != nil {
+	} else if done, err := s.place(known.facts, nil); done || err != nil {
 		return err
 	}
 	switch {
@@ -276,12 +278,15 @@ func (s *session) flushMessage(m *wire.Message) error {
 	return s.send(m.Data)
 }
 
-// place decides where the message about st goes and turns to that server. done
-// means that the message has been dealt with.
-func (s *session) place(st *parser.Statement) (done bool, err error) {
+// place decides where the message about st goes and turns to that server. bind is
+// the Bind message where it is one. done means that the message has been dealt with.
+func (s *session) place(st *parser.Statement, bind *wire.Message) (done bool, err error) {
 	d, err := s.decide(st)
 	if err != nil {
 		return true, err
+	}
+	if d.Place == router.Replica && d.ProjectParam > 0 && d.Target == "" {
+		d.Target = router.HomeOf(textParameter(bind, d.ProjectParam), s.srv.fleet.Load())
 	}
 	if s.phaseSkipping() {
 		return true, nil
@@ -295,7 +300,9 @@ func (s *session) place(st *parser.Statement) (done bool, err error) {
 		if err = s.beforeReplica(d); err == nil {
 			err = s.onReplica(d)
 		}
-		s.setTraining(d.Class == router.Training)
+		if err == nil {
+			s.sentToReplica(st, d)
+		}
 	}
 	if err != nil {
 		return true, s.failAttach(err, false)
@@ -395,3 +402,16 @@ func nameMessage(typ byte, name string) []byte {
 }
 
 var _ pool.Owner = (*session)(nil)
+
+// textParameter returns the value of parameter n of a Bind message as text, or ""
+// where it has none. Text in binary format is the same bytes. No bind is none.
+func textParameter(bind *wire.Message, n int) string {
+	if bind == nil || !bind.Whole() {
+		return ""
+	}
+	var b pgproto3.Bind
+	if b.Decode(bind.Body()) != nil || n > len(b.Parameters) {
+		return ""
+	}
+	return string(b.Parameters[n-1])
+}

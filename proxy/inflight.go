@@ -92,20 +92,19 @@ func (q *inflight) dropToSync(undo func(reply)) bool {
 }
 
 // dropCopied removes the Syncs that the server reads while it expects copy data
-// and ignores: those sent after the COPY and before the end of the data.
-func (q *inflight) dropCopied() {
+// and ignores: those sent after the COPY and before the end of the data. It
+// reports whether that end has been sent already.
+func (q *inflight) dropCopied() (ended bool) {
 	kept := q.queue[:q.head+1]
 	rest := q.queue[q.head+1:]
-	copying := true
 	for _, r := range rest {
-		if r.kind == 'c' {
-			copying = false
-		}
-		if copying && r.kind == 'S' {
+		ended = ended || r.kind == 'c'
+		if !ended && r.kind == 'S' {
 			continue
 		}
 		kept = append(kept, r)
 	}
 	clear(q.queue[len(kept):])
 	q.queue = kept
+	return ended
 }

@@ -20,6 +20,7 @@ type link struct {
 	// primary and replica are the attached backends, current is one of them or nil.
 	primary, replica, current *pool.Backend
 	inflight                  inflight
+	keep                      keep
 
 	// status is the transaction status the client has been told last: I, T or E.
 	status byte

@@ -149,8 +149,7 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 			s.inflight.pop()
 		}
 	case 'G', 'W':
-		s.phase.copyIn = true
-		s.inflight.dropCopied()
+		s.phase.copyIn = !s.inflight.dropCopied()
 	case 'E':
 		return s.acceptError(b, first, m), nil
 	case 'S':

@@ -32,6 +32,8 @@ type session struct {
 	// current backend; refused, that everything up to Sync is dropped because of an
 	// error made here. Both only for the session's goroutine.
 	passing, refused bool
+	// made is what the session has made on a replica; for its goroutine only.
+	made made
 	// to is where the session's goroutine writes: what was current when it last looked.
 	to *pool.Backend
 
@@ -260,7 +262,7 @@ func (s *session) finish() {
 	s.mu.Lock()
 	held := []*pool.Backend{s.primary, s.replica}
 	busy := !s.quiet() || s.open() || s.passing && s.in.MidMessage() || s.end != nil
-	current, status, pinned := s.current, s.status, s.state.pin != ""
+	current, status, pinned, kept := s.current, s.status, s.state.pin != "", s.keep
 	s.primary, s.replica, s.current = nil, nil, nil
 	s.mu.Unlock()
 	for _, b := range held {
@@ -271,9 +273,9 @@ func (s *session) finish() {
 		case b == current && busy:
 			s.abandon(b)
 			state = pool.Broken
-		case b.Key.Target == primaryTarget && status != 'I':
+		case b.Key.Target == primaryTarget && status != 'I', b.Key.Target != primaryTarget && kept.block:
 			state = pool.InTransaction
-		case b.Key.Target == primaryTarget && pinned:
+		case b.Key.Target == primaryTarget && pinned, b.Key.Target != primaryTarget && kept.pin != "":
 			state = pool.Dirty
 		}
 		b.Writer.Discard()

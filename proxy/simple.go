@@ -24,12 +24,12 @@ func (s *session) query(m *wire.Message) error {
 	case d.Place == router.Refused:
 		return s.fail(d.Err, true)
 	case d.Place == router.Replica && (s.inBlock() || d.Detached):
-		return s.queryBeside(m, d)
+		return s.queryBeside(m, st, d)
 	case d.Place == router.Replica:
 		if err := s.onReplica(d); err != nil {
 			return s.failAttach(err, true)
 		}
-		s.setTraining(d.Class == router.Training)
+		s.sentToReplica(st, d)
 		return s.sendQuery(m, reply{kind: 'Q'})
 	}
 	return s.queryPrimary(m, st)
@@ -78,7 +78,7 @@ func (s *session) dropUnnamed() {
 
 // queryBeside runs a statement on a replica beside the client's transaction. The
 // transaction's own server hears of it only if it fails.
-func (s *session) queryBeside(m *wire.Message, d router.Decision) error {
+func (s *session) queryBeside(m *wire.Message, st *parser.Statement, d router.Decision) error {
 	if !m.Whole() {
 		panic("BUG: a text that could not be read was sent to a replica")
 	}
@@ -93,7 +93,7 @@ func (s *session) queryBeside(m *wire.Message, d router.Decision) error {
 	if err := s.onReplica(d); err != nil {
 		return s.failAttach(err, true)
 	}
-	s.setTraining(d.Class == router.Training)
+	s.sentToReplica(st, d)
 	s.dropUnnamed()
 	s.expect(reply{kind: 'Q', action: beside})
 	if err := s.send(m.Data); err != nil {

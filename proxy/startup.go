@@ -269,7 +269,7 @@ func (s *session) admit(params []param, longKey bool) error {
 	s.state.start(startup, pin)
 	s.view.User, s.view.Database, s.view.Application = s.who.user, s.who.database, s.who.application
 	s.view.SearchPath = splitPath(s.state.searchPath(w.path), s.who.user)
-	s.seen = nil
+	s.view.Cursor, s.view.Prepared = placeOf(&s.made.cursors), placeOf(&s.made.prepared)
 	return s.sendWelcome(w, longKey)
 }
 

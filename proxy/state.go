@@ -22,6 +22,8 @@ type state struct {
 	// written holds the relations written in the current transaction.
 	written      []parser.Relation
 	wroteUnknown bool
+	// snapshot is set in a transaction whose reads all see one state of the data.
+	snapshot bool
 }
 
 type savepoint struct {
@@ -51,6 +53,8 @@ func (t *state) sending(st *parser.Statement) {
 			t.pin = p.Pin
 		}
 		switch {
+		case p.Isolation == "repeatable read", p.Isolation == "serializable":
+			t.snapshot = true
 		case p.Kind == parser.Do, p.Kind == parser.CallProcedure, p.Kind == parser.Execute:
 			t.wroteUnknown = true
 		case len(t.written)+len(p.Writes)+len(p.Defines) > maxWritten:
@@ -186,7 +190,7 @@ func (t *state) ready(status byte, failed, quiet bool) {
 		t.commit()
 	}
 	if quiet {
-		t.written, t.wroteUnknown = t.written[:0], false
+		t.written, t.wroteUnknown, t.snapshot = t.written[:0], false, false
 	}
 }
 

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"pgshunt/parser"
+	"pgshunt/router"
+)
+
+// routeSession follows one imaginary session through a script, so that what a
+// statement leaves behind is there for the next one.
+type routeSession struct {
+	policy   *router.Policy
+	fleet    *router.Fleet
+	view     router.View
+	path     []string // search_path to go back to
+	prepared map[string]router.Decision
+	cursors  map[string]router.Decision
+}
+
+func newRouteSession(opts routeOptions, policy *router.Policy, fleet *router.Fleet) *routeSession {
+	s := &routeSession{
+		policy: policy, fleet: fleet, path: opts.searchPath,
+		prepared: make(map[string]router.Decision), cursors: make(map[string]router.Decision),
+	}
+	s.view = router.View{
+		User: opts.user, Database: opts.database, SearchPath: opts.searchPath,
+		Hint: opts.hint, InTransaction: opts.block,
+		Prepared: func(name string) (router.Decision, bool) { d, ok := s.prepared[name]; return d, ok },
+		Cursor:   func(name string) (router.Decision, bool) { d, ok := s.cursors[name]; return d, ok },
+	}
+	return s
+}
+
+// route decides about text and notes what it does to the session, as if it succeeded.
+func (s *routeSession) route(text string) route {
+	st := parser.Parse(text)
+	d := s.policy.Decide(st, &s.view, s.fleet)
+	r := route{
+		SQL: text, Target: s.target(d), Class: d.Class.String(), Rule: d.Rule, Reason: d.Text(),
+		Project: d.Project, Detached: d.Detached,
+	}
+	if d.Err != nil {
+		r.SQLState, r.Message, r.Detail, r.Hint = d.Err.Code, d.Err.Message, d.Err.Detail, d.Err.Hint
+		return r
+	}
+	if st.Unparsed != "" {
+		s.view.WroteUnknown = s.view.InTransaction
+	}
+	for i := range st.Parts {
+		s.note(&st.Parts[i], d)
+	}
+	return r
+}
+
+// target names the server, as far as it is known without asking for load.
+func (s *routeSession) target(d router.Decision) string {
+	switch {
+	case d.Place == router.Refused:
+		return "refused"
+	case d.Place == router.Stay && s.view.PinnedTo != "":
+		return s.view.PinnedTo
+	case d.Place != router.Replica:
+		return "primary"
+	case d.Target != "":
+		return d.Target
+	}
+	replicas := 0
+	for i := range s.fleet.Targets {
+		if s.fleet.Targets[i].Replica {
+			replicas++
+		}
+	}
+	if replicas == 1 {
+		return router.Pick(d, s.fleet, nil)
+	}
+	return "any replica"
+}
+
+func (s *routeSession) note(p *parser.Part, d router.Decision) {
+	v := &s.view
+	switch p.Kind {
+	case parser.Begin:
+		v.InTransaction = true
+		v.Snapshot = p.Isolation == "repeatable read" || p.Isolation == "serializable"
+	case parser.Commit, parser.Rollback, parser.PrepareTransaction:
+		v.Written, v.WroteUnknown = nil, false
+		v.InTransaction = p.Chain
+		v.Snapshot = v.Snapshot && p.Chain
+	case parser.Prepare:
+		s.prepared[p.Name] = d
+	case parser.Deallocate:
+		delete(s.prepared, p.Name)
+	case parser.Declare:
+		s.cursors[p.Name] = d
+	case parser.Close:
+		delete(s.cursors, p.Name)
+	}
+	if v.InTransaction && d.Place != router.Replica {
+		v.Written = append(append(v.Written, p.Writes...), p.Defines...)
+		v.WroteUnknown = v.WroteUnknown || p.Opaque || p.Kind == parser.Do || p.Kind == parser.Execute
+	}
+	if set := p.Setting; set != nil && !set.Unknown {
+		switch set.Name {
+		case "search_path":
+			v.SearchPath = parser.SplitNames(set.Value)
+			if set.SQL == "" {
+				v.SearchPath = s.path
+			}
+		case "pgshunt.route":
+			v.Hint = set.Value
+		case "":
+			v.SearchPath, v.Hint = s.path, ""
+		}
+	}
+}

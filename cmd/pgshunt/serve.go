@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/spf13/cobra"
+
+	"pgshunt/configs"
+	"pgshunt/parser"
+	"pgshunt/pool"
+	"pgshunt/proxy"
+	"pgshunt/router"
+)
+
+func serveCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve clients until SIGTERM",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := configs.Load(file)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			log := newLogger(cmd.ErrOrStderr(), cfg.Log)
+			for _, w := range cfg.Warnings {
+				log.Warn("configuration warning", "error", w)
+			}
+			srv, err := startServing(cfg, log)
+			if err != nil {
+				return err
+			}
+			return srv.wait(ctx)
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "pgshunt.yaml", "configuration file")
+	return cmd
+}
+
+// serving is a running proxy.
+type serving struct {
+	addr   net.Addr
+	log    *slog.Logger
+	server *proxy.Server
+	pools  *pool.Pools
+	grace  time.Duration
+	done   chan error
+}
+
+// connectTimeout bounds a login to a server.
+const connectTimeout = 10 * time.Second
+
+// startServing builds a proxy from its configuration and has it listen.
+func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
+	policy, err := router.NewPolicy(routerConfig(cfg))
+	if err != nil {
+		return nil, fmt.Errorf("routing: %w", err)
+	}
+	auth, err := clientAuth(cfg.Auth)
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := cfg.TLS.ServerConfig()
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	pools := pool.New(pool.Config{
+		Size: cfg.Pool.Size, Wait: time.Duration(cfg.Pool.Wait), ConnectTimeout: connectTimeout,
+		Idle: time.Duration(cfg.Pool.Idle), Lifetime: time.Duration(cfg.Pool.Lifetime),
+		Prepared: cfg.Pool.Prepared, NoReuse: !cfg.Pool.Reuse, Log: log,
+	}, targets(cfg))
+	server := proxy.New(proxy.Config{
+		Log: log, Pools: pools, Parser: parser.New(parser.Options{}), Policy: policy,
+		SessionMode: cfg.Pool.Mode == configs.PoolSession, Auth: auth,
+		TLS: tlsConfig, RequireTLS: cfg.TLS.Mode == configs.TLSRequire || cfg.TLS.Mode == configs.TLSVerifyFull,
+		Databases: cfg.Databases, MaxClients: cfg.Limits.Clients, StartupTimeout: time.Duration(cfg.Limits.Startup),
+	}, fleetOf(cfg))
+	s := &serving{
+		addr: l.Addr(), log: log, server: server, pools: pools,
+		grace: time.Duration(cfg.Shutdown), done: make(chan error, 1),
+	}
+	go func() { s.done <- server.Serve(l) }()
+	log.Info("listening", "address", l.Addr().String(), "replicas", len(cfg.Replicas), "mode", string(cfg.Pool.Mode))
+	return s, nil
+}
+
+// wait serves until ctx ends, then drains.
+func (s *serving) wait(ctx context.Context) error {
+	select {
+	case err := <-s.done:
+		s.close(0)
+		return err
+	case <-ctx.Done():
+		s.log.Info("draining", "grace", s.grace)
+		s.close(s.grace)
+		return nil
+	}
+}
+
+// close ends all sessions, giving those in a transaction some time.
+func (s *serving) close(grace time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := s.server.Shutdown(ctx); err != nil {
+		s.log.Warn("sessions cut off", "error", err)
+	}
+	s.pools.Close()
+	s.log.Info("stopped")
+}
+
+func targets(cfg *configs.Config) []*pool.Target {
+	names := []string{configs.ToPrimary}
+	for i := range cfg.Replicas {
+		names = append(names, cfg.Replicas[i].Name)
+	}
+	var out []*pool.Target
+	for _, name := range names {
+		out = append(out, &pool.Target{Name: name, Login: func(user, database string) (*pgconn.Config, error) {
+			return cfg.Login(name, user, database)
+		}})
+	}
+	return out
+}
+
+// fleetOf is the fleet as configured, everything taken to be healthy.
+func fleetOf(cfg *configs.Config) *router.Fleet {
+	f := &router.Fleet{Targets: []router.Target{{Name: configs.ToPrimary, Healthy: true}}}
+	for i := range cfg.Replicas {
+		r := &cfg.Replicas[i]
+		f.Targets = append(f.Targets, router.Target{
+			Name: r.Name, Replica: true, Healthy: true,
+			Training: r.Does(configs.ServeTraining), Inference: r.Does(configs.ServeInference), Reads: r.Does(configs.ServeReads),
+		})
+	}
+	return f
+}
+
+func clientAuth(a configs.Auth) (proxy.Auth, error) {
+	if a.Method == configs.AuthTrust {
+		return proxy.Auth{Trust: true}, nil
+	}
+	passwords := make(map[string]string)
+	for _, u := range a.Users {
+		passwords[u.Name] = string(u.Password)
+	}
+	return proxy.NewScramAuth(passwords)
+}
+
+func newLogger(w io.Writer, c configs.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		panic("BUG: " + err.Error()) // the configuration has been validated
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if c.Format == configs.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}

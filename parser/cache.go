@@ -1,0 +1,164 @@
+package parser
+
+import (
+	"hash/maphash"
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// Options bounds a Cache. The zero value of each field takes the default.
+type Options struct {
+	// MaxParse is the length in bytes above which a text is not parsed (64 KiB).
+	MaxParse int
+	// MaxText is the length in bytes above which a Statement is not kept (8 KiB).
+	MaxText int
+	// Entries and Bytes bound what is kept (10,000 and 64 MiB). Bytes are counted from
+	// the texts and an estimate of their facts.
+	Entries, Bytes int
+}
+
+func (o Options) withDefaults() Options {
+	set := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	set(&o.MaxParse, DefaultMaxParse)
+	set(&o.MaxText, 8<<10)
+	set(&o.Entries, 10_000)
+	set(&o.Bytes, 64<<20)
+	return o
+}
+
+// Cache keeps Statements by text, and by normal form for texts that differ only in
+// literals. It may be used by any number of goroutines.
+type Cache struct {
+	options Options
+	seed    maphash.Seed
+
+	mu      sync.Mutex
+	entries *simplelru.LRU[uint64, *entry] // guarded by mu, as is everything below
+	bytes   int
+	stats   Stats
+}
+
+// Stats counts what a Cache did since it was made.
+type Stats struct {
+	Hits, SharedHits, Misses int64
+	Entries, Bytes           int
+}
+
+// entry is one kept Statement. key is the text, or the normal form, that it was kept
+// under: hashes are compared first and keys decide.
+type entry struct {
+	key  string
+	st   *Statement
+	size int
+}
+
+// New returns an empty Cache.
+func New(o Options) *Cache {
+	c := &Cache{options: o.withDefaults(), seed: maphash.MakeSeed()}
+	lru, err := simplelru.NewLRU(c.options.Entries, func(_ uint64, e *entry) { c.bytes -= e.size })
+	if err != nil {
+		panic("BUG: " + err.Error()) // only for a size that withDefaults excludes
+	}
+	c.entries = lru
+	return c
+}
+
+// Statement returns the facts of text, which is only borrowed. The result is never nil;
+// a hit does not allocate.
+func (c *Cache) Statement(text []byte) *Statement {
+	if len(text) > c.options.MaxText {
+		c.count(func(s *Stats) { s.Misses++ })
+		return parse(string(text), c.options.MaxParse)
+	}
+	exact := maphash.Bytes(c.seed, text)
+	if st := c.get(exact, text, false); st != nil {
+		return st
+	}
+	scratch := scratches.Get().(*[]byte)
+	defer scratches.Put(scratch)
+	normal, ok := appendNormal((*scratch)[:0], text)
+	*scratch = normal
+	var shared uint64
+	if ok {
+		shared = maphash.Bytes(c.seed, normal)
+		if st := c.get(shared, normal, true); st != nil {
+			return st
+		}
+	}
+	st := parse(string(text), c.options.MaxParse)
+	// A text that is its own normal form, as prepared statements mostly are, is found
+	// at the first look under its text.
+	if ok && shareable(st) && string(normal) != st.Text {
+		st.Shared = true
+		c.put(shared, string(normal), st)
+	} else {
+		c.put(exact, st.Text, st)
+	}
+	return st
+}
+
+// Stats returns the counters as they are now.
+func (c *Cache) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.stats
+	s.Entries, s.Bytes = c.entries.Len(), c.bytes
+	return s
+}
+
+func (c *Cache) count(f func(*Stats)) {
+	c.mu.Lock()
+	f(&c.stats)
+	c.mu.Unlock()
+}
+
+// get looks key up. Both kinds of key live in one LRU: a normal form holds bytes that
+// no text PostgreSQL accepts does, so one is never taken for the other.
+func (c *Cache) get(hash uint64, key []byte, shared bool) *Statement {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.entries.Get(hash)
+	if !ok || e.key != string(key) || e.st.Shared != shared {
+		if shared {
+			c.stats.Misses++
+		}
+		return nil
+	}
+	if shared {
+		c.stats.SharedHits++
+	} else {
+		c.stats.Hits++
+	}
+	return e.st
+}
+
+func (c *Cache) put(hash uint64, key string, st *Statement) {
+	e := &entry{key: key, st: st, size: len(key) + len(st.Text) + footprint(st)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entries.Remove(hash) // so that the replaced entry's bytes are given back
+	c.entries.Add(hash, e)
+	c.bytes += e.size
+	for c.bytes > c.options.Bytes && c.entries.Len() > 1 {
+		c.entries.RemoveOldest()
+	}
+}
+
+// footprint estimates the memory of a Statement's facts.
+func footprint(st *Statement) int {
+	const statement, part, call, arg, relation = 160, 520, 88, 72, 64
+	n := statement + part*len(st.Parts)
+	for i := range st.Parts {
+		p := &st.Parts[i]
+		n += relation * (len(p.Reads) + len(p.Writes) + len(p.Defines))
+		for j := range p.Calls {
+			n += call + arg*len(p.Calls[j].Args)
+		}
+	}
+	return n
+}

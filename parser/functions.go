@@ -1,0 +1,92 @@
+package parser
+
+import (
+	_ "embed"
+	"strings"
+)
+
+// builtinNames lists the functions of pg_catalog that PostgreSQL declares stable or
+// immutable in all their overloads, one per line: pg_proc of PostgreSQL 15, plus the
+// additions of 16 to 18 and the functions that the grammar spells as key words.
+//
+//go:embed builtins.txt
+var builtinNames string
+
+var builtin = func() map[string]bool {
+	names := strings.Fields(builtinNames)
+	m := make(map[string]bool, len(names))
+	for _, name := range names {
+		m[name] = true
+	}
+	return m
+}()
+
+// clock holds the volatile functions that any server may answer outside a transaction
+// block. now() and its kind are stable in PostgreSQL's words, but they name the
+// transaction's start, which another server does not know.
+var clock = map[string]bool{
+	"now": true, "transaction_timestamp": true, "statement_timestamp": true,
+	"clock_timestamp": true, "timeofday": true, "random": true, "random_normal": true,
+	"gen_random_uuid": true, "uuidv4": true, "uuidv7": true,
+	"array_shuffle": true, "array_sample": true,
+}
+
+// anchored holds the functions whose effect or answer belongs to one server, one
+// backend or one transaction. The rest of pg_catalog's volatile functions match
+// anchoredPrefix.
+var anchored = map[string]bool{
+	"nextval": true, "setval": true, "currval": true, "lastval": true, "set_config": true,
+	"setseed": true, "loread": true, "lowrite": true, "current_query": true,
+	"query_to_xml": true, "query_to_xmlschema": true, "query_to_xml_and_xmlschema": true,
+	"cursor_to_xml": true, "cursor_to_xmlschema": true, "ts_stat": true, "ts_rewrite": true,
+	"txid_current": true, "txid_current_if_assigned": true, "txid_current_snapshot": true,
+	"txid_status": true, "currtid2": true, "suppress_redundant_updates_trigger": true,
+	"brin_summarize_new_values": true, "brin_summarize_range": true, "brin_desummarize_range": true,
+	"gin_clean_pending_list": true, "system": true, "bernoulli": true,
+}
+
+// isAnchored reports whether an unqualified or pg_catalog name is such a function.
+func isAnchored(name string) bool {
+	if anchored[name] {
+		return true
+	}
+	if builtin[name] {
+		return false
+	}
+	for _, prefix := range [...]string{"pg_", "lo_", "dblink", "binary_upgrade_", "RI_FKey_"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// pinOf says why a session that called name must keep its backend, "" if it need not.
+func pinOf(name string) string {
+	switch name {
+	case "pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock", "pg_try_advisory_lock_shared":
+		return PinAdvisoryLock
+	case "currval", "lastval":
+		return PinSequence
+	case "setseed":
+		return PinSeed
+	}
+	if strings.HasPrefix(name, "dblink_connect") || strings.HasPrefix(name, "dblink_open") {
+		return PinRemote
+	}
+	return ""
+}
+
+// The values of Part.Pin.
+const (
+	PinTemporary    = "temporary object"
+	PinListen       = "listen"
+	PinAdvisoryLock = "advisory lock"
+	PinHoldCursor   = "with hold cursor"
+	PinSequence     = "sequence state"
+	PinSetting      = "set_config"
+	PinLoad         = "load"
+	PinPrepare      = "prepare"
+	PinSeed         = "setseed"
+	PinRemote       = "dblink connection"
+)

@@ -1,0 +1,178 @@
+package parser
+
+// Statement is one SQL text as the router sees it. It is immutable and shared by
+// every session that sends the same text, so nothing in it may be changed or
+// handed to code that would.
+type Statement struct {
+	// Text is the SQL as the client sent it.
+	Text string
+	// Parts are the statements in Text, in order. An empty query has none. When
+	// Unparsed is set Parts is empty too.
+	Parts []Part
+	// Unparsed says why Text could not be read: "syntax", "too long", "too deep",
+	// "encoding". Empty when it could. PostgreSQL is the authority on such texts.
+	Unparsed string
+	// Hint is what follows "pgshunt:" in a leading /*+ pgshunt: ... */ comment:
+	// "primary", "replica" or "replica:NAME", spaces trimmed and not validated.
+	Hint string
+	// Shared is set when texts that differ from this one only in their literals
+	// and white space get the same Statement. Text is then the first such text that
+	// was seen, and Start and End are offsets into that text: a sender uses the
+	// client's own bytes. A shared Statement has exactly one Part.
+	Shared bool
+	// Backslashes is set when a plain string literal contains a backslash. Text was
+	// read as standard_conforming_strings = on reads it; a session that has turned
+	// that off must treat such a Statement as unparsed.
+	Backslashes bool
+}
+
+// Part holds what may be known about one statement without asking a server.
+type Part struct {
+	Kind Kind
+	// Calls are the functions called anywhere in the tree, in order of appearance.
+	Calls []Call
+	// Reads and Writes are the relations named, never CTE names. A relation that is
+	// written appears in Reads too only where the statement also reads it.
+	Reads, Writes []Relation
+	// Defines are the objects that DDL creates, alters or drops; a schema or an
+	// extension is a Relation with a Schema and no Name.
+	Defines []Relation
+	// TypeSchemas are the schemas of qualified type names in casts and column definitions.
+	TypeSchemas []string
+	// Effects beyond returning rows, as far as the tree shows them.
+	Locks    bool // FOR UPDATE, FOR SHARE and the like, or LOCK TABLE
+	Volatile bool // calls something that must run where the session's transaction is: nextval, now, random, txid_current...
+	// Clock is set when every reason for Volatile only reads a clock or draws a random
+	// number: now(), CURRENT_DATE, random(), gen_random_uuid(). Outside a transaction
+	// block any server may answer those.
+	Clock bool
+	// Opaque is set where the tree does not show all that runs: EXECUTE of a string in
+	// a DO body, a body in another language, CALL.
+	Opaque bool
+	// Setting is what SET, RESET or set_config does to the session; nil for others.
+	Setting *Setting
+	// Name is the statement, cursor, savepoint, channel or prepared-transaction
+	// name of PREPARE, EXECUTE, DEALLOCATE, DECLARE, FETCH, CLOSE, SAVEPOINT,
+	// RELEASE, ROLLBACK TO, LISTEN, UNLISTEN; "" for the ALL forms.
+	Name string
+	// Body is the statement that EXPLAIN, PREPARE, DECLARE and COPY (query) carry; its
+	// facts are merged into this Part as well.
+	Body Kind
+	// Pin says why a session that ran this may not leave its backend; "" if it may.
+	Pin string
+	// ReadOnlyTx is set by BEGIN READ ONLY and SET TRANSACTION READ ONLY; Chain by
+	// COMMIT/ROLLBACK AND CHAIN.
+	ReadOnlyTx, Chain bool
+	// Isolation is the level that BEGIN or SET TRANSACTION names, such as "repeatable read".
+	Isolation string
+	// Analyze is set by EXPLAIN ANALYZE, which runs the statement.
+	Analyze bool
+	// Server is set where COPY reads or writes a file or program on the server.
+	Server bool
+	// Parameters is the number of parameters ($n) the statement names.
+	Parameters int
+	// names are the texts of Reads, Writes and Defines, in that order.
+	names []string
+	// literal is set when a fact above depends on a literal of the text.
+	literal bool
+	// Start and End delimit the statement in Statement.Text, in bytes.
+	Start, End int
+}
+
+// Call is one function call as written.
+type Call struct {
+	// Schema is "" for an unqualified call; both are folded as PostgreSQL folds identifiers.
+	Schema, Name string
+	// Text is Schema and Name joined, made once so that a decision can name the call
+	// without allocating.
+	Text string
+	// Args are the arguments in the order written; named notation keeps its name.
+	// Constants given to built-in functions without side effects are not kept, so
+	// that texts which differ only in such constants can share a Statement.
+	Args []Arg
+	// Aggregate is set where OVER, WITHIN GROUP, FILTER, DISTINCT or * show that the
+	// function is an aggregate or a window function.
+	Aggregate bool
+	// Builtin is set for functions of pg_catalog. Volatile and Clock of the Part say
+	// whether they do more than compute.
+	Builtin bool
+}
+
+// Arg is one argument of a Call, as far as it is known before execution.
+type Arg struct {
+	Name string // of named notation, else ""
+	// Const holds the text of a constant, casts stripped. Known is false for anything else.
+	Const string
+	Known bool
+	// String is set where Const was written in quotes, so that '42' and 42 differ.
+	String bool
+	// Null is set for the constant NULL, for which Known is false.
+	Null bool
+	// Param is n for $n, else 0.
+	Param int
+}
+
+// Relation is a table, view or other relation as written; Schema is "" when unqualified.
+type Relation struct{ Schema, Name string }
+
+// Setting is a change of session configuration.
+type Setting struct {
+	// Name of the parameter, lower case. "role" and "session_authorization" are
+	// parameters like any other. "" means all of them (RESET ALL, DISCARD ALL).
+	Name string
+	// SQL is a statement that repeats the change in another session, such as
+	// "SET search_path TO a, b"; "" for RESET and SET .. TO DEFAULT.
+	SQL string
+	// Value is the new value in the form that SHOW prints it when it is constant.
+	Value string
+	// Local is set by SET LOCAL and set_config(.., true).
+	Local bool
+	// Unknown is set where the value or name depends on a parameter or an expression.
+	Unknown bool
+	// Also holds the further changes of a statement that makes several, such as
+	// SELECT set_config(..), set_config(..) or SET SESSION CHARACTERISTICS.
+	Also []Setting
+}
+
+// Kind names the command. See gram.y of PostgreSQL for the commands behind each.
+type Kind uint8
+
+// The kinds of statement that routing or the session's state must tell apart.
+const (
+	Other Kind = iota // any command not named below: VACUUM, ANALYZE, GRANT, REFRESH, REINDEX ...
+	Select
+	Values
+	Insert
+	Update
+	Delete
+	Merge
+	CopyFrom
+	CopyTo
+	DDL // CREATE, ALTER, DROP, COMMENT of any object; CREATE TABLE AS and SELECT INTO
+	Set
+	Reset
+	Show
+	Begin
+	Commit
+	Rollback
+	Savepoint
+	Release
+	RollbackTo
+	PrepareTransaction // and COMMIT PREPARED, ROLLBACK PREPARED
+	Prepare
+	Execute
+	Deallocate
+	Declare
+	Fetch // and MOVE
+	Close
+	Listen
+	Notify
+	Unlisten
+	Discard
+	LockTable
+	Do
+	CallProcedure
+	Explain
+	Load
+	Truncate
+)

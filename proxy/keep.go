@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/pgerr"
+	"pgshunt/parser"
+	"pgshunt/router"
+)
+
+// keep says why a replica stays attached after a statement. Guarded by link.mu.
+type keep struct {
+	// pin: it holds state of this session, such as a temporary table.
+	pin string
+	// block: a transaction block is open there for a cursor; it ends with the
+	// client's own transaction.
+	block bool
+}
+
+// made is what a session has made on the replica that it keeps: temporary
+// relations, and cursors and prepared statements by name.
+type made struct {
+	temporary         []parser.Relation
+	cursors, prepared map[string]router.Decision
+}
+
+func (k keep) why() string {
+	if k.pin == "" && k.block {
+		return "cursor"
+	}
+	return k.pin
+}
+
+// keepReplica prepares the current replica for a statement that leaves something
+// behind: a cursor needs a transaction block, other things need the session to
+// come back to this very backend.
+func (s *session) keepReplica(d router.Decision) error {
+	if !d.Block {
+		return nil
+	}
+	s.mu.Lock()
+	begun := s.keep.block
+	s.keep.block = true
+	s.mu.Unlock()
+	if begun {
+		return nil
+	}
+	s.expect(reply{kind: 'Q', action: mute})
+	return s.sendMessage(&pgproto3.Query{String: "BEGIN"})
+}
+
+// sentToReplica notes what a statement leaves behind on the replica that it is on its way to.
+func (s *session) sentToReplica(st *parser.Statement, d router.Decision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.training = d.Class == router.Training
+	for i := range st.Parts {
+		p := &st.Parts[i]
+		if p.Pin != "" && !d.Block && s.keep.pin == "" {
+			s.keep.pin = p.Pin
+		}
+		if s.keep.pin != "" {
+			s.made.temporary = append(s.made.temporary, temporary(p)...)
+		}
+		switch p.Kind {
+		case parser.Declare:
+			s.made.cursors = remember(s.made.cursors, p.Name, d)
+		case parser.Prepare:
+			s.made.prepared = remember(s.made.prepared, p.Name, d)
+		}
+	}
+}
+
+// temporary returns the temporary relations that a statement makes.
+func temporary(p *parser.Part) []parser.Relation {
+	if p.Pin != parser.PinTemporary {
+		return nil
+	}
+	return append(append([]parser.Relation(nil), p.Defines...), p.Writes...)
+}
+
+func remember(m map[string]router.Decision, name string, d router.Decision) map[string]router.Decision {
+	if m == nil {
+		m = make(map[string]router.Decision)
+	}
+	m[name] = d
+	return m
+}
+
+// keptElsewhere is the error for a statement that needs another replica than the
+// one that the session cannot leave.
+func (s *session) keptElsewhere(target string, d router.Decision, why string) error {
+	return &attachError{pgerr.New(pgerr.FeatureNotSupported, "the statement runs on PostgresML server %q, and this session is kept on %q", d.Target, target).
+		WithDetail("Reason for keeping it there: %s.", why).
+		WithHint("End the transaction, run DISCARD ALL, or use another session.").In("onReplica")}
+}

@@ -1,0 +1,249 @@
+package router
+
+import "pgshunt/parser"
+
+// Decide says where st goes. It is pure, may be called from any goroutine, and
+// allocates only for a refusal. doc.go gives the order of its questions.
+func (p *Policy) Decide(st *parser.Statement, v *View, f *Fleet) Decision {
+	switch {
+	case v.Failed:
+		return Decision{Place: Stay, Class: classOf(st, v, f), Rule: RuleFailed, Reason: reasonFailed}
+	case st.Unparsed != "":
+		return v.home(Opaque, RuleUnparsed, unparsedReason(st.Unparsed), "")
+	case len(st.Parts) == 0:
+		return v.home(Session, RuleEmpty, reasonEmpty, "")
+	case !f.hasReplicas():
+		return v.home(classOf(st, v, f), RuleNoReplicas, reasonNoReplicas, "")
+	case len(st.Parts) > 1:
+		return p.several(st, v, f)
+	}
+	part := &st.Parts[0]
+	u := inspect(part, v, f.Objects)
+	if d, ok := settled(part, &u, v); ok {
+		return d
+	}
+	if u.class != Session || u.pgml {
+		if d, ok := p.hinted(st, &u, v, f); ok {
+			return d
+		}
+		if d, ok := p.ruled(part, &u, v, f); ok {
+			return d
+		}
+	}
+	return p.ordinary(part, &u, v, f)
+}
+
+// question carries what the answer to one statement is made from.
+type question struct {
+	part *parser.Part
+	u    *usage
+	v    *View
+	f    *Fleet
+}
+
+// classOf is the class of a statement whose place is settled whatever it is.
+func classOf(st *parser.Statement, v *View, f *Fleet) Class {
+	if st.Unparsed != "" {
+		return Opaque
+	}
+	if len(st.Parts) == 0 {
+		return Session
+	}
+	var known *Objects
+	if f != nil {
+		known = f.Objects
+	}
+	class := inspect(&st.Parts[0], v, known).class
+	for i := 1; i < len(st.Parts); i++ {
+		class = stronger(class, inspect(&st.Parts[i], v, known).class)
+	}
+	return class
+}
+
+// stronger is the class that describes two statements together.
+func stronger(a, b Class) Class {
+	rank := [...]int{Session: 0, Read: 1, Catalog: 2, Inference: 3, Write: 4, Schema: 5, Training: 6, Opaque: 7}
+	if rank[b] > rank[a] {
+		return b
+	}
+	return a
+}
+
+// home is a decision for the primary: where the session is, if it may not leave.
+func (v *View) home(class Class, rule, reason, subject string) Decision {
+	d := Decision{Class: class, Rule: rule, Reason: reason, Subject: subject}
+	if v.InTransaction || v.pinnedToPrimary() {
+		d.Place = Stay
+	}
+	return d
+}
+
+func (v *View) pinnedToPrimary() bool {
+	return v.Pinned != "" && (v.PinnedTo == "" || v.PinnedTo == toPrimary)
+}
+
+func (v *View) pinnedToReplica() bool {
+	return v.Pinned != "" && !v.pinnedToPrimary()
+}
+
+// settled answers for statements that follow what the session did before: cursors and
+// prepared statements, transaction blocks, pins.
+func settled(part *parser.Part, u *usage, v *View) (Decision, bool) {
+	if d, ok := follow(part, u, v); ok {
+		return d, true
+	}
+	if v.pinnedToReplica() && u.belongs(part, v) {
+		return Decision{Place: Stay, Class: u.class, Rule: RulePinned, Reason: v.Pinned}, true
+	}
+	if u.pgml || part.Kind == parser.Show && isPgmlSetting(part.Name) {
+		return Decision{}, false
+	}
+	switch {
+	case v.InTransaction:
+		return Decision{Place: Stay, Class: u.class, Rule: RuleTransaction, Reason: reasonTransaction}, true
+	case v.pinnedToPrimary():
+		return Decision{Place: Stay, Class: u.class, Rule: RulePinned, Reason: v.Pinned}, true
+	}
+	return Decision{}, false
+}
+
+// belongs reports whether a session pinned to a replica means that replica: with
+// anything of PostgresML, and with its temporary relations. All else is not its
+// business: a table of that name there would be the wrong one.
+func (u *usage) belongs(p *parser.Part, v *View) bool {
+	if u.pgml {
+		return !u.otherWrite
+	}
+	if len(v.Temporary) == 0 || len(p.Reads)+len(p.Writes)+len(p.Defines) == 0 {
+		return false
+	}
+	for _, list := range [...][]parser.Relation{p.Reads, p.Writes, p.Defines} {
+		for _, r := range list {
+			if !anySame(v.Temporary, r) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// follow answers for EXECUTE, DEALLOCATE, FETCH, MOVE and CLOSE of something whose
+// place was decided when it was made.
+func follow(part *parser.Part, u *usage, v *View) (Decision, bool) {
+	var find func(string) (Decision, bool)
+	switch part.Kind {
+	case parser.Execute, parser.Deallocate:
+		find = v.Prepared
+	case parser.Fetch, parser.Close:
+		find = v.Cursor
+	default:
+		return Decision{}, false
+	}
+	if part.Name == "" {
+		return Decision{}, false // DEALLOCATE ALL and CLOSE ALL are for every server the session used
+	}
+	made, ok := Decision{}, false
+	if find != nil {
+		made, ok = find(part.Name)
+	}
+	if !ok || made.Place != Replica {
+		if u.pgml {
+			return refuseOffload(u, "The arguments of EXECUTE call PostgresML, and the statement itself runs on the primary."), true
+		}
+		if !ok {
+			return v.home(Session, RuleFollow, reasonUnknownName, part.Name), true
+		}
+		return v.home(made.Class, RuleFollow, reasonFollows, part.Name), true
+	}
+	if part.Kind == parser.Execute && made.ReadsTables && v.InTransaction && (v.WroteUnknown || len(v.Written) > 0) {
+		return refuseWritten(made.Class, part.Name), true
+	}
+	made.Rule, made.Reason, made.Subject = RuleFollow, reasonFollows, part.Name
+	return made, true
+}
+
+// ordinary answers by the built-in order.
+func (p *Policy) ordinary(part *parser.Part, u *usage, v *View, f *Fleet) Decision {
+	q := question{part, u, v, f}
+	switch u.class {
+	case Session:
+		if part.Kind == parser.Show && isPgmlSetting(part.Name) {
+			return q.replica(Catalog, RuleCatalog, reasonPgmlSetting, part.Name)
+		}
+		return v.home(Session, RuleSession, reasonSession, "")
+	case Training:
+		return p.training(q)
+	case Inference, Catalog:
+		return q.besides()
+	case Schema:
+		return p.definition(q)
+	case Write:
+		if u.pgml {
+			return q.mixed()
+		}
+		return q.write()
+	}
+	return p.read(q)
+}
+
+func isPgmlSetting(name string) bool { return len(name) > 5 && name[:5] == "pgml." }
+
+// write is a statement without PostgresML that must run on the primary; the reason
+// names the first thing that makes it so.
+func (q question) write() Decision {
+	reason, subject := reasonWrite, ""
+	switch p := q.part; {
+	case q.u.otherWrite:
+		reason, subject = reasonWritten, q.u.written
+	case p.Server:
+		reason = reasonServerFile
+	case p.Locks:
+		reason = reasonLocks
+	case p.Volatile:
+		reason, subject = reasonVolatile, ""
+	}
+	return q.v.home(Write, RuleWrite, reason, subject)
+}
+
+// read is a read that only PostgreSQL's own means answer.
+func (p *Policy) read(q question) Decision {
+	reason, subject := "", ""
+	switch {
+	case !p.readsReplica:
+		reason = reasonReads
+	case q.part.Pin != "" || q.part.Kind == parser.Declare:
+		reason = reasonSessionRead
+	case q.u.unknown != "":
+		reason, subject = reasonUnknownFunc, q.u.unknown
+	case q.u.system:
+		reason = reasonSystem
+	case !q.f.serves(Read):
+		reason = reasonUnhealthy
+	default:
+		return Decision{Place: Replica, Class: Read, Rule: RuleRead, Reason: reasonReadReplica, ReadsTables: q.u.reads}
+	}
+	return q.v.home(Read, RuleRead, reason, subject)
+}
+
+// definition is DDL and the commands like it.
+func (p *Policy) definition(q question) Decision {
+	switch {
+	case !q.u.pgml && q.u.kind == parser.Other:
+		return q.v.home(Schema, RuleSchema, reasonMaintenance, "")
+	case !q.u.pgml:
+		return q.v.home(Schema, RuleSchema, reasonDDL, "")
+	case q.u.otherWrite && !q.temporary():
+		return q.mixed()
+	case q.v.InTransaction && (p.reject || q.temporary()):
+		return refuseInTransaction(q.u)
+	}
+	d := q.owned(RulePgmlSchema, reasonPgmlDDL)
+	d.Class = Schema
+	return d
+}
+
+// temporary reports whether all that is written is a temporary table made here.
+func (q question) temporary() bool {
+	p := q.part
+	return p.Pin == parser.PinTemporary && len(p.Writes) == 1 && len(p.Defines) == 1 && p.Writes[0] == p.Defines[0]
+}

@@ -1,0 +1,79 @@
+package router
+
+import "pgshunt/internal/pgerr"
+
+// Place is which kind of server a statement goes to.
+type Place uint8
+
+const (
+	// Primary is the production server.
+	Primary Place = iota
+	// Replica is a PostgresML server.
+	Replica
+	// Stay is wherever the session is: the transaction's server, or the pinned one.
+	Stay
+	// Refused means that no server gets the statement; Decision.Err says why.
+	Refused
+)
+
+// Class says what kind of work a statement is, in the terms of the routing order.
+type Class uint8
+
+const (
+	Read Class = iota
+	Write
+	Schema // DDL
+	Inference
+	Training // train, tune, deploy and the rest of model administration
+	Catalog  // reads of schema pgml
+	Session  // SET, transactions, cursors, prepared statements and the like
+	Opaque   // could not be parsed
+)
+
+// Decision is where one statement goes and why. It holds no pointer into the
+// session and making one allocates nothing, except with Err.
+type Decision struct {
+	Place Place
+	// Target names one replica; "" lets Pick choose among those that qualify.
+	Target string
+	Class  Class
+	// Rule is the name of the built-in rule or "rules[n]" of the config.
+	Rule string
+	// Reason is a phrase a person can read; Subject is what it is about, such as
+	// "pgml.predict", or "". Text joins them.
+	Reason, Subject string
+	// Detached is set for training inside a transaction block: it runs and commits on its own.
+	Detached bool
+	// Project is the PostgresML project that the statement names as a constant;
+	// ProjectParam is n where it is $n, which the caller resolves with HomeOf once it
+	// knows the value. "" and 0 where there is none or it cannot be told.
+	Project      string
+	ProjectParam int
+	// Block is set for a cursor: the replica needs a transaction block that lasts as
+	// long as the session's own.
+	Block bool
+	// ReadsTables is set on a replica where the statement reads relations that come
+	// from the primary, so that freshness matters.
+	ReadsTables bool
+	// Err is the answer to the client when Place is Refused.
+	Err *pgerr.Error
+}
+
+// Text is the reason with its subject, as logs, SHOW and `pgshunt route` print it.
+func (d Decision) Text() string {
+	if d.Subject == "" {
+		return d.Reason
+	}
+	return d.Subject + " " + d.Reason
+}
+
+var classNames = [...]string{
+	Read: "read", Write: "write", Schema: "schema", Inference: "inference",
+	Training: "training", Catalog: "catalog", Session: "session", Opaque: "opaque",
+}
+
+// String is the class as rules, logs and `pgshunt route` name it.
+func (c Class) String() string { return classNames[c] }
+
+// String is "primary", "replica", "stay" or "refused".
+func (p Place) String() string { return [...]string{"primary", "replica", "stay", "refused"}[p] }

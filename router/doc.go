@@ -1,0 +1,68 @@
+// Package router decides where one statement goes, and says why. It is pure: no IO, no
+// clock, no connection, no state of its own.
+//
+//	policy, err := router.NewPolicy(router.Config{Reads: "replica"})
+//	st := cache.Statement(text)                   // package parser
+//	d := policy.Decide(st, &view, fleet)          // *View of the session, *Fleet of the servers
+//	switch d.Place {
+//	case router.Primary:                          // the production server
+//	case router.Replica:                          // router.Pick(d, fleet, load) names one
+//	case router.Stay:                             // the backend the session has
+//	case router.Refused:                          // answer d.Err
+//	}
+//
+// # The order
+//
+// The first question that has an answer decides:
+//
+//  1. the transaction block has failed: stay, PostgreSQL answers 25P02
+//  2. the text could not be parsed, or is empty: the primary
+//  3. no replica is configured: the primary, whatever the statement is
+//  4. EXECUTE, DEALLOCATE, FETCH, CLOSE: where the thing they name was made
+//  5. in a transaction or pinned, and nothing of PostgresML in it: stay
+//  6. a hint: /*+ pgshunt: replica:ml1 */ before pgshunt.route
+//  7. the rules of the config, in order
+//  8. the built-in rules by class: training and writes to schema pgml on the project's home replica;
+//     reads that call pgml, or read what only replicas have, on a replica; DDL over pgml on a replica;
+//     a write to the primary that calls pgml refused (package offload can do better);
+//     writes, locks, sequences, DO, CALL and other DDL on the primary; reads as the policy says
+//
+// A text of several statements is one decision, since PostgreSQL runs it on one server
+// and in one transaction: see several.
+//
+// # What counts as PostgresML
+//
+// A call, relation or type in schema pgml, and an object that Fleet.Objects lists as
+// existing on replicas only. Names without a schema follow the session's search_path:
+// a function that PostgresML is known to have is pgml's if pgml is anywhere in the path,
+// unless pg_catalog has it too (functions.go); a relation of its catalogue is pgml's only
+// if pgml comes first, because "projects" and "models" are names applications use.
+// PostgreSQL itself would look at what exists; the router cannot, and prefers to be
+// predictable. Text inside strings and comments never counts.
+//
+// # In a transaction
+//
+// Inference runs beside the transaction, on a replica, since it is a function of its
+// arguments. It is refused where its answer could be wrong: when it reads a relation
+// this transaction has written, or any relation after something whose writes cannot be seen,
+// or any relation under REPEATABLE READ; or together with a function that means the
+// transaction itself, such as now(). Outside a block now() and random() are nobody's
+// state, and may stand beside inference. Training commits by itself (Detached) or is
+// refused, as the policy says.
+//
+// A training call also reads the relation it names: a relation written in this
+// transaction is refused there too.
+//
+// # Reads on replicas
+//
+// With Reads "replica" only what is surely a read moves: outside transactions, with functions
+// of pg_catalog only, no system catalogs, no locks, nothing left behind in the session. An
+// operator, cast, view or rule may still hide a function; the tree does not show it.
+//
+// # Homes
+//
+// Each project is trained on one replica, found by rendezvous hashing of its name
+// (HomeOf). Without a known project it is the first training replica of the config.
+// Where the project is $n, Decision.ProjectParam says which: the caller has the value at
+// Bind and asks HomeOf itself.
+package router

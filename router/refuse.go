@@ -1,0 +1,99 @@
+package router
+
+import "pgshunt/internal/pgerr"
+
+// The refusals. Each says what the statement needs, why no one server can give it, and
+// what to write instead.
+
+func refused(class Class, rule, reason, subject string, err *pgerr.Error) Decision {
+	return Decision{
+		Place: Refused, Class: class, Rule: rule, Reason: reason, Subject: subject,
+		Err: err.In("router.Decide"),
+	}
+}
+
+// named is a subject for a sentence where there may be none.
+func named(subject string) string {
+	if subject == "" {
+		return "PostgresML"
+	}
+	return subject
+}
+
+func refuseOffload(u *usage, detail string) Decision {
+	return refused(u.class, RuleOffload, reasonRefused, u.subject,
+		pgerr.New(pgerr.FeatureNotSupported, "this use of %s needs two servers", named(u.subject)).
+			WithDetail("%s is on PostgresML servers. %s", named(u.subject), detail).
+			WithHint("Read the result of %s with a statement of its own, and pass it to the write as a parameter.", named(u.subject)))
+}
+
+func refuseVolatile(u *usage) Decision {
+	return refused(u.class, RuleOffload, reasonRefused, u.subject,
+		pgerr.New(pgerr.FeatureNotSupported, "%s cannot be combined with a function that belongs to the session's server", named(u.subject)).
+			WithDetail("The statement also calls a function such as nextval, now in a transaction, txid_current or an advisory lock, which means the primary's sequence, transaction or locks.").
+			WithHint("Call that function in a statement of its own and pass its result as a parameter."))
+}
+
+func refuseServerFile(u *usage) Decision {
+	return refused(u.class, RuleOffload, reasonRefused, u.subject,
+		pgerr.New(pgerr.FeatureNotSupported, "COPY cannot use a file or program of the server together with %s", named(u.subject)).
+			WithDetail("The file would be on a PostgresML server, not on the primary.").
+			WithHint("Use COPY .. TO STDOUT or FROM STDIN (in psql, \\copy), or name the server with /*+ pgshunt: replica:NAME */."))
+}
+
+func refuseWritten(class Class, relation string) Decision {
+	return refused(class, RuleTransaction, reasonStale, relation,
+		pgerr.New(pgerr.FeatureNotSupported, "relation %q may hold rows of this transaction that no PostgresML server can see", relation).
+			WithDetail("The transaction has written it, or has run something whose writes are not known, and uncommitted rows are on the primary only.").
+			WithHint("Commit first, or pass the values as parameters instead of reading them from the relation."))
+}
+
+func refuseSnapshot(u *usage) Decision {
+	return refused(u.class, RuleTransaction, reasonSnapshot, u.subject,
+		pgerr.New(pgerr.FeatureNotSupported, "%s cannot read tables in a REPEATABLE READ or SERIALIZABLE transaction", named(u.subject)).
+			WithDetail("A PostgresML server sees another state of the data than this transaction's snapshot.").
+			WithHint("Pass the values as parameters, or use READ COMMITTED."))
+}
+
+func refuseInTransaction(u *usage) Decision {
+	return refused(u.class, RuleTraining, reasonNotInBlock, u.subject,
+		pgerr.New(pgerr.FeatureNotSupported, "%s cannot run inside a transaction block", named(u.subject)).
+			WithDetail("It runs on a PostgresML server, where it commits by itself.").
+			WithHint("Run it outside a transaction block, or set routing.training.in_transaction to detach."))
+}
+
+func refuseTarget(class Class, rule, subject string) Decision {
+	return refused(class, rule, reasonNoTarget, subject,
+		pgerr.New(pgerr.CannotConnectNow, "no healthy PostgresML server serves %s", class).
+			WithDetail("Every replica that is configured for it is down or draining.").
+			WithHint("Try again later; SHOW TARGETS on the console has the state of each server."))
+}
+
+func refuseHome(subject, home string) Decision {
+	err := pgerr.New(pgerr.CannotConnectNow, "no PostgresML server is configured for training").
+		WithHint("Add training to the serves list of a replica.")
+	if home != "" {
+		err = pgerr.New(pgerr.CannotConnectNow, "the home replica %q is not available", home).
+			WithDetail("A project is trained on one replica only, so that its models have one history.").
+			WithHint("Try again later; SHOW TARGETS on the console has the state of each server.")
+	}
+	return refused(Training, RuleTraining, reasonNoTarget, subject, err)
+}
+
+func refuseHint(class Class, hint string) Decision {
+	return refused(class, RuleHint, reasonBadHint, hint,
+		pgerr.New(pgerr.InvalidParameter, "invalid value for pgshunt.route: %q", hint).
+			WithHint("Use primary, replica, or replica:NAME with the name of a configured replica."))
+}
+
+func refuseMulti(class Class, subject, detail string) Decision {
+	return refused(class, RuleMulti, reasonMixed, subject,
+		pgerr.New(pgerr.FeatureNotSupported, "the statements of this text need different servers").
+			WithDetail("%s is on PostgresML servers. %s Statements sent in one text run in one transaction on one server.", named(subject), detail).
+			WithHint("Send them one by one."))
+}
+
+func refuseRule(class Class, rule, message string) Decision {
+	return refused(class, rule, reasonRejected, "", pgerr.New(pgerr.FeatureNotSupported, "%s", message).
+		WithDetail("A rule of the routing policy rejects this statement."))
+}
