@@ -20,7 +20,11 @@ func (s *session) onPrimary() error {
 	s.mu.Lock()
 	if s.current != nil && s.current == s.primary {
 		s.turnTo(s.primary)
+		bare := s.state.bare
 		s.mu.Unlock()
+		if bare {
+			return s.restoreStartup()
+		}
 		return nil
 	}
 	elsewhere := s.current != nil || s.replica != nil
@@ -140,6 +144,17 @@ func (s *session) failAttach(err error, simple bool) error {
 	return err
 }
 
+// restoreStartup sets again what a RESET or DISCARD ALL has taken to the values
+// of our login: the client's own are those it asked for when it connected.
+func (s *session) restoreStartup() error {
+	s.mu.Lock()
+	s.state.bare = false
+	s.to.Settings = s.state.withoutStartup()
+	want := s.state.local
+	s.mu.Unlock()
+	return s.replay(s.to, want)
+}
+
 // replay sends the statements that bring b to the settings the session wants.
 // They go out in one write with what follows them.
 func (s *session) replay(b *pool.Backend, want *pool.Settings) error {
@@ -155,6 +170,32 @@ func (s *session) replay(b *pool.Backend, want *pool.Settings) error {
 	}
 	b.Settings = want
 	return nil
+}
+
+// expect notes that a reply is owed for a message that is about to be sent. It
+// reports false where the server is skipping to a Sync and will ignore the message.
+func (s *session) expect(r reply) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inflight.len() >= maxInflight {
+		s.mu.Unlock()
+		_ = s.flush() // what is waited for must have been sent
+		s.mu.Lock()
+		for s.inflight.len() >= maxInflight {
+			s.changed.Wait()
+		}
+	}
+	switch {
+	case r.kind == 'S':
+		s.setOpen(false)
+		s.phase.skipping = false
+	case s.phase.skipping:
+		return false
+	case r.kind != 'Q' && r.kind != 'F':
+		s.setOpen(true)
+	}
+	s.inflight.push(r)
+	return true
 }
 
 // sendMessage encodes and sends a message made here.
@@ -261,7 +302,7 @@ func (s *session) detachIfDone() (p parting) {
 		}
 	case s.status == 'I' && s.state.pin == "" && s.end == nil:
 		s.primary, s.current = nil, nil
-		b.Settings = s.state.now
+		b.Settings = s.state.label()
 		p.clean = b
 	}
 	return p

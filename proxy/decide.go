@@ -27,6 +27,29 @@ func (s *session) decide(st *parser.Statement) (router.Decision, error) {
 	return d, nil
 }
 
+// unreadable stands for a text that nobody here can read.
+var unreadable = &parser.Statement{Unparsed: "syntax"}
+
+// facts returns what is known of a text; nil is one that cannot be looked at.
+func (s *session) facts(text []byte) *parser.Statement {
+	if text == nil {
+		return unreadable
+	}
+	st := s.srv.parser.Statement(text)
+	if st.Backslashes && s.setting("standard_conforming_strings") == "off" {
+		return unreadable // the server reads its string literals differently
+	}
+	return st
+}
+
+// setting is the session's own value of a parameter, "" where it has set none.
+func (s *session) setting(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set, _ := s.state.local.Get(name)
+	return set.Value
+}
+
 // look brings the router's view of the session up to date. It reports whether
 // that view is final: no reply is outstanding that could change it.
 func (s *session) look() (quiet bool) {

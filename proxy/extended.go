@@ -20,7 +20,7 @@ func (s *session) parse(m *wire.Message) error {
 		return s.passToPrimary(m, 'P')
 	}
 	text, _, _ := bytes.Cut(body, []byte{0})
-	st := s.srv.parser.Statement(text)
+	st := s.facts(text)
 	if done, err := s.place(st, nil); done || err != nil {
 		return err
 	}

@@ -54,27 +54,6 @@ type phase struct {
 // client. The caller holds mu.
 func (l *link) quiet() bool { return l.inflight.len() == 0 && !l.phase.relaying }
 
-// expect pushes r. It reports false where the server is skipping to a Sync and
-// will never answer r. The session's goroutine only.
-func (l *link) expect(r reply) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for l.inflight.len() >= maxInflight && l.current != nil {
-		l.changed.Wait()
-	}
-	switch {
-	case r.kind == 'S':
-		l.setOpen(false)
-		l.phase.skipping = false
-	case l.phase.skipping:
-		return false
-	case r.kind != 'Q' && r.kind != 'F':
-		l.setOpen(true)
-	}
-	l.inflight.push(r)
-	return true
-}
-
 // open tells whether the current backend is within an extended-protocol batch.
 // The caller holds mu.
 func (l *link) open() bool {

@@ -59,9 +59,13 @@ func (s *session) Receive(b *pool.Backend) (err error) {
 	}
 	s.changed.Broadcast()
 	detached := s.detachIfDone()
+	idle := s.status == 'I' && s.inflight.len() == 0
 	s.mu.Unlock()
 	locked = false
 	s.release(detached)
+	if idle && s.srv.draining.Load() {
+		s.wake()
+	}
 	return nil
 }
 

@@ -243,6 +243,10 @@ func (s *session) answer(p []byte) error {
 	for !s.quiet() && s.end == nil {
 		s.changed.Wait()
 	}
+	if end := s.end; end != nil {
+		s.mu.Unlock()
+		return end
+	}
 	s.phase.relaying = true
 	s.mu.Unlock()
 	_, err := s.client.Write(p)

@@ -12,7 +12,7 @@ import (
 
 // query executes a Query message where it belongs.
 func (s *session) query(m *wire.Message) error {
-	st := s.srv.parser.Statement(queryText(m))
+	st := s.facts(queryText(m))
 	d, err := s.decide(st)
 	if err != nil {
 		return err

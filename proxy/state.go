@@ -17,6 +17,9 @@ type state struct {
 	// before is now as it was when the transaction began; savepoints remember it for ROLLBACK TO.
 	before     *pool.Settings
 	savepoints []savepoint
+	// bare: the server has been told to reset settings, and so has those of our login
+	// where the client's startup settings belong.
+	bare bool
 	// pin says why the session may not leave its backend, "" if it may.
 	pin string
 	// written holds the relations written in the current transaction.
@@ -106,6 +109,7 @@ func (t *state) completed(p *parser.Part, tag string) {
 		}
 	case parser.Discard:
 		if tag == "DISCARD ALL" {
+			t.bare = t.startup != nil
 			t.now, t.local, t.pin = t.startup, t.startup, unpinned(t.pin)
 		}
 	default:
@@ -130,6 +134,7 @@ func (t *state) set(set *parser.Setting) {
 		return // pinned when it was sent
 	}
 	to := pool.Setting{Name: set.Name, SQL: set.SQL, Value: set.Value}
+	t.bare = t.bare || set.SQL == "" && t.startup != nil
 	change := func(s *pool.Settings) *pool.Settings {
 		switch start, given := t.startup.Get(set.Name); {
 		case set.Name == "":
@@ -157,6 +162,23 @@ func (t *state) resetAll(s *pool.Settings) *pool.Settings {
 		}
 	}
 	return out
+}
+
+// label is what the primary's backend has when the session leaves it.
+func (t *state) label() *pool.Settings {
+	if t.bare {
+		t.bare = false
+		return t.withoutStartup()
+	}
+	return t.now
+}
+
+func (t *state) withoutStartup() *pool.Settings {
+	left := t.local
+	for _, set := range t.startup.All() {
+		left = left.Without(set.Name)
+	}
+	return left
 }
 
 func (t *state) savepoint(name string) int {
