@@ -12,7 +12,7 @@
 //   - Conn is a socket. On Linux a plain TCP or Unix socket is read and written
 //     by direct non-blocking system calls, and its goroutine parks in the
 //     runtime's poller only when the kernel has nothing to give or no room to
-//     take (docs/decisions/0002-direct-system-calls.md). Other connections, TLS
+//     take (docs/decisions/0007-direct-system-calls.md). Other connections, TLS
 //     above all, go through net.Conn. Callers cannot tell which.
 //   - Reader walks the messages of a Conn. It owns a buffer only while it holds
 //     bytes: a Reader parked on an idle connection has none.
