@@ -58,7 +58,7 @@ func (t *state) sending(st *parser.Statement) {
 		switch {
 		case p.Isolation == "repeatable read", p.Isolation == "serializable":
 			t.snapshot = true
-		case p.Kind == parser.Do, p.Kind == parser.CallProcedure, p.Kind == parser.Execute:
+		case p.Opaque, p.Kind == parser.Do, p.Kind == parser.CallProcedure, p.Kind == parser.Execute:
 			t.wroteUnknown = true
 		case len(t.written)+len(p.Writes)+len(p.Defines) > maxWritten:
 			t.wroteUnknown = true
@@ -115,6 +115,9 @@ func (t *state) completed(p *parser.Part, tag string) {
 	default:
 		if p.Setting != nil {
 			t.set(p.Setting)
+			for i := range p.Setting.Also {
+				t.set(&p.Setting.Also[i])
+			}
 		}
 	}
 }

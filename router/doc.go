@@ -64,5 +64,6 @@
 // Each project is trained on one replica, found by rendezvous hashing of its name
 // (HomeOf). Without a known project it is the first training replica of the config.
 // Where the project is $n, Decision.ProjectParam says which: the caller has the value at
-// Bind and asks HomeOf itself.
+// Bind and asks HomeOf itself. As long as nothing copies models between replicas, a call
+// that needs a project's model goes to its home too, if that serves inference.
 package router

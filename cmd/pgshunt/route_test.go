@@ -82,7 +82,7 @@ func TestRouteFollowsAScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"primary", "any replica", "primary", "primary", "refused", "primary", "any replica", "any replica", "any replica", "primary", "primary"}
+	want := []string{"primary", "ml1", "primary", "primary", "refused", "primary", "any replica", "any replica", "any replica", "primary", "primary"}
 	d := json.NewDecoder(strings.NewReader(out))
 	for i := 0; d.More(); i++ {
 		var r route
