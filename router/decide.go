@@ -19,18 +19,27 @@ func (p *Policy) Decide(st *parser.Statement, v *View, f *Fleet) Decision {
 	}
 	part := &st.Parts[0]
 	u := inspect(part, v, f.Objects)
-	if d, ok := settled(part, &u, v); ok {
+	d := p.one(st, part, &u, v, f)
+	if d.Place == Replica && v.InTransaction && part.Kind == parser.CopyFrom {
+		return refuseCopyBeside(&u)
+	}
+	return d
+}
+
+// one answers for a text of one statement.
+func (p *Policy) one(st *parser.Statement, part *parser.Part, u *usage, v *View, f *Fleet) Decision {
+	if d, ok := settled(part, u, v); ok {
 		return d
 	}
 	if u.class != Session || u.pgml {
-		if d, ok := p.hinted(st, &u, v, f); ok {
+		if d, ok := p.hinted(st, u, v, f); ok {
 			return d
 		}
-		if d, ok := p.ruled(part, &u, v, f); ok {
+		if d, ok := p.ruled(part, u, v, f); ok {
 			return d
 		}
 	}
-	return p.ordinary(part, &u, v, f)
+	return p.ordinary(part, u, v, f)
 }
 
 // question carries what the answer to one statement is made from.

@@ -62,11 +62,18 @@ func refuseInTransaction(u *usage) Decision {
 			WithHint("Run it outside a transaction block, or set routing.training.in_transaction to detach."))
 }
 
+func refuseCopyBeside(u *usage) Decision {
+	return refused(u.class, RuleTransaction, reasonNotInBlock, u.subject,
+		pgerr.New(pgerr.FeatureNotSupported, "COPY FROM to a PostgresML server cannot run inside a transaction block").
+			WithDetail("The block is open on the primary, and the data would go past it.").
+			WithHint("Run the COPY outside a transaction block."))
+}
+
 func refuseTarget(class Class, rule, subject string) Decision {
 	return refused(class, rule, reasonNoTarget, subject,
 		pgerr.New(pgerr.CannotConnectNow, "no healthy PostgresML server serves %s", class).
 			WithDetail("Every replica that is configured for it is down or draining.").
-			WithHint("Try again later; SHOW TARGETS on the console has the state of each server."))
+			WithHint("Try again later; \"pgshunt check\" has the state of each server."))
 }
 
 func refuseHome(subject, home string) Decision {
@@ -75,7 +82,7 @@ func refuseHome(subject, home string) Decision {
 	if home != "" {
 		err = pgerr.New(pgerr.CannotConnectNow, "the home replica %q is not available", home).
 			WithDetail("A project is trained on one replica only, so that its models have one history.").
-			WithHint("Try again later; SHOW TARGETS on the console has the state of each server.")
+			WithHint("Try again later; \"pgshunt check\" has the state of each server.")
 	}
 	return refused(Training, RuleTraining, reasonNoTarget, subject, err)
 }
