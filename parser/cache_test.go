@@ -92,7 +92,7 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Errorf("keeps too little: %+v", s)
 	}
 	long := []byte("SELECT '" + strings.Repeat("x", 9000) + "'")
-	if c.Statement(long) == c.Statement(long) {
+	if first := c.Statement(long); first == c.Statement(long) {
 		t.Error("a text over MaxText was kept")
 	}
 }

@@ -79,12 +79,12 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	c := &Cluster{Name: cfg.Name, Port: cfg.Port, Version: bin.Version, Binaries: bin, cfg: cfg, acct: acct}
 	if err := c.build(ctx); err != nil {
-		c.removeAll()
+		_ = c.removeAll() // the first error is the one that explains
 		return nil, fmt.Errorf("cluster %s: %w", cfg.Name, err)
 	}
 	if err := c.run(ctx); err != nil {
 		err = fmt.Errorf("cluster %s: %w%s", cfg.Name, err, c.logTail())
-		c.removeAll()
+		_ = c.removeAll()
 		return nil, err
 	}
 	return c, nil

@@ -190,5 +190,7 @@ func trained(t *testing.T, s *session) (project, table string) {
 }
 
 // features is a table's feature columns as the array that predict takes.
-const diabetesFeatures = "ARRAY[age, sex, bmi, bp, s1, s2, s3, s4, s5, s6]"
-const irisFeatures = `ARRAY["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]`
+const (
+	diabetesFeatures = "ARRAY[age, sex, bmi, bp, s1, s2, s3, s4, s5, s6]"
+	irisFeatures     = `ARRAY["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]`
+)
