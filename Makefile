@@ -21,8 +21,8 @@ race: ## all tests under the race detector
 fuzz: setup ## each fuzz target for FUZZTIME (30s)
 	scripts/fuzz
 
-bench: ## direct connection, pgbouncer and pgshunt side by side
-	scripts/install-postgresql pgbouncer && go run ./bench
+bench: setup build ## direct connection, pgbouncer and pgshunt side by side (BENCHFLAGS=-all)
+	scripts/install-postgresql pgbouncer && go run ./bench $(BENCHFLAGS)
 
 lint: setup ## the linters, and the arrows between packages
 	$(LINT) run ./...

@@ -51,7 +51,7 @@ type Backend struct {
 	owner  Owner             // guarded by mu
 	lost   bool              // guarded by mu; no owner may attach any more
 	params map[string]string // guarded by mu; the ParameterStatus values last reported
-	resets int               // guarded by mu; ReadyForQuery messages until the reset is done
+	resets int               // guarded by mu; what is left of a reset: ReadyForQuery messages, and writing it
 	failed bool              // guarded by mu; the reset met an error
 	ended  sync.Once
 }

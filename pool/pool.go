@@ -30,15 +30,26 @@ type result struct {
 	err error
 }
 
-// tryAcquire returns an idle backend, or nil.
-func (p *Pool) tryAcquire() *Backend {
+// tryAcquire returns an idle backend, or nil: last if it is idle, else the one
+// used most recently.
+func (p *Pool) tryAcquire(last *Backend) *Backend {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.idle)
 	if n == 0 {
 		return nil
 	}
-	b := p.idle[n-1]
+	i := n - 1
+	if last != nil {
+		for j := i; j >= 0; j-- {
+			if p.idle[j] == last {
+				i = j
+				break
+			}
+		}
+	}
+	b := p.idle[i]
+	copy(p.idle[i:], p.idle[i+1:])
 	p.idle[n-1] = nil
 	p.idle = p.idle[:n-1]
 	return b
@@ -105,6 +116,7 @@ func (p *Pool) dial() {
 		defer p.mu.Unlock()
 		p.total--
 		p.handOver(result{err: err})
+		p.dialIfWanted() // the others in line get an answer of their own
 		return
 	}
 	conn := wire.NewConn(hc.Conn)

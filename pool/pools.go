@@ -75,8 +75,10 @@ func (ps *Pools) Get(key Key) *Pool {
 	return p
 }
 
-// TryAcquire returns an idle backend without waiting, or nil.
-func (p *Pool) TryAcquire() *Backend { return p.tryAcquire() }
+// TryAcquire returns an idle backend without waiting, or nil. It prefers last, the
+// one that the session had before: its settings need no replay, and whatever
+// state nobody can see, such as currval, is most likely still there.
+func (p *Pool) TryAcquire(last *Backend) *Backend { return p.tryAcquire(last) }
 
 // Acquire returns a backend, waiting for one in order of arrival for at most
 // Config.Wait. The error is a *pgerr.Error: what the server answered to the

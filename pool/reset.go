@@ -19,7 +19,7 @@ func (b *Backend) reset(statements ...string) {
 		b.mu.Unlock()
 		return
 	}
-	b.owner, b.resets, b.failed = b.pool, len(statements), false
+	b.owner, b.resets, b.failed = b.pool, len(statements)+1, false
 	b.mu.Unlock()
 	b.Settings = nil
 	b.ForgetAll()
@@ -29,6 +29,11 @@ func (b *Backend) reset(statements ...string) {
 	}
 	b.Writer.Discard()
 	if b.Writer.Append(out) != nil || b.Writer.Flush() != nil {
+		b.Close()
+		return
+	}
+	// The answers may all be here by now, but until this moment the Writer was ours.
+	if b.pool.resetStep(b) != nil {
 		b.Close()
 	}
 }
@@ -70,15 +75,20 @@ func (p *Pool) receive(b *Backend, typ byte, body []byte) error {
 	case typ == 'E':
 		return serverError(body)
 	case typ == 'Z' && resetting && len(body) == 1:
-		return p.resetDone(b, body[0])
+		b.mu.Lock()
+		// ROLLBACK goes first, so that all of them end outside a transaction.
+		b.failed = b.failed || body[0] != 'I'
+		b.mu.Unlock()
+		return p.resetStep(b)
 	default:
 		return fmt.Errorf("unexpected message %q from an idle server", typ)
 	}
 	return nil
 }
 
-// resetDone counts one ReadyForQuery of a reset; after the last one b is idle.
-func (p *Pool) resetDone(b *Backend, status byte) error {
+// resetStep counts one ReadyForQuery of a reset, or the end of writing it; after
+// the last one b is idle.
+func (p *Pool) resetStep(b *Backend) error {
 	b.mu.Lock()
 	b.resets--
 	left, failed := b.resets, b.failed
@@ -86,7 +96,7 @@ func (p *Pool) resetDone(b *Backend, status byte) error {
 	if left > 0 {
 		return nil
 	}
-	if failed || status != 'I' {
+	if failed || left < 0 {
 		return errReset
 	}
 	p.put(b)

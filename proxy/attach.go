@@ -20,7 +20,7 @@ func (s *session) onPrimary() error {
 	s.mu.Lock()
 	if s.current != nil && s.current == s.primary {
 		s.turnTo(s.primary)
-		bare := s.state.bare
+		bare := s.state.bare && s.status != 'E' && !s.phase.openPrimary
 		s.mu.Unlock()
 		if bare {
 			return s.restoreStartup()
@@ -87,7 +87,7 @@ func (s *session) attach(target string) error {
 	p := s.srv.pools.Get(pool.Key{Target: target, User: s.who.user, Database: s.who.database})
 	var b *pool.Backend
 	for {
-		if b = p.TryAcquire(); b == nil {
+		if b = p.TryAcquire(s.last); b == nil {
 			var err error
 			if b, err = s.waitFor(p); err != nil {
 				return err
@@ -100,14 +100,14 @@ func (s *session) attach(target string) error {
 		s.mu.Unlock()
 	}
 	if target == primaryTarget {
-		s.primary = b
+		s.primary, s.last = b, b
 	} else {
 		s.replica = b
 	}
 	s.turnTo(b)
 	want := s.state.local
 	s.mu.Unlock()
-	return s.replay(b, want)
+	return s.replay(b, want, false)
 }
 
 // waitFor waits for a backend; a cancel request or the end of the session ends the wait.
@@ -152,17 +152,18 @@ func (s *session) restoreStartup() error {
 	s.to.Settings = s.state.withoutStartup()
 	want := s.state.local
 	s.mu.Unlock()
-	return s.replay(s.to, want)
+	return s.replay(s.to, want, true)
 }
 
 // replay sends the statements that bring b to the settings the session wants.
-// They go out in one write with what follows them.
-func (s *session) replay(b *pool.Backend, want *pool.Settings) error {
+// They go out in one write with what follows them. restores is for changes that
+// the client has brought about, and so hears of.
+func (s *session) replay(b *pool.Backend, want *pool.Settings, restores bool) error {
 	for _, sql := range b.Settings.Replay(want) {
 		if sql == "" {
 			continue // a setting of pgshunt itself
 		}
-		s.expect(reply{kind: 'Q', action: mute})
+		s.expect(reply{kind: 'Q', action: mute, restores: restores})
 		if err := s.sendMessage(&pgproto3.Query{String: sql}); err != nil {
 			return err
 		}
@@ -178,10 +179,14 @@ func (s *session) expect(r reply) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.inflight.len() >= maxInflight {
+		open := s.open() && !s.phase.copyIn
 		s.mu.Unlock()
+		if open { // the server keeps its answers until the Sync, which may be far
+			_ = s.sendMessage(&pgproto3.Flush{})
+		}
 		_ = s.flush() // what is waited for must have been sent
 		s.mu.Lock()
-		for s.inflight.len() >= maxInflight {
+		for s.inflight.len() >= maxInflight && s.end == nil {
 			s.changed.Wait()
 		}
 	}
@@ -212,6 +217,9 @@ func (s *session) sendMessage(m pgproto3.FrontendMessage) error {
 func (s *session) settle() error {
 	s.mu.Lock()
 	open := s.open() && s.inflight.len() > 0 && !s.phase.copyIn
+	if open {
+		s.turnTo(s.current)
+	}
 	s.mu.Unlock()
 	if open {
 		if err := s.sendMessage(&pgproto3.Flush{}); err != nil {
@@ -223,7 +231,7 @@ func (s *session) settle() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.quiet() && s.end == nil {
+	for !s.quiet() && s.end == nil && !s.phase.copyIn {
 		s.changed.Wait()
 	}
 	return s.end
@@ -248,6 +256,9 @@ func (s *session) leaveReplica() error {
 	if open {
 		s.expect(reply{kind: 'S', action: skip})
 		if err := s.sendMessage(&pgproto3.Sync{}); err != nil {
+			return err
+		}
+		if err := s.takeBackNames(); err != nil {
 			return err
 		}
 		if err := s.settle(); err != nil {

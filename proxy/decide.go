@@ -17,6 +17,9 @@ func (s *session) decide(st *parser.Statement) (router.Decision, error) {
 		}
 		s.look()
 		d = s.srv.cfg.Policy.Decide(st, &s.view, fleet)
+		if s.copying() { // the statement stands where copy data should: its server complains
+			d = router.Decision{Place: router.Stay, Rule: d.Rule, Reason: "stands among copy data"}
+		}
 	}
 	if d.Place == router.Stay && d.Rule == router.RulePinned && s.view.PinnedTo != primaryTarget {
 		d.Place, d.Target = router.Replica, s.view.PinnedTo
@@ -164,6 +167,10 @@ func (s *session) complete(r *reply, tag string) {
 	st := r.statement
 	if r.part < len(st.Parts) {
 		s.state.completed(&st.Parts[r.part], tag)
+		if set := st.Parts[r.part].Setting; set != nil && set.SQL != "" && set.Name == "datestyle" && s.primary != nil {
+			// What the server reported last is right unless it is about to report a change.
+			s.state.reported(set.Name, s.primary.Param("DateStyle"))
+		}
 	}
 	if tag == "DISCARD ALL" && s.keep.pin != "" {
 		s.keep = keep{block: true} // the replica is reset like one with an open block

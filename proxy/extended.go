@@ -16,7 +16,7 @@ func (s *session) parse(m *wire.Message) error {
 	name, body, ok := cut(m)
 	if !ok || !m.Whole() {
 		s.pin("statement too large to be carried")
-		s.names.set(name, statement{})
+		s.change(name, statement{}).fate = kept
 		return s.passToPrimary(m, 'P')
 	}
 	text, _, _ := bytes.Cut(body, []byte{0})
@@ -28,19 +28,23 @@ func (s *session) parse(m *wire.Message) error {
 	known := statement{facts: st, prepared: p}
 	b := s.to
 	if len(name) == 0 {
-		if !s.expect(reply{kind: 'P', held: p, name: s.names.set(nil, known)}) {
-			s.names.unnamed = statement{}
+		if !s.expectChange(reply{kind: 'P', held: p, name: s.change(nil, known)}) {
 			return nil
 		}
 		b.Unnamed = p
 		return s.send(m.Data)
 	}
-	if s.srv.cfg.SessionMode && !s.onReplicaNow() {
-		known.verbatim = true
-		return s.expectAndSend(reply{kind: 'P', name: s.names.set(name, known)}, m.Data)
+	inUse, err := s.known(name)
+	if err != nil {
+		return err
 	}
-	if s.lookup(name).prepared != nil {
+	here := s.pinnedHere()
+	switch {
+	case inUse.prepared != nil && !(inUse.verbatim && here):
 		return s.parseAgain(m, string(name))
+	case here: // names that SQL gives are of the same kind, and the server compares
+		known.verbatim = true
+		return s.expectAndSend(reply{kind: 'P', name: s.change(name, known)}, m.Data)
 	}
 	// The client's Parse always reaches the server: whether the text is right is the
 	// server's to say, today as when it was first prepared.
@@ -53,20 +57,26 @@ func (s *session) parse(m *wire.Message) error {
 	if err := s.evict(b.Hold(p)); err != nil {
 		return err
 	}
-	s.expect(reply{kind: 'P', held: p, name: s.names.set(name, known)})
+	if !s.expectChange(reply{kind: 'P', held: p, name: s.change(name, known)}) {
+		return nil
+	}
 	return s.send(parseMessage(p.Name, p.Body))
 }
 
 // parseAgain handles a Parse of a name that the session has in use. The server
-// is made to have it in use too, so that the complaint is its own.
+// is made to have it in use too until the Sync, so that the complaint is its own.
 func (s *session) parseAgain(m *wire.Message, name string) error {
-	if !s.expect(reply{kind: 'P', action: mute}) {
+	if !s.expect(reply{kind: 'C', action: skip}) {
 		return nil
 	}
+	if err := s.sendMessage(closeStatement(name)); err != nil {
+		return err
+	}
+	s.expect(reply{kind: 'P', action: skip})
 	if err := s.send(parseMessage(name, "\x00\x00\x00")); err != nil {
 		return err
 	}
-	s.pin("prepared by SQL")
+	s.names.lent = append(s.names.lent, name)
 	return s.expectAndSend(reply{kind: 'P'}, m.Data)
 }
 
@@ -78,7 +88,10 @@ func (s *session) bind(m *wire.Message) error {
 	if !ok || !ok2 {
 		return s.passToPrimary(m, 'B')
 	}
-	known := s.lookup(name)
+	known, err := s.known(name)
+	if err != nil {
+		return err
+	}
 	if known.facts != nil {
 		if done, err := s.place(known.facts, m); done || err != nil {
 			return err
@@ -135,7 +148,10 @@ func (s *session) describe(m *wire.Message) error {
 		}
 		return s.expectAndSend(reply{kind: 'D'}, m.Data)
 	}
-	known := s.lookup(name)
+	known, err := s.known(name)
+	if err != nil {
+		return err
+	}
 	if known.facts == nil {
 		if done, err := s.stay(); done || err != nil {
 			return err
@@ -169,12 +185,11 @@ func (s *session) execute(m *wire.Message) error {
 	}
 	r := reply{kind: 'E'}
 	if p.facts != nil {
-		if err := s.giveNames(p.facts, true); err != nil {
+		var err error
+		if r.name, err = s.giveNames(p.facts, true); err != nil {
 			return err
 		}
-		if changesState(p.facts) {
-			r.statement = p.facts
-		}
+		r.statement, r.follow = p.facts, changesState(p.facts)
 		s.sent(p.facts)
 	}
 	return s.expectAndSend(r, m.Data)
@@ -187,13 +202,24 @@ func (s *session) closeName(m *wire.Message) error {
 	if !ok {
 		return s.passToPrimary(m, 'C')
 	}
-	known := s.lookup(name)
-	if kind == 'S' && len(name) > 0 && known.prepared != nil && !known.verbatim {
-		if s.expect(reply{kind: 'C', action: fake, name: s.names.set(name, statement{})}) {
+	if kind == 'S' && len(name) > 0 && !s.pinnedHere() {
+		known, err := s.known(name)
+		if err != nil {
+			return err
+		}
+		if known.prepared == nil || known.verbatim {
+			return s.closeOnServer(m, kind, name)
+		}
+		if s.expectChange(reply{kind: 'C', action: fake, name: s.change(name, statement{})}) {
 			return s.flushFakes()
 		}
 		return nil
 	}
+	return s.closeOnServer(m, kind, name)
+}
+
+// closeOnServer passes a Close on.
+func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 	if kind == 'P' {
 		if done, err := s.followPortal(name); done || err != nil {
 			return err
@@ -205,7 +231,7 @@ func (s *session) closeName(m *wire.Message) error {
 	}
 	r := reply{kind: 'C'}
 	if kind == 'S' {
-		r.name = s.names.set(name, statement{})
+		r.name = s.change(name, statement{})
 		if len(name) == 0 {
 			s.to.Unnamed = nil
 		}
@@ -215,6 +241,7 @@ func (s *session) closeName(m *wire.Message) error {
 
 // sync handles a Sync message, the end of a batch.
 func (s *session) sync(m *wire.Message) error {
+	s.names.batch++
 	s.mu.Lock()
 	if s.phase.copyIn {
 		s.mu.Unlock()
@@ -232,7 +259,7 @@ func (s *session) sync(m *wire.Message) error {
 		return s.syncBeside(m)
 	case onReplica:
 		s.hold()
-	case onPrimary:
+	case onPrimary, len(m.Data) != emptyMessage: // what is wrong with it is the server's to say
 		if err := s.onPrimary(); err != nil {
 			return err
 		}
@@ -240,8 +267,14 @@ func (s *session) sync(m *wire.Message) error {
 		s.expect(reply{kind: 'S', action: fake})
 		return s.flushFakes()
 	}
-	return s.expectAndSend(reply{kind: 'S'}, m.Data)
+	if err := s.expectAndSend(reply{kind: 'S'}, m.Data); err != nil {
+		return err
+	}
+	return s.takeBackNames()
 }
+
+// emptyMessage is the size of a message without a body.
+const emptyMessage = 5
 
 // syncBeside ends a batch that ran on a replica beside the client's transaction.
 func (s *session) syncBeside(m *wire.Message) error {
@@ -268,6 +301,9 @@ func (s *session) syncBeside(m *wire.Message) error {
 
 // flushMessage passes a Flush on; it has no answer of its own.
 func (s *session) flushMessage(m *wire.Message) error {
+	if len(m.Data) != emptyMessage {
+		return s.passToPrimary(m, 'E')
+	}
 	s.mu.Lock()
 	attached := s.current != nil && s.open() && !s.phase.copyIn
 	s.mu.Unlock()
@@ -367,16 +403,23 @@ func (s *session) passToPrimary(m *wire.Message, kind byte) error {
 
 // expectAndSend sends p unless the server is skipping to a Sync and would ignore it.
 func (s *session) expectAndSend(r reply, p []byte) error {
-	if !s.expect(r) {
-		if r.name != nil {
-			s.mu.Lock()
-			s.undone = append(s.undone, r.name)
-			s.mu.Unlock()
-		}
+	if !s.expectChange(r) {
 		s.passing = false
 		return nil
 	}
 	return s.send(p)
+}
+
+// expectChange is expect for a message that may change names: one that will be
+// skipped changes nothing.
+func (s *session) expectChange(r reply) bool {
+	if s.expect(r) {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.undoName(r.name, skipped)
+	return false
 }
 
 // cut splits the body of a message after its first string.

@@ -30,8 +30,13 @@ type reply struct {
 	action action
 	// part counts the statements of a simple query that have completed.
 	part int
-	// statement is set where completion changes the session's state.
+	// statement is what runs on the primary, and follow is set where its completion
+	// changes the session's state.
 	statement *parser.Statement
+	follow    bool
+	// restores is set where a muted message changes what the client sees: parameters
+	// that it makes the server report are passed on.
+	restores bool
 	// held is the prepared statement that the message creates on the backend, and
 	// name what it does to the session's own names; both are undone if it fails.
 	held *pool.Prepared
@@ -64,6 +69,11 @@ func (q *inflight) push(r reply) { q.queue = append(q.queue, r) }
 func (q *inflight) pop() reply {
 	r := q.queue[q.head]
 	q.queue[q.head] = reply{}
+	for c := r.name; c != nil; c = c.also {
+		if c.fate == pending {
+			c.fate = kept
+		}
+	}
 	q.head++
 	switch {
 	case q.head == len(q.queue):
@@ -77,6 +87,13 @@ func (q *inflight) pop() reply {
 		q.head = 0
 	}
 	return r
+}
+
+// each calls f for every reply that is expected.
+func (q *inflight) each(f func(*reply)) {
+	for i := q.head; i < len(q.queue); i++ {
+		f(&q.queue[i])
+	}
 }
 
 // dropToSync removes what the server skips after an error, calling undo for

@@ -30,15 +30,33 @@ type names struct {
 	statements map[string]statement
 	unnamed    statement // prepared is nil when there is none
 	portals    map[string]portal
-	blank      portal // the unnamed portal
+	blank      portal        // the unnamed portal
+	log        []*nameChange // those that may still fail, and what came after them
+	batch      uint64        // counts Syncs, up to which an error makes the server skip
+	lent       []string      // names that the current backend has in use for a complaint
 }
 
-// nameChange is what a message does to the names, kept so that it can be undone
-// when the server skips the message or refuses it.
+// nameChange is what a message does to the names, kept until it is known whether
+// the server accepts, refuses or skips the message.
 type nameChange struct {
-	name   string
-	before statement // prepared is nil where there was none
+	name          string
+	all           bool // every named statement goes, as by DEALLOCATE ALL
+	before, after statement
+	beforeAll     map[string]statement
+	fate          fate        // guarded by link.mu
+	also          *nameChange // another change by the same message
+	batch         uint64
 }
+
+// fate is what became of a message that changes names.
+type fate uint8
+
+const (
+	pending fate = iota
+	kept
+	skipped
+	refused
+)
 
 // maxPortals bounds what is remembered of portals. One that is forgotten, or no
 // longer there, is the current server's to judge.
@@ -64,38 +82,99 @@ func (n *names) portal(name []byte) portal {
 	return n.portals[string(name)]
 }
 
-// set notes a statement and returns what undoes that.
-func (n *names) set(name []byte, st statement) *nameChange {
-	if len(name) == 0 {
-		change := &nameChange{"", n.unnamed}
-		n.unnamed = st
-		return change
+// get returns a statement; prepared is nil where there is none.
+func (n *names) get(name string) statement {
+	if name == "" {
+		return n.unnamed
 	}
-	change := &nameChange{string(name), n.statements[string(name)]}
-	if st.prepared == nil {
-		delete(n.statements, string(name))
-		return change
-	}
-	if n.statements == nil {
-		n.statements = make(map[string]statement)
-	}
-	n.statements[change.name] = st
-	return change
+	return n.statements[name]
 }
 
-// undo takes back the changes that failed on the server, the latest first.
+func (n *names) put(name string, st statement) {
+	switch {
+	case name == "":
+		n.unnamed = st
+	case st.prepared == nil:
+		delete(n.statements, name)
+	default:
+		if n.statements == nil {
+			n.statements = make(map[string]statement)
+		}
+		n.statements[name] = st
+	}
+}
+
+func (n *names) apply(c *nameChange) {
+	if c.all {
+		c.beforeAll, n.statements = n.statements, nil
+		return
+	}
+	c.before = n.get(c.name)
+	n.put(c.name, c.after)
+}
+
+// change notes what a message that is about to be sent does to a name.
+func (s *session) change(name []byte, st statement) *nameChange {
+	return s.note(&nameChange{name: string(name), after: st})
+}
+
+// changeAll notes that a message is about to drop every named statement.
+func (s *session) changeAll() *nameChange { return s.note(&nameChange{all: true}) }
+
+func (s *session) note(c *nameChange) *nameChange {
+	s.undoNames()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := &s.names
+	for len(n.log) > 0 && n.log[0].fate == kept {
+		n.log = n.log[1:]
+	}
+	c.batch = n.batch
+	n.apply(c)
+	n.log = append(n.log, c)
+	return c
+}
+
+// undoName records that the server has refused a message or is going to skip it.
+// The caller holds mu.
+func (s *session) undoName(c *nameChange, f fate) {
+	for ; c != nil; c = c.also {
+		if c.fate != refused {
+			c.fate = f
+			s.undone = append(s.undone, c)
+		}
+	}
+}
+
+// undoNames takes back the changes that have failed on the server. Others may have
+// been noted since, so all that are not certain are taken back, the latest first,
+// and those that did not fail are made again.
 func (s *session) undoNames() {
 	s.mu.Lock()
-	undone := s.undone
+	defer s.mu.Unlock()
+	if len(s.undone) == 0 {
+		return
+	}
 	s.undone = nil
-	s.mu.Unlock()
-	for i := len(undone) - 1; i >= 0; i-- {
-		c := undone[i]
-		before := c.before
-		if c.name == "" {
-			before = statement{} // a failed Parse leaves no unnamed statement
+	n := &s.names
+	for i := len(n.log) - 1; i >= 0; i-- {
+		if c := n.log[i]; c.all {
+			n.statements = c.beforeAll
+		} else {
+			n.put(c.name, c.before)
 		}
-		s.names.set([]byte(c.name), before)
+	}
+	log := n.log
+	n.log = nil
+	for _, c := range log {
+		switch {
+		case c.fate == refused && !c.all && c.name == "":
+			c.after = statement{} // a Parse that fails leaves no unnamed statement
+		case c.fate == refused, c.fate == skipped:
+			continue
+		}
+		n.apply(c)
+		n.log = append(n.log, c)
 	}
 }
 
@@ -106,6 +185,56 @@ func (s *session) lookup(name []byte) statement {
 		return s.names.unnamed
 	}
 	return s.names.statements[string(name)]
+}
+
+// known is lookup for a message that is about to be sent. A change that an earlier
+// batch makes is waited for; one of the same batch fails only together with the message.
+func (s *session) known(name []byte) (statement, error) {
+	if s.uncertain(string(name)) {
+		if err := s.settle(); err != nil {
+			return statement{}, err
+		}
+	}
+	return s.lookup(name), nil
+}
+
+func (s *session) uncertain(name string) bool {
+	if len(s.names.log) == 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.names.log {
+		if c.fate == pending && c.batch < s.names.batch && (c.name == name || c.all && name != "") {
+			return true
+		}
+	}
+	return false
+}
+
+// pinnedHere tells whether the current backend serves this session alone, so that
+// statements have the client's own names on it.
+func (s *session) pinnedHere() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.pin != "" && s.current != nil && s.current == s.primary
+}
+
+// takeBackNames closes the names that were lent to the current backend, in a batch
+// of its own: the one before may have failed.
+func (s *session) takeBackNames() error {
+	if len(s.names.lent) == 0 {
+		return nil
+	}
+	for _, name := range s.names.lent {
+		s.expect(reply{kind: 'C', action: mute})
+		if err := s.sendMessage(closeStatement(name)); err != nil {
+			return err
+		}
+	}
+	s.names.lent = nil
+	s.expect(reply{kind: 'S', action: mute})
+	return s.sendMessage(&pgproto3.Sync{})
 }
 
 // ensure has the current backend prepare a named statement unless it has it.

@@ -31,12 +31,12 @@ func (s *session) Receive(b *pool.Backend) (err error) {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	if b != s.primary && b != s.replica {
-		return pool.ErrNotOwner
-	}
 	for {
 		for s.phase.relaying { // the session's goroutine is writing a reply of its own
 			s.changed.Wait()
+		}
+		if b != s.primary && b != s.replica {
+			return pool.ErrNotOwner
 		}
 		run, more, err := s.walk(b)
 		if err != nil {
@@ -146,7 +146,7 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 			s.inflight.pop()
 		}
 	case 'C', 'I':
-		if first.statement != nil {
+		if first.follow {
 			s.complete(first, tagOf(m))
 		}
 		if first.kind == 'E' {
@@ -157,7 +157,7 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 	case 'E':
 		return s.acceptError(b, first, m), nil
 	case 'S':
-		return s.acceptParameter(b, m, pass), nil
+		return s.acceptParameter(b, m, pass || first.restores), nil
 	case 'Z':
 		return s.acceptReady(b, m)
 	case 'N', 'A':
@@ -197,6 +197,9 @@ func (s *session) acceptParameter(b *pool.Backend, m *wire.Message, pass bool) b
 	}
 	if name, value, ok := pool.ParameterStatus(m.Body()); ok {
 		b.SetParam(name, value)
+		if pass && b == s.primary {
+			s.state.reported(name, value)
+		}
 	}
 	return pass && b == s.primary
 }
@@ -216,6 +219,7 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 	if m.Whole() && isFatal(m.Body()) {
 		s.phase.fatal = true
 	}
+	s.undoName(first.name, refused)
 	if first.kind == 'Q' || first.kind == 'F' {
 		return act != mute
 	}
@@ -246,12 +250,28 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 	}
 	if b == s.primary {
 		s.status = body[0]
-		s.state.ready(s.status, s.phase.failed, s.inflight.len() == 0)
+		s.state.ready(s.status, s.phase.failed)
+		if s.status == 'I' {
+			s.forgetWritten()
+		}
 	}
 	if act == forward {
 		s.phase.failed, s.phase.skipping = false, false
 	}
 	return act == forward, nil
+}
+
+// forgetWritten ends what a transaction has written, but for statements that are
+// on their way already and belong to the next one. The caller holds mu.
+func (s *session) forgetWritten() {
+	t := &s.state
+	t.written, t.wroteUnknown, t.snapshot = t.written[:0], false, false
+	s.inflight.each(func(r *reply) {
+		if r.statement != nil {
+			t.sending(r.statement)
+		}
+		t.wroteUnknown = t.wroteUnknown || r.kind == 'F'
+	})
 }
 
 // undo takes back what a message that failed was going to do.
@@ -262,9 +282,7 @@ func (s *session) undo(b *pool.Backend, r reply) {
 			b.Unnamed = nil
 		}
 	}
-	if r.name != nil {
-		s.undone = append(s.undone, r.name)
-	}
+	s.undoName(r.name, skipped)
 }
 
 // Lost tells the session that a backend is gone. It runs on the backend's goroutine.
@@ -309,22 +327,26 @@ func (s *session) failReplica(b *pool.Backend) {
 	if s.canceled {
 		e = pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("Lost")
 	}
-	first := *s.inflight.first()
 	var out []byte
-	if !s.phase.failed {
-		out = appendError(nil, e)
-	}
-	s.phase.failed = true
-	if first.kind != 'Q' {
-		if !s.inflight.dropToSync(func(r reply) { s.undo(b, r) }) {
+	for r := s.inflight.first(); r != nil; r = s.inflight.first() {
+		if r.action == mute {
+			s.inflight.pop()
+			continue
+		}
+		if !s.phase.failed {
+			out = appendError(out, e)
+		}
+		s.phase.failed = true
+		s.undoName(r.name, refused)
+		if r.kind != 'Q' && !s.inflight.dropToSync(func(r reply) { s.undo(b, r) }) {
 			s.phase.skipping = true
+			break
+		}
+		if act := s.inflight.pop().action; act == forward || act == fake {
+			out = append(out, fakeReply('S', s.status)...)
+			s.phase.failed = false
 		}
 	}
-	if r := s.inflight.first(); r != nil && r.action == forward {
-		out = append(out, fakeReply('S', s.status)...)
-		s.phase.failed = false
-	}
-	s.inflight = inflight{}
 	s.phase.copyIn = false
 	s.phase.relaying = true
 	s.mu.Unlock()

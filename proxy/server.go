@@ -54,7 +54,7 @@ type Server struct {
 	observe  func(*session, *parser.Statement, router.Decision)
 
 	ctx      context.Context
-	stop     context.CancelFunc
+	stop     context.CancelCauseFunc
 	draining atomic.Bool
 	clients  atomic.Int64
 	work     sync.WaitGroup
@@ -62,7 +62,7 @@ type Server struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	sessions  map[*session]struct{}
-	conns     map[net.Conn]struct{} // before they are sessions
+	conns     map[net.Conn]struct{}
 }
 
 // Sizes of the caches that all sessions share.
@@ -77,7 +77,7 @@ func New(cfg Config, fleet *router.Fleet) *Server {
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancelCause(context.Background())
 	srv := &Server{
 		cfg: cfg, pools: cfg.Pools, parser: cfg.Parser, catalog: pool.NewCatalog(catalogSize), welcomes: welcomes,
 		ctx: ctx, stop: stop,
@@ -122,8 +122,12 @@ const acceptPause = 50 * time.Millisecond
 
 // handle serves one connection from its first byte to its last.
 func (srv *Server) handle(nc net.Conn) {
+	_ = nc.SetDeadline(time.Now().Add(srv.cfg.StartupTimeout)) // until the welcome is out
 	srv.mu.Lock()
 	srv.conns[nc] = struct{}{}
+	if srv.draining.Load() {
+		_ = nc.SetReadDeadline(time.Unix(1, 0))
+	}
 	srv.mu.Unlock()
 	defer func() {
 		srv.mu.Lock()
@@ -137,9 +141,11 @@ func (srv *Server) handle(nc net.Conn) {
 	s.status = 'I'
 	s.in = wire.NewReader(s.client, clientWhole, maxClientMessage)
 	defer func() { s.in.Release(); _ = s.client.Close() }()
-	_ = s.client.SetReadDeadline(time.Now().Add(srv.cfg.StartupTimeout))
-	if err := s.startup(int(n) > srv.cfg.MaxClients); err != nil {
+	full := int(n) > srv.cfg.MaxClients
+	if err := s.guarded(func() error { return s.startup(full) }); err != nil {
 		s.refuse(err)
+		srv.cancels.remove(s)
+		s.finish()
 		return
 	}
 	if s.who.user == "" { // a cancel request
@@ -155,7 +161,7 @@ func (srv *Server) serve(s *session) {
 	srv.mu.Unlock()
 	began := time.Now()
 	s.log.Info("session started")
-	err := s.guarded()
+	err := s.guarded(s.run)
 	srv.cancels.remove(s)
 	srv.mu.Lock()
 	delete(srv.sessions, s)
@@ -169,21 +175,21 @@ func (srv *Server) serve(s *session) {
 	s.log.Info("session ended", "elapsed", time.Since(began))
 }
 
-// guarded runs the session; a broken invariant ends it and no other.
-func (s *session) guarded() (err error) {
+// guarded runs a part of the session; a broken invariant ends it and no other.
+func (s *session) guarded(part func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("panic in session", "error", p, "stack", string(debug.Stack()))
 			err = pgerr.Fatal(pgerr.Internal, "internal error in pgshunt").WithHint("See the log of pgshunt.").In("run")
 		}
 	}()
-	return s.run()
+	return part()
 }
 
 // lastWords tells the client why its session ends, unless it has been told.
 func (s *session) lastWords(err error) {
 	s.mu.Lock()
-	told := s.end != nil
+	told := s.end != nil && s.end != errDraining
 	for s.phase.relaying && !told {
 		s.changed.Wait()
 	}
@@ -218,27 +224,34 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	for l := range srv.listeners {
 		_ = l.Close()
 	}
-	for s := range srv.sessions {
-		s.wake()
+	for nc := range srv.conns { // sessions, and those that are not there yet
+		_ = nc.SetReadDeadline(time.Unix(1, 0))
 	}
 	srv.mu.Unlock()
 	done := make(chan struct{})
 	go func() { srv.work.Wait(); close(done) }()
 	select {
 	case <-done:
-		srv.stop()
+		srv.stop(nil)
 		return nil
 	case <-ctx.Done():
 	}
-	srv.stop()
+	srv.stop(errDraining)
 	srv.mu.Lock()
+	for s := range srv.sessions {
+		s.cutOff()
+	}
 	for nc := range srv.conns {
-		_ = nc.Close()
+		_ = nc.SetReadDeadline(time.Unix(1, 0))
+		_ = nc.SetWriteDeadline(time.Now().Add(lastWordsTimeout))
 	}
 	srv.mu.Unlock()
 	<-done
 	return ctx.Err()
 }
+
+// errDraining ends sessions when the server shuts down.
+var errDraining = pgerr.Fatal(pgerr.AdminShutdown, "terminating connection due to administrator command").In("Shutdown")
 
 func logDecision(s *session, st *parser.Statement, d router.Decision) {
 	kind := "empty"

@@ -34,6 +34,8 @@ type session struct {
 	passing, refused bool
 	// made is what the session has made on a replica; for its goroutine only.
 	made made
+	// last is the primary's backend that the session had last, which may be another's now.
+	last *pool.Backend
 	// to is where the session's goroutine writes: what was current when it last looked.
 	to *pool.Backend
 
@@ -99,7 +101,7 @@ func (s *session) park() error {
 		return end
 	}
 	if s.srv.draining.Load() && s.idle() {
-		return pgerr.Fatal(pgerr.AdminShutdown, "terminating connection due to administrator command").In("park")
+		return errDraining
 	}
 	err := s.in.Fill()
 	switch {
@@ -130,6 +132,16 @@ func (s *session) wake() { _ = s.client.SetReadDeadline(time.Unix(1, 0)) }
 // hangUp ends the session from another goroutine; the reason is in link.end.
 func (s *session) hangUp() { s.wake() }
 
+// cutOff ends the session in the middle of what it does.
+func (s *session) cutOff() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end == nil {
+		s.end = errDraining
+		s.changed.Broadcast()
+	}
+}
+
 // idle tells whether the session is between transactions with nothing under way.
 func (s *session) idle() bool {
 	s.mu.Lock()
@@ -149,7 +161,7 @@ func (s *session) dispatch(m *wire.Message) error {
 	if s.refused && m.Type != 'S' {
 		return nil
 	}
-	if len(m.Data)+m.Rest > maxSmall && !largeTypes[m.Type] {
+	if len(m.Data)+m.Rest-1 > maxSmall && !largeTypes[m.Type] { // the length does not count the type
 		return pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").In("dispatch")
 	}
 	if !copyTypes[m.Type] && s.copying() {
@@ -265,21 +277,33 @@ func (s *session) answer(p []byte) error {
 func (s *session) finish() {
 	s.mu.Lock()
 	held := []*pool.Backend{s.primary, s.replica}
-	busy := !s.quiet() || s.open() || s.passing && s.in.MidMessage() || s.end != nil
+	open := [2]bool{s.phase.openPrimary, s.phase.openReplica}
+	busy := !s.quiet() || s.passing && s.in.MidMessage() || s.end != nil
 	current, status, pinned, kept := s.current, s.status, s.state.pin != "", s.keep
 	s.primary, s.replica, s.current = nil, nil, nil
+	for i, b := range held {
+		switch {
+		case b == nil:
+		case open[i] || b == current && busy:
+			if !b.Attach(abandoned{}) {
+				held[i] = nil // it has gone by itself
+			}
+		case i == 0:
+			b.Settings = s.state.label()
+		}
+	}
 	s.mu.Unlock()
-	for _, b := range held {
+	for i, b := range held {
 		state := pool.Clean
 		switch {
 		case b == nil:
 			continue
-		case b == current && busy:
+		case open[i] || b == current && busy:
 			s.abandon(b)
 			state = pool.Broken
-		case b.Key.Target == primaryTarget && status != 'I', b.Key.Target != primaryTarget && kept.block:
+		case i == 0 && status != 'I', i == 1 && kept.block:
 			state = pool.InTransaction
-		case b.Key.Target == primaryTarget && pinned, b.Key.Target != primaryTarget && kept.pin != "":
+		case i == 0 && pinned, i == 1 && kept.pin != "":
 			state = pool.Dirty
 		}
 		b.Writer.Discard()
@@ -295,3 +319,16 @@ func (s *session) abandon(b *pool.Backend) {
 		s.log.Debug("cancel of an abandoned statement failed", "target", b.Key.Target, "error", err)
 	}
 }
+
+// abandoned owns a backend whose session has gone, and drops what comes from it.
+type abandoned struct{}
+
+func (abandoned) Receive(b *pool.Backend) error {
+	for {
+		if _, ok, err := b.Reader.Next(); err != nil || !ok {
+			return err
+		}
+	}
+}
+
+func (abandoned) Lost(*pool.Backend, error) {}

@@ -52,28 +52,31 @@ func (s *session) queryPrimary(m *wire.Message, st *parser.Statement) error {
 	if err := s.onPrimary(); err != nil {
 		return s.failAttach(err, true)
 	}
-	if err := s.giveNames(st, false); err != nil {
+	gone, err := s.giveNames(st, false)
+	if err != nil {
 		return err
 	}
 	s.sent(st)
-	r := reply{kind: 'Q'}
-	if changesState(st) {
-		r.statement = st
-	}
-	return s.sendQuery(m, r)
+	return s.sendQuery(m, reply{kind: 'Q', statement: st, follow: changesState(st), name: gone})
 }
 
 // sendQuery sends m to the current backend.
 func (s *session) sendQuery(m *wire.Message, r reply) error {
-	s.dropUnnamed()
+	r.name = s.dropUnnamed(r.name)
 	s.passing = true
 	return s.expectAndSend(r, m.Data)
 }
 
-// dropUnnamed follows the server, which drops the unnamed statement at every Query.
-func (s *session) dropUnnamed() {
+// dropUnnamed follows the server, which drops the unnamed statement at every
+// Query. It returns the change, joined to another that the same message makes.
+func (s *session) dropUnnamed(other *nameChange) *nameChange {
 	s.to.Unnamed = nil
-	s.names.unnamed = statement{}
+	if s.lookup(nil).prepared == nil && len(s.names.log) == 0 {
+		return other
+	}
+	c := s.change(nil, statement{})
+	c.also = other
+	return c
 }
 
 // queryBeside runs a statement on a replica beside the client's transaction. The
@@ -94,8 +97,7 @@ func (s *session) queryBeside(m *wire.Message, st *parser.Statement, d router.De
 		return s.failAttach(err, true)
 	}
 	s.sentToReplica(st, d)
-	s.dropUnnamed()
-	s.expect(reply{kind: 'Q', action: beside})
+	s.expect(reply{kind: 'Q', action: beside, name: s.dropUnnamed(nil)})
 	if err := s.send(m.Data); err != nil {
 		return err
 	}
@@ -136,14 +138,15 @@ func (s *session) functionCall(m *wire.Message) error {
 }
 
 // giveNames makes prepared statements of the protocol visible to SQL that names
-// them, and forgets those that SQL is about to drop.
-func (s *session) giveNames(st *parser.Statement, inBatch bool) error {
+// them, and forgets those that SQL is about to drop. It returns the change that
+// the message makes to all names, if any.
+func (s *session) giveNames(st *parser.Statement, inBatch bool) (all *nameChange, err error) {
 	for i := range st.Parts {
 		p := &st.Parts[i]
 		switch {
 		case p.Kind == parser.Discard && p.Setting != nil && !s.inBlock(),
 			p.Kind == parser.Deallocate && p.Name == "":
-			s.names.statements, s.names.unnamed = nil, statement{}
+			all = s.changeAll()
 			s.to.ForgetAll()
 			continue
 		case p.Kind != parser.Execute && p.Kind != parser.Prepare && p.Kind != parser.Deallocate && p.Body != parser.Execute:
@@ -154,14 +157,14 @@ func (s *session) giveNames(st *parser.Statement, inBatch bool) error {
 			continue
 		}
 		if err := s.materialize(p.Name, named.prepared, inBatch); err != nil {
-			return err
+			return nil, err
 		}
 		s.pin("statement named in SQL")
 		if p.Kind == parser.Deallocate {
-			s.names.set([]byte(p.Name), statement{})
+			s.change([]byte(p.Name), statement{}).fate = kept
 		}
 	}
-	return nil
+	return all, nil
 }
 
 func detachedNotice() []byte {

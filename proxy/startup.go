@@ -127,6 +127,9 @@ func (s *session) startupPacket() ([]byte, error) {
 func (s *session) fillStartup() error {
 	err := s.in.Fill()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if s.srv.draining.Load() {
+			return errDraining
+		}
 		return pgerr.Fatal(pgerr.QueryCanceled, "canceling authentication due to timeout").In("startup")
 	}
 	if err != nil {
@@ -162,9 +165,6 @@ func (s *session) directTLS(received []byte) error {
 
 func (s *session) encrypt(nc net.Conn, cfg *tls.Config) error {
 	tc := tls.Server(nc, cfg)
-	if err := tc.SetDeadline(time.Now().Add(s.srv.cfg.StartupTimeout)); err != nil {
-		return errors.Join(errLeft, err)
-	}
 	if err := tc.Handshake(); err != nil {
 		return errors.Join(errSilent, err)
 	}
@@ -319,9 +319,13 @@ func startupSetting(p param) pool.Setting {
 	name := strings.ToLower(p.name)
 	set := pool.Setting{Name: name, Value: p.value}
 	if !strings.HasPrefix(name, "pgshunt.") {
-		set.SQL = "SELECT pg_catalog.set_config(" + quoteLiteral(name) + ", " + quoteLiteral(p.value) + ", false)"
+		set.SQL = setConfig(name, p.value)
 	}
 	return set
+}
+
+func setConfig(name, value string) string {
+	return "SELECT pg_catalog.set_config(" + quoteLiteral(name) + ", " + quoteLiteral(value) + ", false)"
 }
 
 // quoteLiteral quotes a string for SQL whatever standard_conforming_strings says.
@@ -417,5 +421,5 @@ func (s *session) sendWelcome(w *welcome, longKey bool) error {
 	if err := s.answer(append(out, fakeReply('S', 'I')...)); err != nil {
 		return err
 	}
-	return s.client.SetReadDeadline(time.Time{})
+	return s.client.Net().SetDeadline(time.Time{})
 }

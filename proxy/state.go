@@ -55,6 +55,9 @@ func (t *state) sending(st *parser.Statement) {
 		if p.Pin != "" && t.pin == "" {
 			t.pin = p.Pin
 		}
+		if set := p.Setting; set != nil && set.Name == "search_path" && strings.Contains(set.Value, "pg_temp") && t.pin == "" {
+			t.pin = parser.PinTemporary // what is created from now on is temporary without saying so
+		}
 		switch {
 		case p.Isolation == "repeatable read", p.Isolation == "serializable":
 			t.snapshot = true
@@ -154,6 +157,27 @@ func (t *state) set(set *parser.Setting) {
 	if !set.Local {
 		t.now = change(t.now)
 	}
+	if set.Name == "session_authorization" { // which ends SET ROLE
+		t.local, t.now = t.local.Without("role"), t.now.Without("role")
+	}
+}
+
+// reported takes over the value that the server reports for a parameter. It is
+// the whole truth where a statement is not: SET DateStyle TO iso leaves the
+// order of day and month as it was.
+func (t *state) reported(name, value string) {
+	if t.bare {
+		return // it is the value of our login, and not for long
+	}
+	name = strings.ToLower(name)
+	whole := func(s *pool.Settings) *pool.Settings {
+		set, ok := s.Get(name)
+		if !ok || set.Value == value {
+			return s
+		}
+		return s.With(pool.Setting{Name: name, SQL: setConfig(name, value), Value: value})
+	}
+	t.now, t.local = whole(t.now), whole(t.local)
 }
 
 // resetAll is RESET ALL, which leaves the identity alone.
@@ -205,7 +229,7 @@ func (t *state) rollback() {
 
 // ready is called with each ReadyForQuery of the primary. Outside a transaction
 // block it ends the implicit transaction that the batch was.
-func (t *state) ready(status byte, failed, quiet bool) {
+func (t *state) ready(status byte, failed bool) {
 	if status != 'I' {
 		return
 	}
@@ -213,9 +237,6 @@ func (t *state) ready(status byte, failed, quiet bool) {
 		t.rollback()
 	} else {
 		t.commit()
-	}
-	if quiet {
-		t.written, t.wroteUnknown, t.snapshot = t.written[:0], false, false
 	}
 }
 

@@ -37,7 +37,7 @@ func (s *session) greet(startup *pool.Settings) (*welcome, error) {
 	}
 	p := s.srv.pools.Get(pool.Key{Target: primaryTarget, User: s.who.user, Database: s.who.database})
 	for {
-		b := p.TryAcquire()
+		b := p.TryAcquire(nil)
 		if b == nil {
 			ctx, cancel := context.WithTimeout(s.srv.ctx, s.srv.cfg.StartupTimeout)
 			var err error
@@ -112,9 +112,12 @@ func (g *greeting) Receive(b *pool.Backend) error {
 		if err != nil || !ok {
 			return err
 		}
+		if !m.Whole() {
+			return fmt.Errorf("message %q of %d bytes where a welcome was expected", m.Type, len(m.Data)+m.Rest)
+		}
 		switch m.Type {
 		case 'D':
-			if body := m.Body(); len(body) > 6 && m.Whole() {
+			if body := m.Body(); len(body) > 6 {
 				g.path = append(g.path[:0], body[6:]...)
 			}
 		case 'S':

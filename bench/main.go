@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options is what the command line asks for.
+type options struct {
+	rounds, seconds            int
+	clients                    []int
+	protocols                  []string
+	selects, bulk, conns, idle bool
+	form                       form
+	pgshunt                    string
+}
+
+func main() {
+	opts, err := parseOptions(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, opts); err != nil {
+		if ctx.Err() != nil {
+			err = errors.New("interrupted")
+		}
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parseOptions(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&o.rounds, "rounds", 8, "interleaved rounds of each cell")
+	flags.IntVar(&o.seconds, "seconds", 1, "length of a pgbench run")
+	clients := flags.String("clients", "1,8,32", "numbers of clients, at most 40")
+	protocols := flags.String("protocols", "simple,extended,prepared", "pgbench -M")
+	flags.BoolVar(&o.selects, "select", false, "section: pgbench -S (the default)")
+	flags.BoolVar(&o.bulk, "bulk", false, "section: COPY and SELECT of a whole table")
+	flags.BoolVar(&o.conns, "connect", false, "section: pgbench -C -S, a connection for each transaction")
+	flags.BoolVar(&o.idle, "idle", false, "section: memory of 1,000 and 10,000 idle clients")
+	all := flags.Bool("all", false, "all sections")
+	asJSON := flags.Bool("json", false, "print JSON")
+	markdown := flags.Bool("markdown", false, "print Markdown")
+	flags.StringVar(&o.pgshunt, "pgshunt", "bin/pgshunt", "the binary to measure")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if *all || !o.selects && !o.bulk && !o.conns && !o.idle {
+		o.selects = true
+	}
+	if *all {
+		o.bulk, o.conns, o.idle = true, true, true
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.rounds < 1 || o.seconds < 1:
+		return o, errors.New("-rounds and -seconds must be at least 1")
+	case *asJSON && *markdown:
+		return o, errors.New("-json and -markdown exclude each other")
+	case *asJSON:
+		o.form = formJSON
+	case *markdown:
+		o.form = formMarkdown
+	}
+	for word := range strings.SplitSeq(*clients, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(word))
+		if err != nil || n < 1 || n > poolSize {
+			return o, fmt.Errorf("-clients: %q is not a number from 1 to %d", word, poolSize)
+		}
+		o.clients = append(o.clients, n)
+	}
+	for word := range strings.SplitSeq(*protocols, ",") {
+		word = strings.TrimSpace(word)
+		if word != "simple" && word != "extended" && word != "prepared" {
+			return o, fmt.Errorf("-protocols: %q is not simple, extended or prepared", word)
+		}
+		o.protocols = append(o.protocols, word)
+	}
+	return o, nil
+}
+
+// run measures the sections asked for and prints the report. A round that failed
+// is an error too, but only after the report.
+func run(ctx context.Context, o options) (err error) {
+	if runtime.GOOS != "linux" {
+		return errors.New("needs Linux, for the CPU time and memory of processes in /proc")
+	}
+	load := loadAverage()
+	r, err := newRig(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+
+	rep := report{Machine: describeMachine(r, load)}
+	started := time.Now()
+	sections := []struct {
+		wanted  bool
+		measure func(context.Context, *rig, options) ([]*table, error)
+	}{
+		{o.selects, measureSelects}, {o.bulk, measureBulk}, {o.conns, measureConnects}, {o.idle, measureIdle},
+	}
+	for _, s := range sections {
+		if !s.wanted {
+			continue
+		}
+		tables, err := s.measure(ctx, r, o)
+		if err != nil {
+			return err
+		}
+		rep.Tables = append(rep.Tables, tables...)
+	}
+	progress("measured in %v", time.Since(started).Round(time.Second))
+	if err := rep.print(os.Stdout, o.form); err != nil {
+		return err
+	}
+	if n := rep.failures(); n > 0 {
+		return fmt.Errorf("%d rounds failed and are not in the table, see the messages above", n)
+	}
+	return nil
+}
+
+// progress tells a person who waits what is going on.
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPgbenchOutputIsRead(t *testing.T) {
+	summary := func(lines ...string) string {
+		return "transaction type: <builtin: select only>\nscaling factor: 10\nquery mode: simple\n" + strings.Join(lines, "\n") + "\n"
+	}
+	for _, c := range []struct {
+		name, out, fails string
+		want             pgbenchResult
+	}{
+		{
+			name: "a run",
+			out: summary("number of transactions actually processed: 36412", "number of failed transactions: 0 (0.000%)",
+				"latency average = 0.219 ms", "initial connection time = 8.1 ms", "tps = 36512.123456 (without initial connection time)"),
+			want: pgbenchResult{36412, 36512.123456},
+		},
+		{
+			name: "a connection for each transaction",
+			out: summary("number of transactions actually processed: 492", "latency average = 16.2 ms",
+				"average connection time = 4.020 ms", "tps = 491.9 (including reconnection times)"),
+			want: pgbenchResult{492, 491.9},
+		},
+		{
+			name:  "failed transactions",
+			out:   summary("number of transactions actually processed: 10", "number of failed transactions: 3 (30.000%)", "tps = 10.0"),
+			fails: "3 transactions failed",
+		},
+		{name: "nothing done", out: summary("number of transactions actually processed: 0", "tps = 0.0"), fails: "not one transaction"},
+		{name: "something else", out: "pgbench (PostgreSQL) 15.18\n", fails: "unexpected output"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := parsePgbench(c.out)
+			if c.fails != "" {
+				if err == nil || !strings.Contains(err.Error(), c.fails) {
+					t.Fatalf("got %v, want an error with %q", err, c.fails)
+				}
+				return
+			}
+			if err != nil || got != c.want {
+				t.Fatalf("got %+v and %v, want %+v", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestProcStatIsRead(t *testing.T) {
+	const rest = " S 1 4242 4242 0 -1 4194560 5168 0 12 0 314 159 7 8 20 0 6 0 1234 1797328896 6305"
+	for name, stat := range map[string]string{
+		"plain":                       "4242 (pgshunt)" + rest,
+		"a command with bad manners":  "4242 (a) S 1 (b) 99)" + rest,
+		"with the newline of the end": "4242 (pgbouncer)" + rest + "\n",
+	} {
+		got, err := parseStat([]byte(stat))
+		if want := 4730 * time.Millisecond; err != nil || got != want {
+			t.Errorf("%s: got %v and %v, want %v", name, got, err, want)
+		}
+	}
+	for _, stat := range []string{"", "4242 (pgshunt) S 1", "4242 (pgshunt)" + strings.Replace(rest, "314", "x", 1)} {
+		if got, err := parseStat([]byte(stat)); err == nil {
+			t.Errorf("%q: got %v, want an error", stat, got)
+		}
+	}
+}
+
+func TestProcStatusIsRead(t *testing.T) {
+	got, err := parseResident("Name:\tpgshunt\nVmHWM:\t   30000 kB\nVmRSS:\t   25220 kB\nThreads:\t7\n")
+	if err != nil || got != 25220<<10 {
+		t.Fatalf("got %d and %v", got, err)
+	}
+	if _, err := parseResident("Name:\tkthreadd\n"); err == nil {
+		t.Fatal("a status without VmRSS was accepted")
+	}
+}
+
+func TestBouncerVersionDecidesOnPreparedStatements(t *testing.T) {
+	for _, c := range []struct {
+		out, version string
+		prepares     bool
+	}{
+		{"PgBouncer 1.18.0\nlibevent 2.1.12-stable\n", "1.18.0", false},
+		{"PgBouncer 1.21.0\n", "1.21.0", true},
+		{"PgBouncer 1.25.2", "1.25.2", true},
+		{"PgBouncer 2.0.0", "2.0.0", true},
+	} {
+		version, prepares, err := bouncerVersion(c.out)
+		if err != nil || version != c.version || prepares != c.prepares {
+			t.Errorf("%q: got %q, %v and %v", c.out, version, prepares, err)
+		}
+	}
+	if _, _, err := bouncerVersion("something else"); err == nil {
+		t.Error("a foreign program was accepted")
+	}
+}
+
+func TestSpread(t *testing.T) {
+	nan := math.NaN()
+	for _, c := range []struct {
+		values []float64
+		want   spread
+	}{
+		{[]float64{3}, spread{3, 3, 3}},
+		{[]float64{5, 1, 3}, spread{3, 1, 5}},
+		{[]float64{4, 1, 3, 2}, spread{2.5, 1, 4}},
+		{[]float64{nan, 4, nan, 2}, spread{3, 2, 4}},
+	} {
+		if got := spreadOf(c.values); got != c.want {
+			t.Errorf("%v: got %v, want %v", c.values, got, c.want)
+		}
+	}
+	if got := spreadOf([]float64{nan}); !math.IsNaN(float64(got.Median)) {
+		t.Errorf("of nothing: got %v", got)
+	}
+}
+
+func TestRatiosAreRoundByRound(t *testing.T) {
+	got := ratios([]float64{1, 4, math.NaN(), 9, 2}, []float64{2, 2, 2, math.NaN(), 0})
+	if got[0] != 0.5 || got[1] != 2 || !math.IsNaN(got[2]) || !math.IsNaN(got[3]) || !math.IsNaN(got[4]) {
+		t.Fatalf("got %v", got)
+	}
+}
+
+func TestFiguresAreReadable(t *testing.T) {
+	for _, c := range []struct {
+		value figure
+		verb  string
+		want  string
+	}{
+		{54675.4, "%.0f", "54,675"},
+		{1234567, "%.0f", "1,234,567"},
+		{492, "%.0f", "492"},
+		{10.44, "%.1f", "10.4"},
+		{12345.6, "%.1f", "12345.6"},
+		{figure(math.NaN()), "%.0f", "failed"},
+	} {
+		if got := c.value.format(c.verb); got != c.want {
+			t.Errorf("%v: got %q, want %q", float64(c.value), got, c.want)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	o, err := parseOptions(nil)
+	if err != nil || !o.selects || o.bulk || o.idle || o.rounds != 8 || len(o.clients) != 3 || len(o.protocols) != 3 {
+		t.Fatalf("defaults: got %+v and %v", o, err)
+	}
+	if o, err = parseOptions([]string{"-idle"}); err != nil || o.selects || !o.idle {
+		t.Fatalf("-idle: got %+v and %v", o, err)
+	}
+	for _, wrong := range [][]string{
+		{"-clients", "0"},
+		{"-clients", "41"},
+		{"-clients", "x"},
+		{"-protocols", "quick"},
+		{"-rounds", "0"},
+		{"-json", "-markdown"},
+		{"more"},
+	} {
+		if _, err := parseOptions(wrong); err == nil {
+			t.Errorf("%q was accepted", wrong)
+		}
+	}
+}

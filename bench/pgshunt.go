@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// maxClients is what both proxies allow.
+const maxClients = 12_000
+
+// startShunt starts pgshunt as a pooler in front of the server, with parsing and
+// routing on as always.
+func (r *rig) startShunt(ctx context.Context) (*endpoint, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(r.dir, "pgshunt-")
+	if err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "pgshunt.yaml")
+	text := fmt.Sprintf(`listen: 127.0.0.1:%d
+primary: {url: "postgres://%s@127.0.0.1:%d/%s?sslmode=disable"}
+auth: {method: trust}
+pool: {mode: transaction, size: %d}
+limits: {clients: %d}
+shutdown: 1s
+log: {level: warn}
+`, port, superuser, r.server.Port, database, poolSize, maxClients)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	proc, err := startProcess(filepath.Join(dir, "pgshunt.log"), nil, r.shunt, "serve", "-c", config)
+	if err != nil {
+		return nil, err
+	}
+	e := &endpoint{name: "pgshunt", port: port, proc: proc}
+	return e, e.awaitReady(ctx)
+}

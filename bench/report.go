@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// form is how a report is printed.
+type form int
+
+const (
+	formText form = iota
+	formMarkdown
+	formJSON
+)
+
+// report is everything that was measured.
+type report struct {
+	Machine machine  `json:"machine"`
+	Tables  []*table `json:"tables"`
+}
+
+// machine is where and with what.
+type machine struct {
+	Time       time.Time `json:"time"`
+	Cores      int       `json:"cores"`
+	Kernel     string    `json:"kernel"`
+	Go         string    `json:"go"`
+	PostgreSQL string    `json:"postgresql"`
+	PgBouncer  string    `json:"pgbouncer"`
+	// Load is the load average before anything was started.
+	Load float64 `json:"load_before"`
+}
+
+// table is one section. A comparison has Rows, the section of idle clients Idle.
+type table struct {
+	Title    string       `json:"title"`
+	Cell     string       `json:"-"`
+	Rate     string       `json:"rate,omitempty"`
+	RateForm string       `json:"-"`
+	Cost     string       `json:"cost,omitempty"`
+	CostForm string       `json:"-"`
+	Rows     []comparison `json:"rows,omitempty"`
+	Idle     []idleRow    `json:"idle,omitempty"`
+	Notes    []string     `json:"notes,omitempty"`
+}
+
+func (t *table) note(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(t.Notes, text) {
+		t.Notes = append(t.Notes, text)
+	}
+}
+
+func describeMachine(r *rig, load float64) machine {
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	return machine{
+		Time: time.Now().UTC().Truncate(time.Second), Cores: runtime.NumCPU(), Kernel: strings.TrimSpace(string(kernel)),
+		Go: runtime.Version(), PostgreSQL: strings.TrimPrefix(r.server.Version, "postgres (PostgreSQL) "),
+		PgBouncer: r.bouncer.version, Load: load,
+	}
+}
+
+// failures counts the rounds that are not in the tables.
+func (rep *report) failures() int {
+	n := 0
+	for _, t := range rep.Tables {
+		for _, row := range t.Rows {
+			n += row.Failed
+		}
+	}
+	return n
+}
+
+func (rep *report) print(w io.Writer, f form) error {
+	if f == formJSON {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(rep)
+	}
+	m := rep.Machine
+	fmt.Fprintf(w, "%s: PostgreSQL %s, PgBouncer %s, pgshunt by %s; %d cores, Linux %s, load before %.2f\n",
+		m.Time.Format("2006-01-02 15:04 MST"), m.PostgreSQL, m.PgBouncer, m.Go, m.Cores, m.Kernel, m.Load)
+	if m.Load > float64(m.Cores)/2 {
+		fmt.Fprintln(w, "The machine was busy with something else: do not trust these figures.")
+	}
+	for _, t := range rep.Tables {
+		t.print(w, f == formMarkdown)
+	}
+	return nil
+}
+
+func (t *table) print(w io.Writer, markdown bool) {
+	heading := t.Title + "\n"
+	if markdown {
+		heading = "### " + heading
+	}
+	fmt.Fprintf(w, "\n%s\n", heading)
+	g := t.comparisons()
+	if t.Idle != nil {
+		g = t.idlers()
+	}
+	g.print(w, markdown)
+	fmt.Fprintln(w)
+	for _, note := range t.Notes {
+		fmt.Fprintln(w, note)
+	}
+	for _, row := range t.Rows {
+		if row.Failed > 0 {
+			fmt.Fprintf(w, "%s: %d rounds failed and are left out.\n", row.Cell, row.Failed)
+		}
+	}
+}
+
+func (t *table) comparisons() *grid {
+	g := &grid{}
+	g.add(t.Cell, "direct "+t.Rate, "pgbouncer "+t.Rate, "pgshunt "+t.Rate, "pgshunt / pgbouncer", "pgshunt / direct",
+		"pgbouncer "+t.Cost, "pgshunt "+t.Cost, "ratio")
+	for _, row := range t.Rows {
+		g.add(row.Cell, row.Direct.format(t.RateForm), row.Pgbouncer.format(t.RateForm)+row.Mark, row.Pgshunt.format(t.RateForm),
+			fmt.Sprintf("%s (%s-%s)", row.Ratio.Median.format("%.2f"), row.Ratio.Min.format("%.2f"), row.Ratio.Max.format("%.2f")),
+			row.OfDirect.Median.format("%.2f"),
+			row.PgbouncerCost.format(t.CostForm), row.PgshuntCost.format(t.CostForm), row.CostRatio.Median.format("%.2f"))
+	}
+	return g
+}
+
+func (t *table) idlers() *grid {
+	g := &grid{}
+	g.add("proxy", "clients", "RSS before", "RSS with clients", "KB / client")
+	for _, row := range t.Idle {
+		g.add(row.Endpoint, figure(row.Clients).format("%.0f"), figure(float64(row.Before)/1e6).format("%.1f"),
+			figure(float64(row.After)/1e6).format("%.1f"), figure(row.Each/1e3).format("%.1f"))
+	}
+	return g
+}
