@@ -54,9 +54,12 @@ func (s *session) turnTo(b *pool.Backend) {
 
 // onReplica makes a replica that fits the decision current. The session is quiet.
 func (s *session) onReplica(d router.Decision) error {
+	if d.Target == "" {
+		d.Target = s.pick(d) // a project that only a parameter would have named
+	}
 	s.mu.Lock()
 	b := s.replica
-	fits := b != nil && (d.Target == "" || d.Target == b.Key.Target)
+	fits := b != nil && d.Target == b.Key.Target
 	if fits {
 		s.turnTo(b)
 	}
@@ -69,12 +72,11 @@ func (s *session) onReplica(d router.Decision) error {
 		if err := s.leaveReplica(); err != nil {
 			return err
 		}
-		target := s.srv.pick(d)
-		if target == "" {
+		if d.Target == "" {
 			return &attachError{pgerr.New(pgerr.CannotConnectNow, "no PostgresML server is available").
 				WithHint("Run \"pgshunt check\" to see why.").In("onReplica")}
 		}
-		if err := s.attach(target); err != nil {
+		if err := s.attach(d.Target); err != nil {
 			return err
 		}
 	}
@@ -167,7 +169,7 @@ func (s *session) replay(b *pool.Backend, want *pool.Settings, restores bool) er
 		if err := s.sendMessage(&pgproto3.Query{String: sql}); err != nil {
 			return err
 		}
-		b.Unnamed = nil // a simple query drops the unnamed statement
+		s.setUnnamed(nil) // a simple query drops it
 	}
 	b.Settings = want
 	return nil

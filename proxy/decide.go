@@ -24,10 +24,26 @@ func (s *session) decide(st *parser.Statement) (router.Decision, error) {
 	if d.Place == router.Stay && d.Rule == router.RulePinned && s.view.PinnedTo != primaryTarget {
 		d.Place, d.Target = router.Replica, s.view.PinnedTo
 	}
+	if d.Place == router.Replica && d.Target == "" && d.ProjectParam == 0 {
+		d.Target = s.pick(d)
+	}
 	if s.srv.observe != nil {
 		s.srv.observe(s, st, d)
 	}
 	return d, nil
+}
+
+// pick chooses the replica for a decision that leaves it open: the one that the
+// session is on, or the least loaded.
+func (s *session) pick(d router.Decision) string {
+	s.mu.Lock()
+	last := ""
+	if s.replica != nil {
+		last = s.replica.Key.Target
+	}
+	s.mu.Unlock()
+	const stay = 1 << 30 // whatever the load: a turn costs a round trip
+	return router.PickNear(d, s.srv.fleet.Load(), s.srv.pools.Load, last, stay)
 }
 
 // unreadable stands for a text that nobody here can read.

@@ -188,6 +188,7 @@ func (s *session) guarded(part func() error) (err error) {
 
 // lastWords tells the client why its session ends, unless it has been told.
 func (s *session) lastWords(err error) {
+	_ = s.client.SetWriteDeadline(time.Now().Add(lastWordsTimeout))
 	s.mu.Lock()
 	told := s.end != nil && s.end != errDraining
 	for s.phase.relaying && !told {
@@ -195,7 +196,6 @@ func (s *session) lastWords(err error) {
 	}
 	s.mu.Unlock()
 	if !told {
-		_ = s.client.SetWriteDeadline(time.Now().Add(lastWordsTimeout))
 		s.toClient(appendError(nil, pgerr.From(err)))
 	}
 }
@@ -258,10 +258,9 @@ func logDecision(s *session, st *parser.Statement, d router.Decision) {
 	if len(st.Parts) > 0 {
 		kind = st.Parts[0].Kind.String()
 	}
-	s.log.Debug("statement routed", "role", d.Place.String(), "target", d.Target, "rule", d.Rule, "reason", d.Text(), "kind", kind)
-}
-
-// pick chooses the replica for a decision.
-func (srv *Server) pick(d router.Decision) string {
-	return router.Pick(d, srv.fleet.Load(), srv.pools.Load)
+	target := d.Target
+	if d.Place == router.Primary || d.Place == router.Stay {
+		target = primaryTarget
+	}
+	s.log.Debug("statement routed", "role", d.Place.String(), "target", target, "rule", d.Rule, "reason", d.Text(), "kind", kind)
 }
