@@ -86,7 +86,7 @@ func (s *session) onReplica(d router.Decision) error {
 // attach acquires a backend of a target, brings it to the session's settings and
 // makes it current. The error is for the client.
 func (s *session) attach(target string) error {
-	p := s.srv.pools.Get(pool.Key{Target: target, User: s.who.user, Database: s.who.database})
+	p := s.pool(target)
 	var b *pool.Backend
 	for {
 		if b = p.TryAcquire(s.last); b == nil {
@@ -108,8 +108,22 @@ func (s *session) attach(target string) error {
 	}
 	s.turnTo(b)
 	want := s.state.local
+	tell := s.state.tell && b == s.primary
+	s.state.tell = s.state.tell && !tell
 	s.mu.Unlock()
-	return s.replay(b, want, false)
+	return s.replay(b, want, tell)
+}
+
+// pool is where backends of a target come from, remembered for the primary.
+func (s *session) pool(target string) *pool.Pool {
+	if target == primaryTarget && s.who.pool != nil {
+		return s.who.pool
+	}
+	p := s.srv.pools.Get(pool.Key{Target: target, User: s.who.user, Database: s.who.database})
+	if target == primaryTarget {
+		s.who.pool = p
+	}
+	return p
 }
 
 // waitFor waits for a backend; a cancel request or the end of the session ends the wait.

@@ -31,7 +31,7 @@ func (s *session) parse(m *wire.Message) error {
 		if !s.expectChange(reply{kind: 'P', held: p, name: s.change(nil, known)}) {
 			return nil
 		}
-		b.Unnamed = p
+		s.setUnnamed(p)
 		return s.send(m.Data)
 	}
 	inUse, err := s.known(name)
@@ -233,7 +233,7 @@ func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 	if kind == 'S' {
 		r.name = s.change(name, statement{})
 		if len(name) == 0 {
-			s.to.Unnamed = nil
+			s.setUnnamed(unsure) // a server that is skipping to a Sync keeps it
 		}
 	}
 	return s.expectAndSend(r, m.Data)

@@ -249,23 +249,36 @@ func (s *session) ensure(p *pool.Prepared) error {
 // ensureUnnamed makes the backend's unnamed statement the session's own, also
 // when the session has none: another session's must not be run in its place.
 func (s *session) ensureUnnamed(p *pool.Prepared) error {
-	b := s.to
-	if b.Unnamed == p {
+	s.mu.Lock()
+	same := s.to.Unnamed == p
+	s.mu.Unlock()
+	switch {
+	case same:
 		return nil
-	}
-	if p == nil {
-		b.Unnamed = nil
-		if s.expect(reply{kind: 'C', action: skip}) {
-			return s.sendMessage(closeStatement(""))
+	case p == nil:
+		if !s.expect(reply{kind: 'C', action: skip}) {
+			return nil
 		}
+		s.setUnnamed(nil)
+		return s.sendMessage(closeStatement(""))
+	case !s.expect(reply{kind: 'P', action: skip, held: p}):
 		return nil
 	}
-	b.Unnamed = p
-	if s.expect(reply{kind: 'P', action: skip, held: p}) {
-		return s.send(parseMessage("", p.Body))
-	}
-	return nil
+	s.setUnnamed(p)
+	return s.send(parseMessage("", p.Body))
 }
+
+// setUnnamed notes what the unnamed statement of the current backend is going to
+// be. The backend's goroutine takes it back where that fails.
+func (s *session) setUnnamed(p *pool.Prepared) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.to.Unnamed = p
+}
+
+// unsure stands for the unnamed statement of a backend of which it is not known what
+// it is: perhaps another session's, which must not be run.
+var unsure = new(pool.Prepared)
 
 // inject sends a Parse of ours. A Close goes before it, since a name of which we
 // do not know may still be there from a Parse that was thought to have failed.

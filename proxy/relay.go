@@ -38,10 +38,7 @@ func (s *session) Receive(b *pool.Backend) (err error) {
 		if b != s.primary && b != s.replica {
 			return pool.ErrNotOwner
 		}
-		run, more, err := s.walk(b)
-		if err != nil {
-			return err
-		}
+		run, more, wrong := s.walk(b)
 		fakes := s.takeFakes()
 		if len(run) > 0 || len(fakes) > 0 {
 			s.phase.relaying = true
@@ -52,6 +49,9 @@ func (s *session) Receive(b *pool.Backend) (err error) {
 			s.mu.Lock()
 			locked = true
 			s.phase.relaying = false
+		}
+		if wrong != nil {
+			return wrong // what came before it was right, and is the client's
 		}
 		if next := s.inflight.first(); !more && (next == nil || next.action != fake) {
 			break
@@ -84,7 +84,7 @@ func (s *session) walk(b *pool.Backend) (run []byte, more bool, err error) {
 		pass, err := s.accept(b, &m)
 		switch {
 		case err != nil:
-			return nil, false, err
+			return r.Span(start, end), false, err
 		case pass:
 			end = r.Pos()
 		case end > start:
@@ -180,7 +180,7 @@ func (s *session) acceptAlone(b *pool.Backend, m *wire.Message) (bool, error) {
 	case 'N', 'A':
 		return b == s.primary && (s.current == nil || s.current == b), nil
 	case 'E':
-		s.phase.fatal = true
+		s.phase.fatal = b == s.primary
 		return b == s.primary, nil
 	case 'Z':
 		// A Sync that reached the server after an error in copy data, see dropCopied.
@@ -208,6 +208,10 @@ func (s *session) acceptParameter(b *pool.Backend, m *wire.Message, pass bool) b
 func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bool {
 	act := first.action
 	s.phase.copyIn = false
+	if b != s.primary && m.Whole() && isFatal(m.Body()) {
+		s.log.Debug("server ends the connection", "target", b.Key.Target, "error", errorText(m))
+		return false // the session goes on; failReplica has the words for the client
+	}
 	if act == mute {
 		if first.kind == 'Q' {
 			s.log.Debug("setting not accepted by server", "target", b.Key.Target, "error", errorText(m))
@@ -224,6 +228,7 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 		return act != mute
 	}
 	if first.kind != 'S' { // an error at Sync itself, such as a deferred constraint
+		b.Unnamed = unsure // what is skipped may have been going to replace it
 		if !s.inflight.dropToSync(func(r reply) { s.undo(b, r) }) {
 			s.phase.skipping = true
 		}
@@ -278,9 +283,6 @@ func (s *session) forgetWritten() {
 func (s *session) undo(b *pool.Backend, r reply) {
 	if r.held != nil {
 		b.Forget(r.held)
-		if b.Unnamed == r.held {
-			b.Unnamed = nil
-		}
 	}
 	s.undoName(r.name, skipped)
 }
@@ -326,6 +328,7 @@ func (s *session) failReplica(b *pool.Backend) {
 	e.Severity = "ERROR"
 	if s.canceled {
 		e = pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("Lost")
+		s.canceled = false
 	}
 	var out []byte
 	for r := s.inflight.first(); r != nil; r = s.inflight.first() {

@@ -54,6 +54,7 @@ type identity struct {
 	// path is the search_path that a login of this user to this database gets.
 	path string
 	key  cancelKey
+	pool *pool.Pool // of the primary, once it has been used
 }
 
 // run reads and executes messages until the client leaves or must leave. The

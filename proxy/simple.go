@@ -70,7 +70,7 @@ func (s *session) sendQuery(m *wire.Message, r reply) error {
 // dropUnnamed follows the server, which drops the unnamed statement at every
 // Query. It returns the change, joined to another that the same message makes.
 func (s *session) dropUnnamed(other *nameChange) *nameChange {
-	s.to.Unnamed = nil
+	s.setUnnamed(nil)
 	if s.lookup(nil).prepared == nil && len(s.names.log) == 0 {
 		return other
 	}
@@ -148,6 +148,7 @@ func (s *session) giveNames(st *parser.Statement, inBatch bool) (all *nameChange
 			p.Kind == parser.Deallocate && p.Name == "":
 			all = s.changeAll()
 			s.to.ForgetAll()
+			s.setUnnamed(unsure)
 			continue
 		case p.Kind != parser.Execute && p.Kind != parser.Prepare && p.Kind != parser.Deallocate && p.Body != parser.Execute:
 			continue

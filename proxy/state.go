@@ -19,7 +19,9 @@ type state struct {
 	savepoints []savepoint
 	// bare: the server has been told to reset settings, and so has those of our login
 	// where the client's startup settings belong.
-	bare bool
+	// tell: that backend has been left; what the next one is brought to must be
+	// reported to the client, who has heard of the reset.
+	bare, tell bool
 	// pin says why the session may not leave its backend, "" if it may.
 	pin string
 	// written holds the relations written in the current transaction.
@@ -194,7 +196,7 @@ func (t *state) resetAll(s *pool.Settings) *pool.Settings {
 // label is what the primary's backend has when the session leaves it.
 func (t *state) label() *pool.Settings {
 	if t.bare {
-		t.bare = false
+		t.bare, t.tell = false, true
 		return t.withoutStartup()
 	}
 	return t.now
