@@ -78,7 +78,7 @@ func (p *transcriptParser) line(line string) error {
 	kind, rest, _ := strings.Cut(line, " ")
 	switch {
 	case line == "":
-		p.block = ""
+		p.block, p.fresh = "", true
 	case line == "setup:":
 		p.block = "setup"
 	case line == "replica:":
