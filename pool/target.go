@@ -29,10 +29,6 @@ var backendTypes = wire.TypesOf("ENSACZ")
 // maxBackendMessage is PostgreSQL's own limit on a message (MaxAllocSize).
 const maxBackendMessage = 1 << 30
 
-// applicationName is what a backend that belongs to no session shows in
-// pg_stat_activity.
-const applicationName = "pgshunt"
-
 // login connects and logs in. The error is ready to be shown to a client: what
 // the server answered, or 08001.
 func (t *Target) login(ctx context.Context, key Key) (*pgconn.HijackedConn, error) {
@@ -40,7 +36,6 @@ func (t *Target) login(ctx context.Context, key Key) (*pgconn.HijackedConn, erro
 	if err != nil {
 		return nil, loginError(t.Name, err)
 	}
-	cfg.RuntimeParams = map[string]string{"application_name": applicationName}
 	pc, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, loginError(t.Name, err)

@@ -260,6 +260,7 @@ func (s *session) leaveReplica() error {
 		return err
 	}
 	s.mu.Lock()
+	s.skipForLost()
 	b := s.replica
 	open, failed := s.phase.openReplica, s.phase.skipping
 	if open {
@@ -341,6 +342,14 @@ func (s *session) release(p parting) {
 	}
 	if p.rollback != nil {
 		s.srv.pools.Release(p.rollback, pool.InTransaction)
+	}
+}
+
+// skipForLost has the session itself skip to the Sync where the server that was
+// doing so has been lost. The session's goroutine only; the caller holds mu.
+func (s *session) skipForLost() {
+	if s.current == nil && s.phase.skipping {
+		s.phase.skipping, s.refused = false, true
 	}
 }
 

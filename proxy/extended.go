@@ -247,6 +247,7 @@ func (s *session) sync(m *wire.Message) error {
 		s.mu.Unlock()
 		return nil // the server ignores it, and so it owes no answer
 	}
+	s.skipForLost()
 	onReplica := s.current != nil && s.current == s.replica
 	onPrimary := s.primary != nil && (s.current == s.primary || s.phase.openPrimary)
 	block := s.primary != nil && (s.status != 'I' || s.phase.openPrimary)

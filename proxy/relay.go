@@ -180,8 +180,9 @@ func (s *session) acceptAlone(b *pool.Backend, m *wire.Message) (bool, error) {
 	case 'N', 'A':
 		return b == s.primary && (s.current == nil || s.current == b), nil
 	case 'E':
-		s.phase.fatal = b == s.primary
-		return b == s.primary, nil
+		// A session that does not need the server any more goes on without it.
+		s.phase.fatal = s.needs(b)
+		return s.phase.fatal, nil
 	case 'Z':
 		// A Sync that reached the server after an error in copy data, see dropCopied.
 		if b == s.current && s.phase.failed {
@@ -296,12 +297,11 @@ func (s *session) Lost(b *pool.Backend, err error) {
 	for s.phase.relaying {
 		s.changed.Wait()
 	}
-	busy := b == s.current && s.inflight.len() > 0
+	busy, needed := b == s.current && s.inflight.len() > 0, s.needs(b)
 	switch b {
 	case s.primary:
 		s.primary = nil
-		idle := s.status == 'I' && !busy && !s.phase.openPrimary && s.state.pin == ""
-		if !idle {
+		if busy || needed {
 			s.endWith(lostError(b), b.Reader.MidMessage())
 		}
 	case s.replica:
@@ -316,6 +316,12 @@ func (s *session) Lost(b *pool.Backend, err error) {
 	if b == s.current {
 		s.current = nil
 	}
+}
+
+// needs tells whether the session, with nothing expected from b, still cannot do
+// without it: b is its primary and holds something of it. The caller holds mu.
+func (s *session) needs(b *pool.Backend) bool {
+	return b == s.primary && (s.status != 'I' || s.phase.openPrimary || s.state.pin != "")
 }
 
 // failReplica answers what a lost replica still owed. The caller holds mu.

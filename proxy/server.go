@@ -99,6 +99,9 @@ func (srv *Server) Serve(l net.Listener) error {
 	srv.mu.Lock()
 	srv.listeners[l] = struct{}{}
 	srv.mu.Unlock()
+	if srv.draining.Load() { // Shutdown may have come before the listener was known
+		return l.Close()
+	}
 	for {
 		nc, err := l.Accept()
 		switch {

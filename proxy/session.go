@@ -63,7 +63,7 @@ func (s *session) run() error {
 	for {
 		m, ok, err := s.in.Next()
 		if err != nil {
-			return pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").Because(err).In("run")
+			return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").Because(err).In("run"))
 		}
 		if !ok {
 			if err := s.park(); err != nil {
@@ -163,7 +163,7 @@ func (s *session) dispatch(m *wire.Message) error {
 		return nil
 	}
 	if len(m.Data)+m.Rest-1 > maxSmall && !largeTypes[m.Type] { // the length does not count the type
-		return pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").In("dispatch")
+		return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").In("dispatch"))
 	}
 	if !copyTypes[m.Type] && s.copying() {
 		return s.interruptCopy(m)
@@ -190,7 +190,16 @@ func (s *session) dispatch(m *wire.Message) error {
 	case 'd', 'c', 'f':
 		return s.copyData(m)
 	}
-	return pgerr.Fatal(pgerr.ProtocolViolation, "invalid frontend message type %d", m.Type).In("dispatch")
+	return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid frontend message type %d", m.Type).In("dispatch"))
+}
+
+// afterAnswers returns e once the messages before the bad one have been answered:
+// they were right.
+func (s *session) afterAnswers(e *pgerr.Error) error {
+	if err := s.settle(); err != nil {
+		return err
+	}
+	return e
 }
 
 // Limits of PostgreSQL (PQ_SMALL_MESSAGE_LIMIT and PQ_LARGE_MESSAGE_LIMIT in

@@ -216,7 +216,8 @@ func startupParams(body []byte) ([]param, error) {
 }
 
 // negotiate tells a client that speaks a newer protocol, or knows options that
-// we do not, what it gets instead.
+// we do not, what it gets instead. The version is sent whole, as PostgreSQL does,
+// although the documentation speaks of the minor one.
 func (s *session) negotiate(minor uint32, params []param) error {
 	var unknown []string
 	for _, p := range params {
@@ -228,7 +229,7 @@ func (s *session) negotiate(minor uint32, params []param) error {
 		return nil
 	}
 	out, err := (&pgproto3.NegotiateProtocolVersion{
-		NewestMinorProtocol: min(minor, newestMinor), UnrecognizedOptions: unknown,
+		NewestMinorProtocol: majorVersion<<16 | min(minor, newestMinor), UnrecognizedOptions: unknown,
 	}).Encode(nil)
 	if err != nil {
 		return err

@@ -226,7 +226,7 @@ func (b *transcriptBench) onReplica(t *testing.T, mark int) []string {
 	t.Helper()
 	seen := []string{}
 	for _, st := range b.ml.Statements(t, mark) {
-		if st.Database == b.mlDB && st.Application == "pgshunt" {
+		if st.Database == b.mlDB {
 			seen = append(seen, st.SQL)
 		}
 	}
