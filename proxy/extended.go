@@ -3,12 +3,8 @@ package proxy
 import (
 	"bytes"
 
-	"github.com/jackc/pgx/v5/pgproto3"
-
 	"pgshunt/internal/wire"
-	"pgshunt/parser"
 	"pgshunt/pool"
-	"pgshunt/router"
 )
 
 // parse handles a Parse message: the statement is prepared where it will run.
@@ -239,168 +235,8 @@ func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 	return s.expectAndSend(r, m.Data)
 }
 
-// sync handles a Sync message, the end of a batch.
-func (s *session) sync(m *wire.Message) error {
-	s.names.batch++
-	s.mu.Lock()
-	if s.phase.copyIn {
-		s.mu.Unlock()
-		return nil // the server ignores it, and so it owes no answer
-	}
-	s.skipForLost()
-	onReplica := s.current != nil && s.current == s.replica
-	onPrimary := s.primary != nil && (s.current == s.primary || s.phase.openPrimary)
-	block := s.primary != nil && (s.status != 'I' || s.phase.openPrimary)
-	s.mu.Unlock()
-	switch {
-	case s.refused:
-		s.refused = false
-		return s.finishFailed()
-	case onReplica && block:
-		return s.syncBeside(m)
-	case onReplica:
-		s.hold()
-	case onPrimary, len(m.Data) != emptyMessage: // what is wrong with it is the server's to say
-		if err := s.onPrimary(); err != nil {
-			return err
-		}
-	default:
-		s.expect(reply{kind: 'S', action: fake})
-		return s.flushFakes()
-	}
-	if err := s.expectAndSend(reply{kind: 'S'}, m.Data); err != nil {
-		return err
-	}
-	return s.takeBackNames()
-}
-
 // emptyMessage is the size of a message without a body.
 const emptyMessage = 5
-
-// syncBeside ends a batch that ran on a replica beside the client's transaction.
-func (s *session) syncBeside(m *wire.Message) error {
-	if err := s.leaveReplica(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	failed, open := s.refused || s.phase.failed, s.phase.openPrimary
-	s.phase.failed = false
-	s.mu.Unlock()
-	s.refused = false
-	switch {
-	case failed:
-		return s.finishFailed()
-	case !open:
-		return s.answer(fakeReply('S', s.currentStatus()))
-	}
-	if err := s.onPrimary(); err != nil {
-		return err
-	}
-	s.expect(reply{kind: 'S'})
-	return s.send(m.Data)
-}
-
-// flushMessage passes a Flush on; it has no answer of its own.
-func (s *session) flushMessage(m *wire.Message) error {
-	if len(m.Data) != emptyMessage {
-		return s.passToPrimary(m, 'E')
-	}
-	s.mu.Lock()
-	attached := s.current != nil && s.open() && !s.phase.copyIn
-	s.mu.Unlock()
-	if !attached {
-		return nil
-	}
-	s.hold()
-	return s.send(m.Data)
-}
-
-// place decides where the message about st goes and turns to that server. bind is
-// the Bind message where it is one. done means that the message has been dealt with.
-func (s *session) place(st *parser.Statement, bind *wire.Message) (done bool, err error) {
-	d, err := s.decide(st)
-	if err != nil {
-		return true, err
-	}
-	if d.Place == router.Replica && d.ProjectParam > 0 && d.Target == "" {
-		d.Target = router.HomeOf(textParameter(bind, d.ProjectParam), s.srv.fleet.Load())
-	}
-	if s.phaseSkipping() {
-		return true, nil
-	}
-	switch {
-	case d.Place == router.Refused:
-		return true, s.fail(d.Err, false)
-	case d.Place != router.Replica:
-		err = s.onPrimary()
-	default:
-		if err = s.beforeReplica(d); err == nil {
-			err = s.onReplica(d)
-		}
-		if err == nil {
-			s.sentToReplica(st, d)
-		}
-	}
-	if err != nil {
-		return true, s.failAttach(err, false)
-	}
-	return s.refused, nil
-}
-
-// beforeReplica settles what is on its way elsewhere before the session turns to
-// a replica, and says so when training leaves the client's transaction.
-func (s *session) beforeReplica(d router.Decision) error {
-	if s.onReplicaNow() {
-		return nil
-	}
-	if err := s.settle(); err != nil {
-		return err
-	}
-	if d.Detached {
-		return s.answer(detachedNotice())
-	}
-	return nil
-}
-
-// stay keeps the session where it is, or on the primary.
-func (s *session) stay() (done bool, err error) {
-	if s.phaseSkipping() {
-		return true, nil
-	}
-	if s.onReplicaNow() {
-		s.hold()
-		return false, nil
-	}
-	if err := s.onPrimary(); err != nil {
-		return true, s.failAttach(err, false)
-	}
-	return false, nil
-}
-
-// followPortal turns to the server that has a portal.
-func (s *session) followPortal(name []byte) (done bool, err error) {
-	p := s.names.portal(name)
-	if p.facts == nil || p.onReplica && s.onReplicaNow() {
-		return s.stay()
-	}
-	if s.phaseSkipping() {
-		return true, nil
-	}
-	if err := s.onPrimary(); err != nil {
-		return true, s.failAttach(err, false)
-	}
-	return s.refused, nil
-}
-
-// passToPrimary sends a message that could not be understood; its rejection is
-// the server's.
-func (s *session) passToPrimary(m *wire.Message, kind byte) error {
-	if done, err := s.stay(); done || err != nil {
-		return err
-	}
-	s.passing = true
-	return s.expectAndSend(reply{kind: kind}, m.Data)
-}
 
 // expectAndSend sends p unless the server is skipping to a Sync and would ignore it.
 func (s *session) expectAndSend(r reply, p []byte) error {
@@ -423,39 +259,4 @@ func (s *session) expectChange(r reply) bool {
 	return false
 }
 
-// cut splits the body of a message after its first string.
-func cut(m *wire.Message) (name, rest []byte, ok bool) {
-	return bytes.Cut(m.Body(), []byte{0})
-}
-
-// object reads the body of Describe and Close: S or P, and a name.
-func object(m *wire.Message) (kind byte, name []byte, ok bool) {
-	body := m.Body()
-	if len(body) < 2 || body[0] != 'S' && body[0] != 'P' || bytes.IndexByte(body, 0) != len(body)-1 {
-		return 0, nil, false
-	}
-	return body[0], body[1 : len(body)-1], true
-}
-
-func nameMessage(typ byte, name string) []byte {
-	out := append(make([]byte, 0, 7+len(name)), typ, 0, 0, 0, 0, 'S')
-	out = append(out, name...)
-	out = append(out, 0)
-	putLength(out)
-	return out
-}
-
 var _ pool.Owner = (*session)(nil)
-
-// textParameter returns the value of parameter n of a Bind message as text, or ""
-// where it has none. Text in binary format is the same bytes. No bind is none.
-func textParameter(bind *wire.Message, n int) string {
-	if bind == nil || !bind.Whole() {
-		return ""
-	}
-	var b pgproto3.Bind
-	if b.Decode(bind.Body()) != nil || n > len(b.Parameters) {
-		return ""
-	}
-	return string(b.Parameters[n-1])
-}

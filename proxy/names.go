@@ -327,24 +327,3 @@ func (s *session) materialize(name string, p *pool.Prepared, inBatch bool) error
 	s.expect(reply{kind: 'S', action: act})
 	return s.sendMessage(&pgproto3.Sync{})
 }
-
-func closeStatement(name string) *pgproto3.Close {
-	return &pgproto3.Close{ObjectType: 'S', Name: name}
-}
-
-// parseMessage builds a Parse message from a name and a Prepared's body.
-func parseMessage(name, body string) []byte {
-	out := make([]byte, 0, 6+len(name)+len(body))
-	out = append(out, 'P', 0, 0, 0, 0)
-	out = append(out, name...)
-	out = append(out, 0)
-	out = append(out, body...)
-	putLength(out)
-	return out
-}
-
-// putLength writes the length of the message in p, which has one type byte.
-func putLength(p []byte) {
-	n := uint32(len(p) - 1)
-	p[1], p[2], p[3], p[4] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
-}

@@ -15,7 +15,6 @@ import (
 
 	"pgshunt/internal/pgerr"
 	"pgshunt/internal/wire"
-	"pgshunt/pool"
 )
 
 // Codes that stand where a startup packet has its protocol version
@@ -79,7 +78,11 @@ func (s *session) openingPacket() ([]byte, error) {
 			return body, nil
 		}
 		if s.in.Buffered() > 0 { // whoever put it there wants it taken for something said under encryption
-			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "received unencrypted data after encryption request").
+			asked := "SSL request"
+			if code == codeGSS {
+				asked = "GSSAPI encryption request"
+			}
+			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "received unencrypted data after %s", asked).
 				WithDetail("This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.").In("startup")
 		}
 		again := &asked[code-codeSSL]
@@ -188,33 +191,6 @@ func (c *prefixedConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// param is one name and value of a StartupMessage, in the order sent.
-type param struct{ name, value string }
-
-func startupParams(body []byte) ([]param, error) {
-	bad := pgerr.Fatal(pgerr.ProtocolViolation, "invalid startup packet layout: expected terminator as last byte").In("startup")
-	if len(body) == 0 || body[len(body)-1] != 0 {
-		return nil, bad
-	}
-	var params []param
-	for len(body) > 1 {
-		name, rest, _ := bytes.Cut(body, []byte{0})
-		if len(name) == 0 {
-			break
-		}
-		value, after, ok := bytes.Cut(rest, []byte{0})
-		if !ok {
-			return nil, bad
-		}
-		params = append(params, param{string(name), string(value)})
-		body = after
-	}
-	if len(body) != 1 {
-		return nil, bad
-	}
-	return params, nil
-}
-
 // negotiate tells a client that speaks a newer protocol, or knows options that
 // we do not, what it gets instead. The version is sent whole, as PostgreSQL does,
 // although the documentation speaks of the minor one.
@@ -272,124 +248,6 @@ func (s *session) admit(params []param, longKey bool) error {
 	s.view.SearchPath = splitPath(s.state.searchPath(w.path), s.who.user)
 	s.view.Cursor, s.view.Prepared = placeOf(&s.made.cursors), placeOf(&s.made.prepared)
 	return s.sendWelcome(w, longKey)
-}
-
-// identify reads user, database and settings from the startup packet.
-func (s *session) identify(params []param) (*pool.Settings, error) {
-	var startup *pool.Settings
-	for _, p := range params {
-		switch {
-		case p.name == "user":
-			s.who.user = p.value
-		case p.name == "database":
-			s.who.database = p.value
-		case p.name == "replication":
-			if p.value != "false" && p.value != "off" && p.value != "0" && p.value != "no" {
-				return nil, pgerr.Fatal(pgerr.FeatureNotSupported, "replication connections are not supported").
-					WithHint("Connect to the primary directly for replication.").In("identify")
-			}
-		case p.name == "options":
-			opts, err := startupOptions(p.value)
-			if err != nil {
-				return nil, err
-			}
-			for _, o := range opts {
-				startup = startup.With(startupSetting(o))
-			}
-		case strings.HasPrefix(p.name, "_pq_."):
-		default:
-			startup = startup.With(startupSetting(p))
-		}
-	}
-	if s.who.user == "" {
-		return nil, pgerr.Fatal(pgerr.InvalidAuth, "no PostgreSQL user name specified in startup packet").In("identify")
-	}
-	if s.who.database == "" {
-		s.who.database = s.who.user
-	}
-	if app, ok := startup.Get("application_name"); ok {
-		s.who.application = app.Value
-	}
-	return startup, nil
-}
-
-// startupSetting makes a setting of a startup parameter. set_config reads the
-// value as the server reads a startup packet, lists included. Parameters of
-// pgshunt itself are kept from servers.
-func startupSetting(p param) pool.Setting {
-	name := strings.ToLower(p.name)
-	set := pool.Setting{Name: name, Value: p.value}
-	if !strings.HasPrefix(name, "pgshunt.") {
-		set.SQL = setConfig(name, p.value)
-	}
-	return set
-}
-
-func setConfig(name, value string) string {
-	return "SELECT pg_catalog.set_config(" + quoteLiteral(name) + ", " + quoteLiteral(value) + ", false)"
-}
-
-// quoteLiteral quotes a string for SQL whatever standard_conforming_strings says.
-func quoteLiteral(s string) string {
-	quoted := "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	if strings.Contains(s, `\`) {
-		return "E" + strings.ReplaceAll(quoted, `\`, `\\`)
-	}
-	return quoted
-}
-
-// startupOptions reads command-line options as the server does
-// (pg_split_opts in utils/init/postinit.c): blanks separate, a backslash quotes.
-func startupOptions(s string) ([]param, error) {
-	var out []param
-	args := splitOptions(s)
-	for i := 0; i < len(args); i++ {
-		arg := args[i]
-		switch {
-		case arg == "-c" && i+1 < len(args):
-			i++
-			arg = args[i]
-		case strings.HasPrefix(arg, "-c"):
-			arg = arg[2:]
-		case strings.HasPrefix(arg, "--"):
-			arg = arg[2:]
-		default:
-			return nil, pgerr.Fatal("42601", "invalid command-line argument for server process: %s", arg).In("startupOptions")
-		}
-		name, value, ok := strings.Cut(arg, "=")
-		if !ok || name == "" {
-			return nil, pgerr.Fatal("42601", "-c %s requires a value", arg).In("startupOptions")
-		}
-		out = append(out, param{strings.ReplaceAll(name, "-", "_"), value})
-	}
-	return out, nil
-}
-
-func splitOptions(s string) []string {
-	var args []string
-	var arg strings.Builder
-	inside := false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\\' && i+1 < len(s):
-			i++
-			arg.WriteByte(s[i])
-			inside = true
-		case strings.IndexByte(" \t\n\v\f\r", c) >= 0:
-			if inside {
-				args = append(args, arg.String())
-				arg.Reset()
-				inside = false
-			}
-		default:
-			arg.WriteByte(c)
-			inside = true
-		}
-	}
-	if inside {
-		args = append(args, arg.String())
-	}
-	return args
 }
 
 // sendWelcome ends the startup: authentication is fine, these are the

@@ -1,0 +1,76 @@
+package proxy
+
+import "pgshunt/internal/wire"
+
+// sync handles a Sync message, the end of a batch.
+func (s *session) sync(m *wire.Message) error {
+	s.names.batch++
+	s.mu.Lock()
+	if s.phase.copyIn {
+		s.mu.Unlock()
+		return nil // the server ignores it, and so it owes no answer
+	}
+	s.skipForLost()
+	onReplica := s.current != nil && s.current == s.replica
+	onPrimary := s.primary != nil && (s.current == s.primary || s.phase.openPrimary)
+	block := s.primary != nil && (s.status != 'I' || s.phase.openPrimary)
+	s.mu.Unlock()
+	switch {
+	case s.refused:
+		s.refused = false
+		return s.finishFailed()
+	case onReplica && block:
+		return s.syncBeside(m)
+	case onReplica:
+		s.hold()
+	case onPrimary, len(m.Data) != emptyMessage: // what is wrong with it is the server's to say
+		if err := s.onPrimary(); err != nil {
+			return err
+		}
+	default:
+		s.expect(reply{kind: 'S', action: fake})
+		return s.flushFakes()
+	}
+	if err := s.expectAndSend(reply{kind: 'S'}, m.Data); err != nil {
+		return err
+	}
+	return s.takeBackNames()
+}
+
+// syncBeside ends a batch that ran on a replica beside the client's transaction.
+func (s *session) syncBeside(m *wire.Message) error {
+	if err := s.leaveReplica(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	failed, open := s.refused || s.phase.failed, s.phase.openPrimary
+	s.phase.failed = false
+	s.mu.Unlock()
+	s.refused = false
+	switch {
+	case failed:
+		return s.finishFailed()
+	case !open:
+		return s.answer(fakeReply('S', s.currentStatus()))
+	}
+	if err := s.onPrimary(); err != nil {
+		return err
+	}
+	s.expect(reply{kind: 'S'})
+	return s.send(m.Data)
+}
+
+// flushMessage passes a Flush on; it has no answer of its own.
+func (s *session) flushMessage(m *wire.Message) error {
+	if len(m.Data) != emptyMessage {
+		return s.passToPrimary(m, 'E')
+	}
+	s.mu.Lock()
+	attached := s.current != nil && s.open() && !s.phase.copyIn
+	s.mu.Unlock()
+	if !attached {
+		return nil
+	}
+	s.hold()
+	return s.send(m.Data)
+}

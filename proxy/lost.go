@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"pgshunt/internal/pgerr"
+	"pgshunt/pool"
+)
+
+// Lost tells the session that a backend is gone. It runs on the backend's goroutine.
+func (s *session) Lost(b *pool.Backend, err error) {
+	s.log.Warn("connection to server lost", "target", b.Key.Target, "backend", b.PID, "error", err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.changed.Broadcast()
+	for s.phase.relaying {
+		s.changed.Wait()
+	}
+	busy, needed := b == s.current && s.inflight.len() > 0, s.needs(b)
+	switch b {
+	case s.primary:
+		s.primary = nil
+		if busy || needed {
+			s.endWith(lostError(b), b.Reader.MidMessage())
+		}
+	case s.replica:
+		s.replica = nil
+		s.phase.openReplica = false
+		if busy {
+			s.failReplica(b)
+		}
+	default:
+		return
+	}
+	if b == s.current {
+		s.current = nil
+	}
+}
+
+// needs tells whether the session, with nothing expected from b, still cannot do
+// without it: b is its primary and holds something of it. The caller holds mu.
+func (s *session) needs(b *pool.Backend) bool {
+	return b == s.primary && (s.status != 'I' || s.phase.openPrimary || s.state.pin != "")
+}
+
+// failReplica answers what a lost replica still owed. The caller holds mu.
+func (s *session) failReplica(b *pool.Backend) {
+	if b.Reader.MidMessage() {
+		s.endWith(lostError(b), true)
+		return
+	}
+	e := lostError(b)
+	e.Severity = "ERROR"
+	if s.canceled {
+		e = pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("Lost")
+		s.canceled = false
+	}
+	var out []byte
+	for r := s.inflight.first(); r != nil; r = s.inflight.first() {
+		if r.action == mute {
+			s.inflight.pop()
+			continue
+		}
+		if !s.phase.failed {
+			out = appendError(out, e)
+		}
+		s.phase.failed = true
+		s.undoName(r.name, refused)
+		if r.kind != 'Q' && !s.inflight.dropToSync(func(r reply) { s.undo(b, r) }) {
+			s.phase.skipping = true
+			break
+		}
+		if act := s.inflight.pop().action; act == forward || act == fake {
+			out = append(out, fakeReply('S', s.status)...)
+			s.phase.failed = false
+		}
+	}
+	s.phase.copyIn = false
+	s.phase.relaying = true
+	s.mu.Unlock()
+	s.toClient(out)
+	s.mu.Lock()
+	s.phase.relaying = false
+}
+
+func lostError(b *pool.Backend) *pgerr.Error {
+	return pgerr.Fatal(pgerr.ConnectionFailure, "connection to server %q was lost", b.Key.Target).
+		WithDetail("The statement in progress may or may not have been executed.").In("Lost")
+}
+
+// endWith ends the session with an error as its last words, unless the server
+// has had them already or the client is in the middle of a message. The caller
+// holds mu; the session's goroutine does the rest.
+func (s *session) endWith(e *pgerr.Error, midMessage bool) {
+	if s.end != nil {
+		return
+	}
+	s.end = e
+	s.inflight = inflight{}
+	if s.phase.fatal || midMessage {
+		e = nil
+	}
+	s.phase.relaying = true
+	s.mu.Unlock()
+	if e != nil {
+		s.toClient(appendError(nil, e))
+	}
+	s.hangUp()
+	s.mu.Lock()
+	s.phase.relaying = false
+}

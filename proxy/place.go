@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/wire"
+	"pgshunt/parser"
+	"pgshunt/router"
+)
+
+// place decides where the message about st goes and turns to that server. bind is
+// the Bind message where it is one. done means that the message has been dealt with.
+func (s *session) place(st *parser.Statement, bind *wire.Message) (done bool, err error) {
+	d, err := s.decide(st)
+	if err != nil {
+		return true, err
+	}
+	if d.Place == router.Replica && d.ProjectParam > 0 && d.Target == "" {
+		d.Target = router.HomeOf(textParameter(bind, d.ProjectParam), s.srv.fleet.Load())
+	}
+	if s.phaseSkipping() {
+		return true, nil
+	}
+	switch {
+	case d.Place == router.Refused:
+		return true, s.fail(d.Err, false)
+	case d.Place != router.Replica:
+		err = s.onPrimary()
+	default:
+		if err = s.beforeReplica(d); err == nil {
+			err = s.onReplica(d)
+		}
+		if err == nil {
+			s.sentToReplica(st, d)
+		}
+	}
+	if err != nil {
+		return true, s.failAttach(err, false)
+	}
+	return s.refused, nil
+}
+
+// beforeReplica settles what is on its way elsewhere before the session turns to
+// a replica, and says so when training leaves the client's transaction.
+func (s *session) beforeReplica(d router.Decision) error {
+	if s.onReplicaNow() {
+		return nil
+	}
+	if err := s.settle(); err != nil {
+		return err
+	}
+	if d.Detached {
+		return s.answer(detachedNotice())
+	}
+	return nil
+}
+
+// stay keeps the session where it is, or on the primary.
+func (s *session) stay() (done bool, err error) {
+	if s.phaseSkipping() {
+		return true, nil
+	}
+	if s.onReplicaNow() {
+		s.hold()
+		return false, nil
+	}
+	if err := s.onPrimary(); err != nil {
+		return true, s.failAttach(err, false)
+	}
+	return false, nil
+}
+
+// followPortal turns to the server that has a portal.
+func (s *session) followPortal(name []byte) (done bool, err error) {
+	p := s.names.portal(name)
+	if p.facts == nil || p.onReplica && s.onReplicaNow() {
+		return s.stay()
+	}
+	if s.phaseSkipping() {
+		return true, nil
+	}
+	if err := s.onPrimary(); err != nil {
+		return true, s.failAttach(err, false)
+	}
+	return s.refused, nil
+}
+
+// passToPrimary sends a message that could not be understood; its rejection is
+// the server's.
+func (s *session) passToPrimary(m *wire.Message, kind byte) error {
+	if done, err := s.stay(); done || err != nil {
+		return err
+	}
+	s.passing = true
+	return s.expectAndSend(reply{kind: kind}, m.Data)
+}
+
+// textParameter returns the value of parameter n of a Bind message as text, or ""
+// where it has none. Text in binary format is the same bytes. No bind is none.
+func textParameter(bind *wire.Message, n int) string {
+	if bind == nil || !bind.Whole() {
+		return ""
+	}
+	var b pgproto3.Bind
+	if b.Decode(bind.Body()) != nil || n > len(b.Parameters) {
+		return ""
+	}
+	return string(b.Parameters[n-1])
+}
