@@ -3,124 +3,184 @@ package proxy_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/pgtest"
 	"pgshunt/proxy"
 )
 
-const secret = "correct horse \u00e9 battery"
+const password = "correct horse battery"
 
-// locked starts a proxy that knows one user by password. The server behind trusts.
-func locked(t *testing.T) *fixture {
+func scramAuth(t *testing.T) *proxy.Auth {
 	t.Helper()
-	auth, err := proxy.NewScramAuth(map[string]string{"postgres": secret})
+	auth, err := proxy.NewScramAuth(map[string]string{"postgres": password, "unicode": "Passwörter ⅷ"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return start(t, setup{auth: &auth})
+	return &auth
 }
 
-func connect(t *testing.T, f *fixture, user, password string) error {
-	t.Helper()
-	cfg, err := pgx.ParseConfig(f.url(user, "postgres"))
-	if err != nil {
-		t.Fatal(err)
+// Whether a user does not exist or a password is wrong is nobody's business: all
+// that can be seen of the two is the same.
+func TestAuthScram(t *testing.T) {
+	primary := pgtest.SharedPrimary(t)
+	primary.Exec(t, `CREATE ROLE "unicode" LOGIN`)
+	t.Cleanup(func() { primary.Exec(t, `DROP ROLE "unicode"`) })
+	pgtest.NoLeaks(t)
+	f := start(t, setup{auth: scramAuth(t)})
+	attempt := func(user, pw string) (seen []string, err error) {
+		cfg, perr := pgconn.ParseConfig(f.url(user, "postgres"))
+		if perr != nil {
+			t.Fatal(perr)
+		}
+		cfg.Password = pw
+		tr := &trace{}
+		cfg.BuildFrontend = tr.frontend
+		conn, err := pgconn.ConnectConfig(t.Context(), cfg)
+		if err == nil {
+			err = conn.Exec(t.Context(), "SELECT 1").Close()
+			_ = conn.Close(context.Background())
+		}
+		return tr.lines(), err
 	}
-	cfg.Password = password
-	conn, err := pgx.ConnectConfig(context.Background(), cfg)
-	if err == nil {
-		_, err = conn.Exec(context.Background(), "SELECT 1")
-		_ = conn.Close(context.Background())
+	for user, pw := range map[string]string{"postgres": password, "unicode": "Passwo\u0308rter viii"} {
+		if _, err := attempt(user, pw); err != nil {
+			t.Errorf("user %s: %v", user, err)
+		}
 	}
-	return err
-}
-
-func TestScram(t *testing.T) {
-	f := locked(t)
-	if err := connect(t, f, "postgres", secret); err != nil {
-		t.Errorf("the right password: %v", err)
-	}
-	var texts []string
-	for _, who := range []struct{ user, password string }{{"postgres", "wrong"}, {"postgres", ""}, {"nobody", "wrong"}, {"nobody", secret}} {
-		err := connect(t, f, who.user, who.password)
-		pe := (*pgconn.PgError)(nil)
-		if !errors.As(err, &pe) {
-			t.Errorf("%s: %v", who.user, err)
+	var shapes []string
+	for _, c := range [][2]string{{"postgres", "wrong"}, {"nobody", "wrong"}, {"nobody", password}, {"postgres", ""}} {
+		seen, err := attempt(c[0], c[1])
+		if c[1] == "" { // libpq and pgx do not even begin
 			continue
 		}
-		texts = append(texts, pe.Code+strings.ReplaceAll(pe.Severity+pe.Message+pe.Detail+pe.Hint, who.user, "USER"))
+		if code(err) != "28P01" {
+			t.Errorf("user %s, password %q: %v", c[0], c[1], err)
+		}
+		shape := joined(seen)
+		if pe := (*pgconn.PgError)(nil); errors.As(err, &pe) {
+			shape += fmt.Sprintf("; %+v", *pe)
+		}
+		shapes = append(shapes, strings.ReplaceAll(shape, c[0], "USER"))
 	}
-	for _, text := range texts {
-		if text != texts[0] || !strings.HasPrefix(text, "28P01") {
-			t.Errorf("a wrong password and an unknown user can be told apart: %q and %q", texts[0], text)
+	for _, s := range shapes[1:] {
+		if s != shapes[0] {
+			t.Errorf("a wrong password looks like %q,\nan unknown user like %q", shapes[0], s)
 		}
 	}
-	if log := f.log.String(); strings.Contains(log, secret) || strings.Contains(log, "wrong") {
-		t.Error("a password is in the log")
+	if !strings.Contains(shapes[0], `password authentication failed for user "USER"`) {
+		t.Errorf("got %q", shapes[0])
+	}
+	log := f.log.String()
+	for _, secret := range []string{password, "Passw", "wrong", "SCRAM-SHA-256$"} {
+		if strings.Contains(log, secret) {
+			t.Errorf("the log contains %q", secret)
+		}
+	}
+	if !strings.Contains(log, "level=DEBUG") {
+		t.Error("the log does not go down to the debug level, so that proves nothing")
 	}
 }
 
-// TestServersOwnRefusal: what the primary says to a login is what the client hears.
-func TestServersOwnRefusal(t *testing.T) {
-	f := start(t, setup{})
-	primary := pgtest.SharedPrimary(t)
-	for _, who := range []struct{ user, database string }{{"postgres", "no_such_database"}, {"no_such_role", "postgres"}} {
-		cfg, err := pgx.ParseConfig(f.url(who.user, who.database))
+// The salt of a user who does not exist stays what it was, as a real one's does.
+func TestAuthSaltsAreStable(t *testing.T) {
+	pgtest.SharedPrimary(t)
+	f := start(t, setup{auth: scramAuth(t)})
+	salt := func(user string) string {
+		c := dial(t, f.addr)
+		c.startup("user", user)
+		if _, err := c.fe.Receive(); err != nil {
+			t.Fatal(err)
+		}
+		c.send(&pgproto3.SASLInitialResponse{AuthMechanism: "SCRAM-SHA-256", Data: []byte("n,,n=,r=abcdefgh")})
+		m, err := c.fe.Receive()
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, through := pgx.ConnectConfig(context.Background(), cfg)
-		_, direct := pgx.Connect(context.Background(), primary.URL(who.user, who.database))
-		var a, b *pgconn.PgError
-		if !errors.As(through, &a) || !errors.As(direct, &b) || a.Code != b.Code || a.Message != b.Message || a.Severity != b.Severity {
-			t.Errorf("%v: %v through the proxy, %v directly", who, through, direct)
+		parts := strings.Split(string(m.(*pgproto3.AuthenticationSASLContinue).Data), ",")
+		return parts[1] + "," + parts[2]
+	}
+	for _, user := range []string{"postgres", "nobody", "nobody else"} {
+		if a, b := salt(user), salt(user); a != b || len(a) != len(salt("postgres")) {
+			t.Errorf("user %s: %q, then %q", user, a, b)
+		}
+	}
+	if salt("nobody") == salt("nobody else") {
+		t.Error("users who do not exist share a salt")
+	}
+}
+
+func TestAuthMalformed(t *testing.T) {
+	pgtest.SharedPrimary(t)
+	pgtest.NoLeaks(t)
+	f := start(t, setup{auth: scramAuth(t)})
+	initial := func(mechanism, data string) []byte {
+		out, _ := (&pgproto3.SASLInitialResponse{AuthMechanism: mechanism, Data: []byte(data)}).Encode(nil)
+		return out
+	}
+	for name, c := range map[string]struct {
+		sent []byte
+		want string
+	}{
+		"a query":                 {message('Q', "SELECT 1\x00"), "FATAL 08P01 expected SASL response, got message type 81"},
+		"nothing in it":           {message('p', ""), "FATAL 08P01 malformed SCRAM message"},
+		"other mechanism":         {initial("PLAIN", "x"), "FATAL 08P01 client selected an invalid SASL authentication mechanism"},
+		"channel binding":         {initial("SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,n=,r=x"), "FATAL 08P01 client selected an invalid SASL authentication mechanism"},
+		"nonsense":                {initial("SCRAM-SHA-256", "nonsense"), "FATAL 08P01 malformed SCRAM message"},
+		"clear password":          {message('p', password+"\x00"), "FATAL 08P01 "},
+		"too long":                {initial("SCRAM-SHA-256", strings.Repeat("x", 5000)), "FATAL 08P01 "},
+		"announced as a gigabyte": {[]byte("p\x3f\xff\xff\xff" + strings.Repeat("x", 3000)), "FATAL 08P01 "},
+		"impossible length":       {[]byte("p\x00\x00\x00\x01"), "FATAL 08P01 invalid message length"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cl := dial(t, f.addr)
+			cl.startup("user", "postgres")
+			cl.put(c.sent)
+			got := joined(cl.answer())
+			if !strings.HasPrefix(got, "AuthenticationSASL; "+c.want) || !strings.HasSuffix(got, "; closed") {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+	if strings.Contains(f.log.String(), password) {
+		t.Error("the log contains a password")
+	}
+}
+
+// A client that has not proven who it is learns nothing of databases.
+func TestAuthComesBeforeDatabases(t *testing.T) {
+	pgtest.SharedPrimary(t)
+	f := start(t, setup{auth: scramAuth(t), proxy: proxy.Config{Databases: []string{"served"}}})
+	for _, db := range []string{"served", "postgres", "nowhere"} {
+		c := dial(t, f.addr)
+		c.startup("user", "nobody", "database", db)
+		if line, _ := c.receive(); line != "AuthenticationSASL" {
+			t.Errorf("database %s: %q", db, line)
 		}
 	}
 }
 
-// TestStartupSettings: what a client asks for when it connects is in force, comes
-// back after RESET, and a mistake is the server's to report.
-func TestStartupSettings(t *testing.T) {
-	f := start(t, setup{})
-	ctx := context.Background()
-	base := f.url("postgres", "postgres")
-	conn := pgtest.Connect(t, base+"&application_name=mine&options=-c%20search_path%3Da%2Cb%20-c%20statement_timeout%3D5s&TimeZone=Asia%2FTokyo")
-	show := func(name, want string) {
-		t.Helper()
-		var got string
-		if err := conn.QueryRow(ctx, "SHOW "+name, pgx.QueryExecModeSimpleProtocol).Scan(&got); err != nil || got != want {
-			t.Errorf("%s is %q, expected %q (%v)", name, got, want, err)
-		}
+// trace notes what a login sees.
+type trace struct{ seen strings.Builder }
+
+func (tr *trace) frontend(r io.Reader, w io.Writer) *pgproto3.Frontend {
+	fe := pgproto3.NewFrontend(r, w)
+	fe.Trace(&tr.seen, pgproto3.TracerOptions{SuppressTimestamps: true, RegressMode: true})
+	return fe
+}
+
+// lines are the messages by direction and type.
+func (tr *trace) lines() []string {
+	var out []string
+	for line := range strings.Lines(tr.seen.String()) {
+		f := strings.Split(strings.TrimSpace(line), "\t")
+		out = append(out, f[0]+" "+f[1])
 	}
-	exec := func(sql string) {
-		t.Helper()
-		if _, err := conn.Exec(ctx, sql); err != nil {
-			t.Errorf("%s: %v", sql, err)
-		}
-	}
-	show("search_path", "a,b")
-	show("TimeZone", "Asia/Tokyo")
-	exec("SET TimeZone = 'UTC'")
-	show("TimeZone", "UTC")
-	for _, reset := range []string{"RESET TimeZone", "RESET ALL", "DISCARD ALL"} {
-		exec("SET statement_timeout = '7s'")
-		exec(reset)
-		show("TimeZone", "Asia/Tokyo")
-		show("application_name", "mine")
-	}
-	show("statement_timeout", "5s")
-	if got := conn.PgConn().ParameterStatus("TimeZone"); got != "Asia/Tokyo" {
-		t.Errorf("the client was told that TimeZone is %q", got)
-	}
-	_, err := pgx.Connect(ctx, base+"&TimeZone=Nowhere")
-	wantState(t, err, "22023")
-	_, err = pgx.Connect(ctx, base+"&options=-x")
-	wantState(t, err, "42601")
-	_, err = pgx.Connect(ctx, base+"&replication=database")
-	wantState(t, err, "0A000")
+	return out
 }

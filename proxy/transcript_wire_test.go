@@ -193,8 +193,15 @@ func value(v []byte) string {
 func renderError(l *line, m *pgproto3.ErrorResponse) {
 	l.text += fmt.Sprintf(" %s %s %q", m.Severity, m.Code, m.Message)
 	for _, field := range []struct{ name, value string }{
-		{"detail", m.Detail}, {"hint", m.Hint}, {"where", m.Where}, {"query", m.InternalQuery}, {"schema", m.SchemaName},
-		{"table", m.TableName}, {"column", m.ColumnName}, {"type", m.DataTypeName}, {"constraint", m.ConstraintName},
+		{"detail", m.Detail},
+		{"hint", m.Hint},
+		{"where", m.Where},
+		{"query", m.InternalQuery},
+		{"schema", m.SchemaName},
+		{"table", m.TableName},
+		{"column", m.ColumnName},
+		{"type", m.DataTypeName},
+		{"constraint", m.ConstraintName},
 	} {
 		if field.value != "" {
 			l.text += fmt.Sprintf(" %s %q", field.name, field.value)

@@ -159,8 +159,10 @@ func scatter(nc net.Conn, stream []byte, sizes []int) {
 }
 
 // Sizes around which the Reader changes what it does.
-var edges = []int{0, 1, 4, smallBuffer/2 - 6, smallBuffer / 2, smallBuffer - 6, smallBuffer - 5, smallBuffer - 4,
-	smallBuffer, MaxWhole - 6, MaxWhole - 5, MaxWhole - 4, MaxWhole, 3*MaxWhole + 7}
+var edges = []int{
+	0, 1, 4, smallBuffer/2 - 6, smallBuffer / 2, smallBuffer - 6, smallBuffer - 5, smallBuffer - 4,
+	smallBuffer, MaxWhole - 6, MaxWhole - 5, MaxWhole - 4, MaxWhole, 3*MaxWhole + 7,
+}
 
 func TestReaderGivesTheSameMessagesForAnySplit(t *testing.T) {
 	for name, pair := range transports {
