@@ -38,8 +38,10 @@ type Backend struct {
 	// The labels: what the server process has. Only for whoever has attached it.
 	Settings *Settings
 	Unnamed  *Prepared // the unnamed statement
-	held     *held
-	maxHeld  int
+	// Stale is set when the labels are not true: the server refused a setting.
+	Stale   bool
+	held    *held
+	maxHeld int
 
 	conn     *wire.Conn
 	hijacked *pgconn.HijackedConn

@@ -115,8 +115,10 @@ func (p *Pool) dial() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.total--
-		p.handOver(result{err: err})
-		p.dialIfWanted() // the others in line get an answer of their own
+		if p.total == 0 { // else those in line wait for one of the others
+			p.handOver(result{err: err})
+			p.dialIfWanted() // the next in line gets an answer of its own
+		}
 		return
 	}
 	conn := wire.NewConn(hc.Conn)

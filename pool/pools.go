@@ -114,6 +114,9 @@ const (
 
 // Release gives b back. The caller must not use it afterwards.
 func (ps *Pools) Release(b *Backend, s State) {
+	if s == Clean && b.Stale {
+		s = Dirty
+	}
 	if ps.cfg.NoReuse {
 		s = Broken
 	}

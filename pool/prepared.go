@@ -7,14 +7,18 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// Prepared is a statement by text and parameter types, shared by every session
-// that prepares the same. Immutable.
+// Prepared is a statement by text, parameter types and the settings it is
+// prepared under, shared by every session that prepares the same. The settings
+// count because the server reads constants under them at Parse: a timestamp
+// without a zone is another moment in another TimeZone. Immutable.
 type Prepared struct {
 	// Name is the statement's name on servers.
 	Name string
 	// Body is what follows the name in a Parse message: the text, a zero byte, the
 	// number of parameter types and the types.
 	Body string
+	// Under is the signature of the settings.
+	Under string
 }
 
 // Catalog gives statements their names. The same body keeps its name for as long
@@ -34,14 +38,19 @@ func NewCatalog(size int) *Catalog {
 	return &Catalog{byBody: c}
 }
 
-// Prepared returns the statement of a Parse body, which is copied when it is new.
-func (c *Catalog) Prepared(body []byte) *Prepared {
-	if p, ok := c.byBody.Get(string(body)); ok {
+// Prepared returns the statement of a Parse body, which is copied when it is new,
+// under settings with a signature (Settings.Signature).
+func (c *Catalog) Prepared(body []byte, under string) *Prepared {
+	key := string(body)
+	if under != "" {
+		key += "\x00" + under
+	}
+	if p, ok := c.byBody.Get(key); ok {
 		return p
 	}
-	p := &Prepared{Name: "pgshunt_" + strconv.FormatUint(c.last.Add(1), 36), Body: string(body)}
-	if len(body) <= maxCatalogBody {
-		c.byBody.Add(p.Body, p)
+	p := &Prepared{Name: "pgshunt_" + strconv.FormatUint(c.last.Add(1), 36), Body: string(body), Under: under}
+	if len(key) <= maxCatalogBody {
+		c.byBody.Add(key, p)
 	}
 	return p
 }

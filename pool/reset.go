@@ -21,7 +21,7 @@ func (b *Backend) reset(statements ...string) {
 	}
 	b.owner, b.resets, b.failed = b.pool, len(statements)+1, false
 	b.mu.Unlock()
-	b.Settings = nil
+	b.Settings, b.Stale = nil, false
 	b.ForgetAll()
 	var out []byte
 	for _, sql := range statements {

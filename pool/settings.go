@@ -72,6 +72,18 @@ func (s *Settings) find(name string) (int, bool) {
 	return slices.BinarySearchFunc(s.list, name, func(e Setting, n string) int { return strings.Compare(e.Name, n) })
 }
 
+// Signature tells settings apart as far as they may change what a statement
+// means; "" where there are none.
+func (s *Settings) Signature() string {
+	var b strings.Builder
+	for _, set := range s.All() {
+		if set.Name != "application_name" {
+			b.WriteString(set.Name + "=" + set.SQL + "\x00")
+		}
+	}
+	return b.String()
+}
+
 // Equal tells whether both sets are the same.
 func (s *Settings) Equal(t *Settings) bool {
 	return s == t || slices.Equal(s.All(), t.All())
@@ -114,6 +126,18 @@ func (s *Settings) Replay(t *Settings) []string {
 		}
 	}
 	return append(out, identity...)
+}
+
+// SameIdentity tells whether both sets run statements as the same role.
+func (s *Settings) SameIdentity(t *Settings) bool {
+	for _, name := range []string{"session_authorization", "role"} {
+		a, _ := s.Get(name)
+		b, _ := t.Get(name)
+		if a != b {
+			return false
+		}
+	}
+	return true
 }
 
 func isIdentity(name string) bool { return name == "role" || name == "session_authorization" }

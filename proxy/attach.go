@@ -158,8 +158,13 @@ func (s *session) restoreStartup() error {
 // replay sends the statements that bring b to the settings the session wants.
 // They go out in one write with what follows them. restores is for changes that
 // the client has brought about, and so hears of.
+//
+// A setting that the server refuses does no harm but to the labels. A role is
+// different: nothing may run before the server has accepted it.
 func (s *session) replay(b *pool.Backend, want *pool.Settings, restores bool) error {
-	for _, sql := range b.Settings.Replay(want) {
+	statements, sameRole := b.Settings.Replay(want), b.Settings.SameIdentity(want)
+	b.Settings = want
+	for _, sql := range statements {
 		if sql == "" {
 			continue // a setting of pgshunt itself
 		}
@@ -169,8 +174,37 @@ func (s *session) replay(b *pool.Backend, want *pool.Settings, restores bool) er
 		}
 		s.setUnnamed(nil) // a simple query drops it
 	}
-	b.Settings = want
-	return nil
+	if sameRole {
+		return nil
+	}
+	if err := s.settle(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	stale, refusal := b.Stale, s.refusal
+	if stale {
+		s.takeOff(b)
+	}
+	s.mu.Unlock()
+	if !stale {
+		return nil
+	}
+	s.srv.pools.Release(b, pool.Broken)
+	if refusal == nil {
+		refusal = pgerr.New(pgerr.ConnectionFailure, "the server did not accept the session's settings").In("replay")
+	}
+	return &attachError{refusal}
+}
+
+// takeOff forgets a backend that the session has not used yet. The caller holds mu.
+func (s *session) takeOff(b *pool.Backend) {
+	if s.primary == b {
+		s.primary = nil
+	}
+	if s.replica == b {
+		s.replica = nil
+	}
+	s.current, s.to, s.refusal = nil, nil, nil
 }
 
 // expect notes that a reply is owed for a message that is about to be sent. It
@@ -268,6 +302,7 @@ func (s *session) leaveReplica() error {
 		s.refused = s.refused || failed
 	}
 	s.mu.Lock()
+	s.awaitCancels()
 	b = s.replica
 	if s.current == b {
 		s.current = nil

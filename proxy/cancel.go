@@ -106,15 +106,27 @@ func (s *session) cancel() {
 		return
 	}
 	s.cancels++
-	s.canceled = training
+	if training {
+		s.canceled = b
+	}
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(s.srv.ctx, cancelTimeout)
 	defer cancel()
-	if err := stopBackend(ctx, b, training); err != nil {
+	err := stopBackend(ctx, b, training)
+	if err != nil {
 		s.log.Warn("cancel failed", "target", b.Key.Target, "error", err)
 	}
 	s.mu.Lock()
+	// What has been terminated ends soon, also where it has just finished its work. It
+	// must not get to another session until then.
+	for training && err == nil && s.replica == b {
+		s.changed.Wait()
+	}
+	if s.canceled == b {
+		s.canceled = nil
+	}
 	s.cancels--
+	s.changed.Broadcast()
 	detached := s.detachIfDone()
 	s.mu.Unlock()
 	s.release(detached)
@@ -123,8 +135,20 @@ func (s *session) cancel() {
 // stopBackend cancels what b runs. A model being fitted takes no notice of a
 // cancel request, so training is terminated.
 func stopBackend(ctx context.Context, b *pool.Backend, training bool) error {
-	if training {
-		return b.Terminate(ctx)
+	if !training {
+		return b.Cancel(ctx)
 	}
-	return b.Cancel(ctx)
+	err := b.Terminate(ctx)
+	if err == nil {
+		b.Close()
+	}
+	return err
+}
+
+// awaitCancels waits until no cancel request is on its way to a backend that is
+// about to be given back: it would hit the next session. The caller holds mu.
+func (s *session) awaitCancels() {
+	for s.cancels > 0 {
+		s.changed.Wait()
+	}
 }

@@ -14,7 +14,7 @@ func (s *session) copyData(m *wire.Message) error {
 	s.turnTo(s.current)
 	if m.Type != 'd' {
 		s.phase.copyIn = false
-		s.inflight.push(reply{kind: 'c', action: fake})
+		s.inflight.pushCopyEnd()
 	}
 	s.mu.Unlock()
 	s.passing = true

@@ -20,7 +20,10 @@ func (s *session) parse(m *wire.Message) error {
 	if done, err := s.place(st, nil); done || err != nil {
 		return err
 	}
-	p := s.srv.catalog.Prepared(body)
+	if err := s.settleSettings(); err != nil {
+		return err
+	}
+	p := s.srv.catalog.Prepared(body, s.signature())
 	known := statement{facts: st, prepared: p}
 	b := s.to
 	if len(name) == 0 {
@@ -106,14 +109,15 @@ func (s *session) bind(m *wire.Message) error {
 	if known.prepared == nil || known.verbatim {
 		return s.expectAndSend(reply{kind: 'B'}, m.Data)
 	}
-	if err := s.ensure(known.prepared); err != nil {
+	p, err := s.ensure(known.prepared)
+	if err != nil {
 		return err
 	}
 	if !s.expect(reply{kind: 'B'}) {
 		s.passing = false
 		return nil
 	}
-	return s.sendBind(m, portalName, known.prepared.Name, params)
+	return s.sendBind(m, portalName, p.Name, params)
 }
 
 // sendBind sends a Bind under another statement name. params may be only the
@@ -161,10 +165,11 @@ func (s *session) describe(m *wire.Message) error {
 			return err
 		}
 	case known.prepared != nil && !known.verbatim:
-		if err := s.ensure(known.prepared); err != nil {
+		p, err := s.ensure(known.prepared)
+		if err != nil {
 			return err
 		}
-		return s.expectAndSend(reply{kind: 'D'}, nameMessage('D', known.prepared.Name))
+		return s.expectAndSend(reply{kind: 'D'}, nameMessage('D', p.Name))
 	}
 	return s.expectAndSend(reply{kind: 'D'}, m.Data)
 }

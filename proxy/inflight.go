@@ -66,6 +66,14 @@ func (q *inflight) first() *reply {
 
 func (q *inflight) push(r reply) { q.queue = append(q.queue, r) }
 
+// pushCopyEnd notes the end of copy data. Several in a row are as good as one,
+// and a client may send any number.
+func (q *inflight) pushCopyEnd() {
+	if n := len(q.queue); n == q.head || q.queue[n-1].kind != 'c' {
+		q.push(reply{kind: 'c', action: fake})
+	}
+}
+
 func (q *inflight) pop() reply {
 	r := q.queue[q.head]
 	q.queue[q.head] = reply{}

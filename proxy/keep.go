@@ -53,7 +53,7 @@ func (s *session) keepReplica(d router.Decision) error {
 func (s *session) sentToReplica(st *parser.Statement, d router.Decision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.training, s.canceled = d.Class == router.Training, false
+	s.training = d.Class == router.Training
 	for i := range st.Parts {
 		p := &st.Parts[i]
 		if p.Pin != "" && !d.Block && s.keep.pin == "" {

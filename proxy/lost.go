@@ -49,9 +49,8 @@ func (s *session) failReplica(b *pool.Backend) {
 	}
 	e := lostError(b)
 	e.Severity = "ERROR"
-	if s.canceled {
+	if s.canceled == b {
 		e = pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("Lost")
-		s.canceled = false
 	}
 	var out []byte
 	for r := s.inflight.first(); r != nil; r = s.inflight.first() {

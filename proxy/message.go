@@ -104,3 +104,15 @@ func appendError(dst []byte, e *pgerr.Error) []byte {
 	}
 	return out
 }
+
+// refusalIn is an error of a server in the form in which the client gets it for
+// a statement of its own.
+func refusalIn(m *wire.Message) *pgerr.Error {
+	if !m.Whole() {
+		return nil
+	}
+	return &pgerr.Error{
+		Severity: "ERROR", Code: errorField(m.Body(), 'C'), Message: errorField(m.Body(), 'M'),
+		Detail: errorField(m.Body(), 'D'), Hint: errorField(m.Body(), 'H'), Routine: "replay",
+	}
+}

@@ -28,12 +28,15 @@ type portal struct {
 // share it; portals keep the client's names. The session's goroutine only.
 type names struct {
 	statements map[string]statement
-	unnamed    statement // prepared is nil when there is none
-	portals    map[string]portal
-	blank      portal        // the unnamed portal
-	log        []*nameChange // those that may still fail, and what came after them
-	batch      uint64        // counts Syncs, up to which an error makes the server skip
-	lent       []string      // names that the current backend has in use for a complaint
+	// signed is the signature of the settings signedOf.
+	signed   string
+	signedOf *pool.Settings
+	unnamed  statement // prepared is nil when there is none
+	portals  map[string]portal
+	blank    portal        // the unnamed portal
+	log      []*nameChange // those that may still fail, and what came after them
+	batch    uint64        // counts Syncs, up to which an error makes the server skip
+	lent     []string      // names that the current backend has in use for a complaint
 }
 
 // nameChange is what a message does to the names, kept until it is known whether
@@ -237,13 +240,25 @@ func (s *session) takeBackNames() error {
 	return s.sendMessage(&pgproto3.Sync{})
 }
 
-// ensure has the current backend prepare a named statement unless it has it.
-func (s *session) ensure(p *pool.Prepared) error {
+// ensure has the current backend prepare a named statement unless it has it, and
+// returns what the backend has. Where it must be prepared anew and the session's
+// settings have changed since the client's Parse, it is another statement, which
+// those who still have the old settings must not be given.
+func (s *session) ensure(p *pool.Prepared) (*pool.Prepared, error) {
 	b := s.to
 	if b.Has(p) {
-		return nil
+		return p, nil
 	}
-	return s.inject(b, p.Name, p)
+	if err := s.settleSettings(); err != nil {
+		return p, err
+	}
+	if under := s.signature(); under != p.Under {
+		p = s.srv.catalog.Prepared([]byte(p.Body), under)
+		if b.Has(p) {
+			return p, nil
+		}
+	}
+	return p, s.inject(b, p.Name, p)
 }
 
 // ensureUnnamed makes the backend's unnamed statement the session's own, also
@@ -252,20 +267,59 @@ func (s *session) ensureUnnamed(p *pool.Prepared) error {
 	s.mu.Lock()
 	same := s.to.Unnamed == p
 	s.mu.Unlock()
-	switch {
-	case same:
+	if same {
 		return nil
-	case p == nil:
+	}
+	if p == nil {
 		if !s.expect(reply{kind: 'C', action: skip}) {
 			return nil
 		}
 		s.setUnnamed(nil)
 		return s.sendMessage(closeStatement(""))
-	case !s.expect(reply{kind: 'P', action: skip, held: p}):
+	}
+	if err := s.settleSettings(); err != nil {
+		return err
+	}
+	if under := s.signature(); under != p.Under {
+		p = s.srv.catalog.Prepared([]byte(p.Body), under)
+		s.names.unnamed.prepared = p
+	}
+	if !s.expect(reply{kind: 'P', action: skip, held: p}) {
 		return nil
 	}
 	s.setUnnamed(p)
 	return s.send(parseMessage("", p.Body))
+}
+
+// signature is that of the settings that the next Parse meets.
+func (s *session) signature() string {
+	s.mu.Lock()
+	local := s.state.local
+	s.mu.Unlock()
+	if s.names.signedOf != local {
+		s.names.signedOf, s.names.signed = local, local.Signature()
+	}
+	return s.names.signed
+}
+
+// settleSettings waits for statements on their way that may change the settings.
+func (s *session) settleSettings() error {
+	s.mu.Lock()
+	changing := false
+	s.inflight.each(func(r *reply) {
+		if !r.follow {
+			return
+		}
+		changing = changing || s.state.local != s.state.before // an end of the transaction would undo them
+		for i := range r.statement.Parts {
+			changing = changing || r.statement.Parts[i].Setting != nil
+		}
+	})
+	s.mu.Unlock()
+	if !changing {
+		return nil
+	}
+	return s.settle()
 }
 
 // setUnnamed notes what the unnamed statement of the current backend is going to

@@ -212,6 +212,8 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 	if act == mute {
 		if first.kind == 'Q' {
 			s.log.Debug("setting not accepted by server", "target", b.Key.Target, "error", errorText(m))
+			b.Stale = true
+			s.refusal = refusalIn(m)
 			return false
 		}
 	} else {

@@ -143,6 +143,14 @@ func (srv *Server) handle(nc net.Conn) {
 	s.changed.L = &s.mu
 	s.status = 'I'
 	s.in = wire.NewReader(s.client, clientWhole, maxClientMessage)
+	srv.mu.Lock()
+	srv.sessions[s] = struct{}{}
+	srv.mu.Unlock()
+	defer func() {
+		srv.mu.Lock()
+		delete(srv.sessions, s)
+		srv.mu.Unlock()
+	}()
 	defer func() { s.in.Release(); _ = s.client.Close() }()
 	full := int(n) > srv.cfg.MaxClients
 	if err := s.guarded(func() error { return s.startup(full) }); err != nil {
@@ -159,16 +167,10 @@ func (srv *Server) handle(nc net.Conn) {
 
 // serve runs a session that has been let in.
 func (srv *Server) serve(s *session) {
-	srv.mu.Lock()
-	srv.sessions[s] = struct{}{}
-	srv.mu.Unlock()
 	began := time.Now()
 	s.log.Info("session started")
 	err := s.guarded(s.run)
 	srv.cancels.remove(s)
-	srv.mu.Lock()
-	delete(srv.sessions, s)
-	srv.mu.Unlock()
 	s.finish()
 	if err != nil && !errors.Is(err, errLeft) {
 		s.lastWords(err)

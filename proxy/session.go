@@ -42,8 +42,9 @@ type session struct {
 	// Guarded by link.mu:
 	state    state
 	seen     *pool.Settings          // the settings that view was made from
+	refusal  *pgerr.Error            // what a server said of a setting, last
 	undone   []*nameChange           // name changes that failed on the server
-	canceled bool                    // the statement in flight was canceled by terminating its backend
+	canceled *pool.Backend           // was terminated in order to cancel what it ran
 	training bool                    // the current backend runs something that ignores a cancel
 	stopWait context.CancelCauseFunc // ends a wait for a backend; nil when there is none
 }
@@ -140,6 +141,11 @@ func (s *session) cutOff() {
 	if s.end == nil {
 		s.end = errDraining
 		s.changed.Broadcast()
+	}
+	for _, b := range []*pool.Backend{s.primary, s.replica} {
+		if b != nil {
+			b.Close() // the session's goroutine may be waiting to write to it
+		}
 	}
 }
 
@@ -286,11 +292,13 @@ func (s *session) answer(p []byte) error {
 // no query, lock or transaction behind.
 func (s *session) finish() {
 	s.mu.Lock()
+	s.awaitCancels()
 	held := []*pool.Backend{s.primary, s.replica}
 	open := [2]bool{s.phase.openPrimary, s.phase.openReplica}
 	busy := !s.quiet() || s.passing && s.in.MidMessage() || s.end != nil
 	current, status, pinned, kept := s.current, s.status, s.state.pin != "", s.keep
 	s.primary, s.replica, s.current = nil, nil, nil
+	s.changed.Broadcast() // a cancel request may wait for the end of a backend
 	for i, b := range held {
 		switch {
 		case b == nil:
@@ -303,14 +311,15 @@ func (s *session) finish() {
 		}
 	}
 	s.mu.Unlock()
+	var busyOnes []*pool.Backend
 	for i, b := range held {
 		state := pool.Clean
 		switch {
 		case b == nil:
 			continue
 		case open[i] || b == current && busy:
-			s.abandon(b)
-			state = pool.Broken
+			busyOnes = append(busyOnes, b)
+			continue
 		case i == 0 && status != 'I', i == 1 && kept.block:
 			state = pool.InTransaction
 		case i == 0 && pinned, i == 1 && kept.pin != "":
@@ -318,6 +327,11 @@ func (s *session) finish() {
 		}
 		b.Writer.Discard()
 		s.srv.pools.Release(b, state)
+	}
+	for _, b := range busyOnes {
+		s.abandon(b)
+		b.Writer.Discard()
+		s.srv.pools.Release(b, pool.Broken)
 	}
 }
 

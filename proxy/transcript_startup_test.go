@@ -62,10 +62,10 @@ func openings(database string) []opening {
 		{
 			name: "bytes after SSLRequest", send: slices.Concat(ssl, start),
 			want: []string{
-				`ErrorResponse FATAL 08P01 "received unencrypted data after encryption request" detail "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack." from startup`,
+				`ErrorResponse FATAL 08P01 "received unencrypted data after SSL request" detail "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack." from startup`,
 				"closed",
 			},
-			why: "pgshunt refuses before it has answered, with one text for both requests",
+			why: "pgshunt refuses before it has answered",
 		},
 		{
 			name: "SSLRequest twice", encryption: ssl, send: ssl,

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -36,28 +37,30 @@ func (s *session) greet(startup *pool.Settings) (*welcome, error) {
 		return w, nil
 	}
 	p := s.srv.pools.Get(pool.Key{Target: primaryTarget, User: s.who.user, Database: s.who.database})
+	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.srv.cfg.StartupTimeout, errStartupTimeout)
+	defer cancel()
 	for {
 		b := p.TryAcquire(nil)
 		if b == nil {
-			ctx, cancel := context.WithTimeout(s.srv.ctx, s.srv.cfg.StartupTimeout)
 			var err error
-			b, err = p.Acquire(ctx)
-			cancel()
-			if err != nil {
+			if b, err = p.Acquire(ctx); err != nil {
 				return nil, err
 			}
 		}
-		g := &greeting{done: make(chan struct{})}
+		g := newGreeting(b, startup)
 		if !b.Attach(g) {
 			continue
 		}
-		w, err := g.ask(s.srv, b, startup)
+		w, err := g.ask(ctx, s.srv.pools, b)
 		if err == nil {
 			s.srv.welcomes.Add(key, w)
 		}
 		return w, err
 	}
 }
+
+// errStartupTimeout has PostgreSQL's words for authentication_timeout.
+var errStartupTimeout = pgerr.Fatal(pgerr.QueryCanceled, "canceling authentication due to timeout").In("greet")
 
 func welcomeKey(user, database string, startup *pool.Settings) string {
 	var b strings.Builder
@@ -68,31 +71,47 @@ func welcomeKey(user, database string, startup *pool.Settings) string {
 	return b.String()
 }
 
-// greeting owns a backend while the primary is asked.
+// greeting owns a backend while the primary is asked. Its fields belong to the
+// backend's goroutine from Attach until done is closed.
 type greeting struct {
-	left int    // ReadyForQuery messages still to come
-	path []byte // the first column of the last row
-	err  error
-	done chan struct{}
+	questions []byte // Query messages
+	startup   *pool.Settings
+	left      int    // ReadyForQuery messages still to come
+	path      []byte // the first column of the last row
+	err       error
+	done      chan struct{}
+	end       sync.Once
 }
 
-// ask sends the settings and SHOW search_path, and gives the backend back.
-func (g *greeting) ask(srv *Server, b *pool.Backend, startup *pool.Settings) (*welcome, error) {
-	var out []byte
+// newGreeting prepares to set the startup settings on b and to ask for search_path.
+func newGreeting(b *pool.Backend, startup *pool.Settings) *greeting {
+	g := &greeting{startup: startup, done: make(chan struct{})}
 	for _, sql := range append(b.Settings.Replay(startup), "SHOW search_path") {
 		if sql == "" {
-			continue
+			continue // a setting of pgshunt itself
 		}
-		out, _ = (&pgproto3.Query{String: sql}).Encode(out) // fails only above 1 GB
+		g.questions, _ = (&pgproto3.Query{String: sql}).Encode(g.questions) // fails only above 1 GB
 		g.left++
 	}
-	b.Settings, b.Unnamed = startup, nil
-	if b.Writer.Append(out) != nil || b.Writer.Flush() != nil {
+	return g
+}
+
+// ask sends the questions, waits for the answers and gives the backend back.
+func (g *greeting) ask(ctx context.Context, pools *pool.Pools, b *pool.Backend) (*welcome, error) {
+	b.Settings, b.Unnamed = g.startup, nil
+	if b.Writer.Append(g.questions) != nil || b.Writer.Flush() != nil {
 		b.Close()
 	}
-	<-g.done
+	select {
+	case <-g.done:
+	case <-ctx.Done():
+		b.Close()
+		<-g.done
+		pools.Release(b, pool.Broken)
+		return nil, context.Cause(ctx)
+	}
 	if g.err != nil {
-		srv.pools.Release(b, pool.Dirty)
+		pools.Release(b, pool.Dirty)
 		return nil, g.err
 	}
 	w := &welcome{path: string(g.path), pid: b.PID, asked: time.Now()}
@@ -100,7 +119,7 @@ func (g *greeting) ask(srv *Server, b *pool.Backend, startup *pool.Settings) (*w
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		w.params = append(w.params, pgproto3.ParameterStatus{Name: name, Value: params[name]})
 	}
-	srv.pools.Release(b, pool.Clean)
+	pools.Release(b, pool.Clean)
 	return w, nil
 }
 
@@ -133,7 +152,7 @@ func (g *greeting) Receive(b *pool.Backend) error {
 			}
 		case 'Z':
 			if g.left--; g.left == 0 {
-				close(g.done)
+				g.end.Do(func() { close(g.done) })
 				return nil
 			}
 		}
@@ -142,10 +161,8 @@ func (g *greeting) Receive(b *pool.Backend) error {
 
 // Lost ends the wait when the server goes away.
 func (g *greeting) Lost(b *pool.Backend, err error) {
-	if g.left > 0 {
-		if g.err == nil {
-			g.err = pgerr.Fatal(pgerr.ConnectionFailure, "connection to server %q was lost", b.Key.Target).Because(err).In("greet")
-		}
-		close(g.done)
+	if g.left > 0 && g.err == nil {
+		g.err = pgerr.Fatal(pgerr.ConnectionFailure, "connection to server %q was lost", b.Key.Target).Because(err).In("greet")
 	}
+	g.end.Do(func() { close(g.done) })
 }
