@@ -86,7 +86,7 @@ const (
 	PinSequence     = "sequence state"
 	PinSetting      = "set_config"
 	PinLoad         = "load"
-	PinPrepare      = "prepare"
+	PinPrepare      = "statement prepared by SQL"
 	PinSeed         = "setseed"
 	PinRemote       = "dblink connection"
 )

@@ -117,7 +117,7 @@ func TestFacts(t *testing.T) {
 		{"COPY (DELETE FROM t RETURNING a) TO '/x'", "copy to body=delete w=t server"},
 		{"EXPLAIN (ANALYZE, VERBOSE off) SELECT f()", "explain body=select calls=f() analyze"},
 		{"EXPLAIN (ANALYZE false) DELETE FROM t", "explain body=delete w=t"},
-		{"PREPARE q(int) AS SELECT f($1)", "prepare body=select calls=f($1) name=q pin=prepare params=1"},
+		{"PREPARE q(int) AS SELECT f($1)", "prepare body=select calls=f($1) name=q pin=statement prepared by SQL params=1"},
 		{"EXECUTE q(g())", "execute calls=g() name=q"},
 		{"DEALLOCATE q", "deallocate name=q"},
 		{"DECLARE c CURSOR WITH HOLD FOR SELECT f() FROM t", "declare body=select calls=f() r=t name=c pin=with hold cursor"},

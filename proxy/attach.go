@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/pgerr"
+	"pgshunt/parser"
 	"pgshunt/pool"
 	"pgshunt/router"
 )
@@ -52,7 +53,7 @@ func (s *session) turnTo(b *pool.Backend) {
 }
 
 // onReplica makes a replica that fits the decision current. The session is quiet.
-func (s *session) onReplica(d router.Decision) error {
+func (s *session) onReplica(d router.Decision, st *parser.Statement) error {
 	if d.Target == "" {
 		d.Target = s.pick(d) // a project that only a parameter would have named
 	}
@@ -79,7 +80,7 @@ func (s *session) onReplica(d router.Decision) error {
 			return err
 		}
 	}
-	return s.keepReplica(d)
+	return s.keepReplica(d, st)
 }
 
 // attach acquires a backend of a target, brings it to the session's settings and

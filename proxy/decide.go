@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"maps"
+
 	"pgshunt/parser"
 	"pgshunt/router"
 )
@@ -81,13 +83,14 @@ func (s *session) look() (quiet bool) {
 	if s.keep.why() == "" {
 		s.made = made{}
 	} else if !s.keep.block {
-		clear(s.made.cursors)
+		maps.DeleteFunc(s.made.cursors, func(_ string, d router.Decision) bool { return d.Block })
 	}
+	v.ReadOnly = v.InTransaction && s.state.readOnly
 	v.Temporary = s.made.temporary
 	v.Pinned, v.PinnedTo = s.state.pin, ""
 	switch {
 	case v.Pinned != "":
-		v.PinnedTo = primaryTarget
+		v.PinnedTo, v.Temporary = primaryTarget, s.state.temporary
 	case s.keep.pin != "" && s.replica != nil:
 		v.Pinned, v.PinnedTo = s.keep.pin, s.replica.Key.Target
 	}
@@ -188,7 +191,10 @@ func (s *session) complete(r *reply, tag string) {
 			s.state.reported(set.Name, s.primary.Param("DateStyle"))
 		}
 	}
-	if tag == "DISCARD ALL" && s.keep.pin != "" {
+	if tag == "DEALLOCATE ALL" && s.state.pin == parser.PinPrepare {
+		s.state.pin = ""
+	}
+	if tag == "DISCARD ALL" && s.keep.pin != "" || tag == "DEALLOCATE ALL" && s.keep.pin == parser.PinPrepare {
 		s.keep = keep{block: true} // the replica is reset like one with an open block
 	}
 	r.part++

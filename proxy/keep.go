@@ -34,8 +34,8 @@ func (k keep) why() string {
 // keepReplica prepares the current replica for a statement that leaves something
 // behind: a cursor needs a transaction block, other things need the session to
 // come back to this very backend.
-func (s *session) keepReplica(d router.Decision) error {
-	if !d.Block {
+func (s *session) keepReplica(d router.Decision, st *parser.Statement) error {
+	if !d.Block || holdable(st) {
 		return nil
 	}
 	s.mu.Lock()
@@ -56,7 +56,7 @@ func (s *session) sentToReplica(st *parser.Statement, d router.Decision) {
 	s.training = d.Class == router.Training
 	for i := range st.Parts {
 		p := &st.Parts[i]
-		if p.Pin != "" && !d.Block && s.keep.pin == "" {
+		if p.Pin != "" && s.keep.pin == "" {
 			s.keep.pin = p.Pin
 		}
 		if s.keep.pin != "" {
@@ -64,11 +64,17 @@ func (s *session) sentToReplica(st *parser.Statement, d router.Decision) {
 		}
 		switch p.Kind {
 		case parser.Declare:
+			d.Block = !holdable(st)
 			s.made.cursors = remember(s.made.cursors, p.Name, d)
 		case parser.Prepare:
 			s.made.prepared = remember(s.made.prepared, p.Name, d)
 		}
 	}
+}
+
+// holdable tells whether st declares a cursor WITH HOLD, which outlives its transaction.
+func holdable(st *parser.Statement) bool {
+	return len(st.Parts) == 1 && st.Parts[0].Pin == parser.PinHoldCursor
 }
 
 // temporary returns the temporary relations that a statement makes.

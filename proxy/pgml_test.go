@@ -186,6 +186,26 @@ func TestCursorOverInference(t *testing.T) {
 	wantState(t, err, "34000")
 }
 
+func TestHoldableCursorOverInference(t *testing.T) {
+	_, conn, _ := besides(t, false)
+	ctx := context.Background()
+	for _, script := range [][]string{
+		{"DECLARE a CURSOR WITH HOLD FOR SELECT pgml.predict('houses', ARRAY[1::real])", "FETCH 1 FROM a"},
+		{"BEGIN", "DECLARE b CURSOR WITH HOLD FOR SELECT pgml.predict('houses', ARRAY[1::real])", "COMMIT", "FETCH 1 FROM b"},
+	} {
+		var last pgconn.CommandTag
+		for _, sql := range script {
+			var err error
+			if last, err = conn.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+				t.Fatalf("%s: %v", sql, err)
+			}
+		}
+		if last.String() != "FETCH 1" {
+			t.Errorf("%v ends with %s", script, last)
+		}
+	}
+}
+
 func wantState(t *testing.T, err error, state string) {
 	t.Helper()
 	if pe := (*pgconn.PgError)(nil); !errors.As(err, &pe) || pe.Code != state {

@@ -28,7 +28,7 @@ func (s *session) place(st *parser.Statement, bind *wire.Message) (done bool, er
 		err = s.onPrimary()
 	default:
 		if err = s.beforeReplica(d); err == nil {
-			err = s.onReplica(d)
+			err = s.onReplica(d, st)
 		}
 		if err == nil {
 			s.sentToReplica(st, d)

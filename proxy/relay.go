@@ -269,7 +269,7 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 // on their way already and belong to the next one. The caller holds mu.
 func (s *session) forgetWritten() {
 	t := &s.state
-	t.written, t.wroteUnknown, t.snapshot = t.written[:0], false, false
+	t.written, t.wroteUnknown, t.snapshot, t.readOnly = t.written[:0], false, false, false
 	s.inflight.each(func(r *reply) {
 		if r.statement != nil {
 			t.sending(r.statement)

@@ -26,7 +26,7 @@ func (s *session) query(m *wire.Message) error {
 	case d.Place == router.Replica && (s.inBlock() || d.Detached):
 		return s.queryBeside(m, st, d)
 	case d.Place == router.Replica:
-		if err := s.onReplica(d); err != nil {
+		if err := s.onReplica(d, st); err != nil {
 			return s.failAttach(err, true)
 		}
 		s.sentToReplica(st, d)
@@ -93,7 +93,7 @@ func (s *session) queryBeside(m *wire.Message, st *parser.Statement, d router.De
 			return err
 		}
 	}
-	if err := s.onReplica(d); err != nil {
+	if err := s.onReplica(d, st); err != nil {
 		return s.failAttach(err, true)
 	}
 	s.sentToReplica(st, d)

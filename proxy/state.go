@@ -24,11 +24,15 @@ type state struct {
 	bare, tell bool
 	// pin says why the session may not leave its backend, "" if it may.
 	pin string
+	// temporary holds the temporary relations that the session has made on the primary.
+	temporary []parser.Relation
 	// written holds the relations written in the current transaction.
 	written      []parser.Relation
 	wroteUnknown bool
 	// snapshot is set in a transaction whose reads all see one state of the data.
 	snapshot bool
+	// readOnly is set in a transaction that was begun or made READ ONLY.
+	readOnly bool
 }
 
 type savepoint struct {
@@ -57,6 +61,8 @@ func (t *state) sending(st *parser.Statement) {
 		if p.Pin != "" && t.pin == "" {
 			t.pin = p.Pin
 		}
+		t.temporary = append(t.temporary, temporary(p)...)
+		t.readOnly = t.readOnly || p.ReadOnlyTx
 		if set := p.Setting; set != nil && set.Name == "search_path" && strings.Contains(set.Value, "pg_temp") && t.pin == "" {
 			t.pin = parser.PinTemporary // what is created from now on is temporary without saying so
 		}
@@ -115,7 +121,7 @@ func (t *state) completed(p *parser.Part, tag string) {
 	case parser.Discard:
 		if tag == "DISCARD ALL" {
 			t.bare = t.startup != nil
-			t.now, t.local, t.pin = t.startup, t.startup, unpinned(t.pin)
+			t.now, t.local, t.pin, t.temporary = t.startup, t.startup, unpinned(t.pin), nil
 		}
 	default:
 		if p.Setting != nil {

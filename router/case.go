@@ -41,6 +41,7 @@ type CaseSession struct {
 	InTransaction bool     `json:"in_transaction,omitempty"`
 	Failed        bool     `json:"failed,omitempty"`
 	Snapshot      bool     `json:"snapshot,omitempty"`
+	ReadOnly      bool     `json:"read_only,omitempty"`
 	Written       []string `json:"written,omitempty"`
 	WroteUnknown  bool     `json:"wrote_unknown,omitempty"`
 	Pinned        string   `json:"pinned,omitempty"`
@@ -100,7 +101,7 @@ func (s *CaseSession) view(p *Policy, f *Fleet) *View {
 	v := &View{
 		User: s.User, Database: s.Database, Application: s.Application, Hint: s.Hint,
 		SearchPath: s.SearchPath, InTransaction: s.InTransaction || s.Failed, Failed: s.Failed,
-		Snapshot: s.Snapshot, Written: relationsNamed(s.Written), WroteUnknown: s.WroteUnknown,
+		Snapshot: s.Snapshot, ReadOnly: s.ReadOnly, Written: relationsNamed(s.Written), WroteUnknown: s.WroteUnknown,
 		Pinned: s.Pinned, PinnedTo: s.PinnedTo, Temporary: relationsNamed(s.Temporary),
 	}
 	if len(v.SearchPath) == 0 {

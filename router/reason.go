@@ -60,6 +60,7 @@ const (
 	reasonStale       = "may hold uncommitted rows that no replica can see"
 	reasonSnapshot    = "would see another state of the data than the transaction"
 	reasonNotInBlock  = "may not run inside a transaction block"
+	reasonReadOnly    = "may not run in a read-only transaction"
 	reasonBadHint     = "is no route"
 	reasonRejected    = "a rule of the config rejects this"
 	reasonMixed       = "the statements of the text need different servers"

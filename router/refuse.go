@@ -69,6 +69,12 @@ func refuseCopyBeside(u *usage) Decision {
 			WithHint("Run the COPY outside a transaction block."))
 }
 
+func refuseReadOnly(u *usage) Decision {
+	return refused(u.class, RuleTraining, reasonReadOnly, u.subject,
+		pgerr.New(pgerr.ReadOnly, "cannot execute %s in a read-only transaction", named(u.subject)).
+			WithHint("Run it outside the transaction block."))
+}
+
 func refuseTarget(class Class, rule, subject string) Decision {
 	return refused(class, rule, reasonNoTarget, subject,
 		pgerr.New(pgerr.CannotConnectNow, "no healthy PostgresML server serves %s", class).

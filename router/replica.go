@@ -125,6 +125,8 @@ func (p *Policy) training(q question) Decision {
 		return refuseOffload(q.u, "It also locks rows, which only the primary may.")
 	case q.part.Volatile && !q.part.Clock && q.u.trains:
 		return refuseVolatile(q.u)
+	case q.v.ReadOnly:
+		return refuseReadOnly(q.u)
 	case q.v.InTransaction && p.reject:
 		return refuseInTransaction(q.u)
 	}

@@ -26,6 +26,8 @@ type View struct {
 	// Snapshot is set in a transaction block of level REPEATABLE READ or SERIALIZABLE,
 	// whose reads must all see one state of the data.
 	Snapshot bool
+	// ReadOnly is set in a transaction block that may not write.
+	ReadOnly bool
 	// Temporary holds the temporary relations of a pinned session, as far as known.
 	Temporary []parser.Relation
 	// Cursor and Prepared give the decision made for a cursor or an SQL-level prepared statement.
