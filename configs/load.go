@@ -3,6 +3,8 @@ package configs
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -19,6 +21,9 @@ import (
 // process's environment. The error is an *Error when the content is at fault.
 func Load(path string) (*Config, error) {
 	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; name the configuration with -c (configs/minimal.yaml is a start)", err)
+	}
 	if err != nil {
 		return nil, err
 	}

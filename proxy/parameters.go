@@ -115,11 +115,11 @@ func startupOptions(s string) ([]param, error) {
 		case strings.HasPrefix(arg, "--"):
 			arg = arg[2:]
 		default:
-			return nil, pgerr.Fatal("42601", "invalid command-line argument for server process: %s", arg).In("startupOptions")
+			return nil, pgerr.Fatal(pgerr.SyntaxError, "invalid command-line argument for server process: %s", arg).In("startupOptions")
 		}
 		name, value, ok := strings.Cut(arg, "=")
 		if !ok || name == "" {
-			return nil, pgerr.Fatal("42601", "-c %s requires a value", arg).In("startupOptions")
+			return nil, pgerr.Fatal(pgerr.SyntaxError, "-c %s requires a value", arg).In("startupOptions")
 		}
 		out = append(out, param{strings.ReplaceAll(name, "-", "_"), value})
 	}

@@ -43,7 +43,7 @@
 // # In a transaction
 //
 // Inference runs beside the transaction, on a replica, since it is a function of its
-// arguments. It is refused where its answer could be wrong: when it reads a relation
+// arguments. It is refused where its answer is known to be wrong (what a view reads or a trigger writes is not known here): when it reads a relation
 // this transaction has written, or any relation after something whose writes cannot be seen,
 // or any relation under REPEATABLE READ; or together with a function that means the
 // transaction itself, such as now(). Outside a block now() and random() are nobody's

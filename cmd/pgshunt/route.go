@@ -42,7 +42,7 @@ func routeCommand() *cobra.Command {
 			"Without a configuration file it shows the built-in policy with one replica, \"replica\".\n\n" +
 			"A transaction block that a statement opens is followed to its end, so that a script is\n" +
 			"shown as one session would run it.\n\n" +
-			"With --test it runs the cases of a file instead; testdata/routes has examples of the form.\n\n" +
+			"With --test it runs the cases of a file instead; its cases name the servers of -c.\n\n" +
 			"Exit status: 0 fine, 1 a case failed, 2 wrong usage or configuration.",
 		Example: "  pgshunt route \"SELECT pgml.predict('p', ARRAY[1, 2])\"\n" +
 			"  pgshunt route -c pgshunt.yaml -f migration.sql\n" +
@@ -75,6 +75,10 @@ func runRoute(opts routeOptions, args []string, in io.Reader, out, errOut io.Wri
 		return exitUsage
 	}
 	if opts.test != "" {
+		if len(args) > 0 || opts.file != "" {
+			fmt.Fprintln(errOut, "pgshunt: --test takes one file and no statements")
+			return exitUsage
+		}
 		return runRouteTest(opts, policy, fleet, out, errOut)
 	}
 	texts := args

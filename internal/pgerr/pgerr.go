@@ -26,9 +26,7 @@ const (
 	ProgramLimit        = "54000"
 	FeatureNotSupported = "0A000"
 	ReadOnly            = "25006"
-	InFailedTransaction = "25P02"
-	UndefinedStatement  = "26000"
-	UndefinedPortal     = "34000"
+	SyntaxError         = "42601"
 	InvalidParameter    = "22023"
 	Internal            = "XX000"
 )
