@@ -113,6 +113,10 @@ func (b *Backend) read() error {
 // Close ends the connection without ceremony. Lost follows on the backend's goroutine.
 func (b *Backend) Close() { b.ended.Do(func() { _ = b.conn.Close() }) }
 
+// StopWriting ends a write that waits for the server to read, and fails all that
+// follow; what the server still says is read as before.
+func (b *Backend) StopWriting() { _ = b.conn.SetWriteDeadline(time.Unix(1, 0)) }
+
 // Param returns a ParameterStatus value as last reported.
 func (b *Backend) Param(name string) string {
 	b.mu.Lock()

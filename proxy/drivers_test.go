@@ -217,3 +217,102 @@ func transfers(url string, account int) error {
 	}
 	return nil
 }
+
+// TestPgxModes runs sessions of pgx on fewer backends in each of the ways in which
+// it can execute a statement, with batches between transactions.
+func TestPgxModes(t *testing.T) {
+	primary := pgtest.SharedPrimary(t)
+	modes(t, func(t *testing.T, session bool) {
+		for _, mode := range []pgx.QueryExecMode{
+			pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
+			pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
+		} {
+			t.Run(mode.String(), func(t *testing.T) {
+				db := primary.NewDatabase(t)
+				primary.ExecIn(t, db, "CREATE TABLE t (v int)")
+				pgtest.NoLeaks(t)
+				size := 3
+				if session {
+					size = 8
+				}
+				f := start(t, setup{proxy: proxy.Config{SessionMode: session}, pool: pool.Config{Size: size}})
+				var all sync.WaitGroup
+				for n := range 8 {
+					all.Go(func() {
+						if err := insertAndAsk(f.url("postgres", db), mode, n); err != nil {
+							t.Errorf("session %d: %v", n, err)
+						}
+					})
+				}
+				all.Wait()
+				if got := enter(t, f.addr, db).query("SELECT count(*) FROM t"); got[1] != "row 480" {
+					t.Errorf("rows: %q", got)
+				}
+			})
+		}
+	})
+}
+
+// insertAndAsk inserts 60 rows in transactions and a batch, and checks every answer.
+func insertAndAsk(url string, mode pgx.QueryExecMode, n int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), driversTimeout)
+	defer cancel()
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return err
+	}
+	cfg.DefaultQueryExecMode = mode
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	for i := range 40 {
+		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			var got int
+			if err := tx.QueryRow(ctx, "INSERT INTO t (v) VALUES ($1) RETURNING v", i).Scan(&got); err != nil || got != i {
+				return fmt.Errorf("inserted %d, got %d: %w", i, got, err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		var sum int
+		if err := conn.QueryRow(ctx, "SELECT $1::int + $2::int", i, n).Scan(&sum); err != nil || sum != i+n {
+			return fmt.Errorf("%d + %d is %d: %w", i, n, sum, err)
+		}
+	}
+	b := &pgx.Batch{}
+	for i := range 20 {
+		b.Queue("INSERT INTO t (v) VALUES ($1)", i)
+		b.Queue("SELECT $1::text", fmt.Sprint(i)).QueryRow(func(row pgx.Row) error {
+			var got string
+			if err := row.Scan(&got); err != nil || got != fmt.Sprint(i) {
+				return fmt.Errorf("%q in place of %d: %w", got, i, err)
+			}
+			return nil
+		})
+	}
+	return conn.SendBatch(ctx, b).Close()
+}
+
+// TestPgbenchConnects opens a connection for every transaction, on few backends.
+func TestPgbenchConnects(t *testing.T) {
+	primary := pgtest.SharedPrimary(t)
+	pgbench := filepath.Join(primary.Binaries.Dir, "pgbench")
+	modes(t, func(t *testing.T, session bool) {
+		db := primary.NewDatabase(t)
+		pgtest.NoLeaks(t)
+		size := 2
+		if session {
+			size = 8
+		}
+		f := start(t, setup{proxy: proxy.Config{SessionMode: session}, pool: pool.Config{Size: size}})
+		program(t, f, db, pgbench, "-i", "-q", "-s", "1")
+		out := program(t, f, db, pgbench, "-n", "-S", "-C", "-M", "prepared", "-c", "8", "-j", "2", "-t", "40")
+		if !strings.Contains(out, "number of failed transactions: 0 ") || strings.Contains(out, "ERROR") {
+			t.Error(out)
+		}
+	})
+}

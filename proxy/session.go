@@ -144,7 +144,7 @@ func (s *session) cutOff() {
 	}
 	for _, b := range []*pool.Backend{s.primary, s.replica} {
 		if b != nil {
-			b.Close() // the session's goroutine may be waiting to write to it
+			b.StopWriting() // the session's goroutine may be waiting for that
 		}
 	}
 }
