@@ -22,7 +22,7 @@ func (s *session) Lost(b *pool.Backend, err error) {
 			s.endWith(lostError(b), b.Reader.MidMessage())
 		}
 	case s.replica:
-		s.replica = nil
+		s.replica, s.keep = nil, keep{}
 		s.phase.openReplica = false
 		if busy {
 			s.failReplica(b)

@@ -106,7 +106,7 @@ func (srv *Server) Serve(l net.Listener) error {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
-			srv.work.Go(func() { srv.handle(nc) })
+			srv.accept(nc)
 		case srv.draining.Load():
 			return nil
 		case errors.Is(err, net.ErrClosed):
@@ -118,6 +118,22 @@ func (srv *Server) Serve(l net.Listener) error {
 			case <-time.After(acceptPause):
 			}
 		}
+	}
+}
+
+// accept starts serving a connection, unless Shutdown is waiting for those that
+// are being served already.
+func (srv *Server) accept(nc net.Conn) {
+	srv.mu.Lock()
+	draining := srv.draining.Load()
+	if !draining {
+		srv.work.Go(func() { srv.handle(nc) })
+	}
+	srv.mu.Unlock()
+	if draining {
+		_ = nc.SetWriteDeadline(time.Now().Add(lastWordsTimeout))
+		_, _ = nc.Write(appendError(nil, errDraining))
+		_ = nc.Close()
 	}
 }
 
@@ -224,8 +240,8 @@ func (s *session) refuse(err error) {
 // Shutdown stops accepting, lets every session finish its transaction, and ends
 // it with 57P01. Sessions that are not done when ctx ends are cut off.
 func (srv *Server) Shutdown(ctx context.Context) error {
-	srv.draining.Store(true)
 	srv.mu.Lock()
+	srv.draining.Store(true)
 	for l := range srv.listeners {
 		_ = l.Close()
 	}
