@@ -308,16 +308,7 @@ func TestFaultReplicaLost(t *testing.T) {
 			} {
 				c.query("BEGIN; INSERT INTO t VALUES ('a')")
 				begin(t, c, messages...)
-				if got := joined(c.answer()); !strings.HasSuffix(got, gone+"ready E") {
-					t.Errorf("%s, in a transaction: got %q", kind, got)
-				}
-				if got := joined(c.query("SELECT 1")); got != "ERROR 25P02 current transaction is aborted, commands ignored until end of transaction block; ready E" {
-					t.Errorf("%s: the transaction on the primary: %q", kind, got)
-				}
-				if got := joined(c.query("COMMIT")); got != "ROLLBACK; ready I" {
-					t.Errorf("%s: commit: %q", kind, got)
-				}
-				c.works()
+				transactionHasFailed(t, c, kind, gone)
 			}
 
 			// The Sync comes after the loss.
@@ -341,4 +332,20 @@ func TestFaultReplicaLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// transactionHasFailed checks what a client gets when the replica is lost beside
+// its transaction: the error, status E, and a commit that rolls back.
+func transactionHasFailed(t *testing.T, c *client, kind, gone string) {
+	t.Helper()
+	if got := joined(c.answer()); !strings.HasSuffix(got, gone+"ready E") {
+		t.Errorf("%s, in a transaction: got %q", kind, got)
+	}
+	if got := joined(c.query("SELECT 1")); got != "ERROR 25P02 current transaction is aborted, commands ignored until end of transaction block; ready E" {
+		t.Errorf("%s: the transaction on the primary: %q", kind, got)
+	}
+	if got := joined(c.query("COMMIT")); got != "ROLLBACK; ready I" {
+		t.Errorf("%s: commit: %q", kind, got)
+	}
+	c.works()
 }
