@@ -311,22 +311,9 @@ func TestFaultReplicaLost(t *testing.T) {
 				transactionHasFailed(t, c, kind, gone)
 			}
 
-			// The Sync comes after the loss.
-			for _, block := range []string{"", "BEGIN; INSERT INTO t VALUES ('a')"} {
-				status := "E"
-				if c.query(block); block == "" {
-					status = "I"
-				}
+			lossBeforeSync(t, c, gone, func() {
 				begin(t, c, append(slices.Clone(extended[:3]), &pgproto3.Flush{})...)
-				for line := ""; line+"; " != gone; line, _ = c.receive() {
-				}
-				c.send(&pgproto3.Parse{Query: "ignored up to the Sync"}, &pgproto3.Sync{})
-				if got := joined(c.answer()); got != "ready "+status {
-					t.Errorf("after %q: got %q", block, got)
-				}
-				c.query("ROLLBACK")
-				c.works()
-			}
+			})
 			if got := joined(c.query("SELECT count(*) FROM t")); !strings.Contains(got, "row 0;") {
 				t.Errorf("rows of a failed transaction: %q", got)
 			}
@@ -348,4 +335,25 @@ func transactionHasFailed(t *testing.T, c *client, kind, gone string) {
 		t.Errorf("%s: commit: %q", kind, got)
 	}
 	c.works()
+}
+
+// lossBeforeSync checks a batch whose replica is lost before the client has sent
+// its Sync, outside a transaction and in one.
+func lossBeforeSync(t *testing.T, c *client, gone string, begin func()) {
+	t.Helper()
+	for _, block := range []string{"", "BEGIN; INSERT INTO t VALUES ('a')"} {
+		status := "E"
+		if c.query(block); block == "" {
+			status = "I"
+		}
+		begin()
+		for line := ""; line+"; " != gone; line, _ = c.receive() {
+		}
+		c.send(&pgproto3.Parse{Query: "ignored up to the Sync"}, &pgproto3.Sync{})
+		if got := joined(c.answer()); got != "ready "+status {
+			t.Errorf("after %q: got %q", block, got)
+		}
+		c.query("ROLLBACK")
+		c.works()
+	}
 }
