@@ -3,6 +3,8 @@ package configs
 import (
 	"fmt"
 	"strings"
+
+	"pgshunt/internal/glob"
 )
 
 // Reads is routing.reads, which has three forms: "primary", "replica", and
@@ -80,7 +82,7 @@ func (p Patterns) match(schema, name string) bool {
 		if schema != "" && strings.Contains(pattern, ".") {
 			subject = schema + "." + name
 		}
-		if !glob(pattern, subject) {
+		if !glob.Match(pattern, subject) {
 			continue
 		}
 		if excludes {
@@ -89,26 +91,4 @@ func (p Patterns) match(schema, name string) bool {
 		found = true
 	}
 	return found || len(p) > 0 && !includes
-}
-
-// glob matches '*' against any run. It backtracks to the last star only, so its
-// time is bounded by the product of the lengths.
-func glob(pattern, s string) bool {
-	p, i, star, mark := 0, 0, -1, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, i
-			p++
-		case p < len(pattern) && pattern[p] == s[i]:
-			p++
-			i++
-		case star >= 0:
-			mark++
-			p, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }

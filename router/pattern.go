@@ -1,6 +1,10 @@
 package router
 
-import "strings"
+import (
+	"strings"
+
+	"pgshunt/internal/glob"
+)
 
 // Patterns match names. '*' stands for any run of characters; a leading '!' excludes.
 // Identifiers are compared as PostgreSQL stores them, folded to lower case unless quoted.
@@ -32,28 +36,7 @@ func (p Patterns) matchIn(schema, name string) bool {
 func globIn(pattern, schema, name string) bool {
 	left, right, dotted := strings.Cut(pattern, ".")
 	if !dotted {
-		return glob(pattern, name)
+		return glob.Match(pattern, name)
 	}
-	return glob(left, schema) && glob(right, name)
-}
-
-// glob goes back to the last star only, so its time is bounded by the product of the lengths.
-func glob(pattern, s string) bool {
-	p, i, star, mark := 0, 0, -1, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, i
-			p++
-		case p < len(pattern) && pattern[p] == s[i]:
-			p++
-			i++
-		case star >= 0:
-			mark++
-			p, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
+	return glob.Match(left, schema) && glob.Match(right, name)
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"pgshunt/internal/glob"
 )
 
 // Config is what the operator may decide. The zero value is the safe default: reads
@@ -98,7 +100,7 @@ const (
 
 func knownClass(pattern string) bool {
 	for _, name := range classNames {
-		if glob(pattern, name) {
+		if glob.Match(pattern, name) {
 			return true
 		}
 	}
