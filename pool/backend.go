@@ -16,10 +16,10 @@ import (
 // Owner is whoever the output of a backend belongs to: a session, or its pool.
 type Owner interface {
 	// Receive consumes what has arrived in b.Reader, up to the point where the next
-	// message needs more bytes. An error ends the backend. It runs on the backend's
-	// goroutine, one call at a time.
+	// message needs more bytes. An error ends the backend. One call at a time; it must
+	// block b.Turn before it waits for anything.
 	Receive(b *Backend) error
-	// Lost is called once, last, when the connection has ended.
+	// Lost is called once, last, when the connection has ended. It may wait.
 	Lost(b *Backend, err error)
 }
 
@@ -34,6 +34,8 @@ type Backend struct {
 	// Reader is for the Owner within Receive; Writer for whoever has attached the backend.
 	Reader *wire.Reader
 	Writer wire.Writer
+	// Turn is what an Owner must Block before it waits; for use within Receive and Lost.
+	Turn *wire.Turn
 
 	// The labels: what the server process has. Only for whoever has attached it.
 	Settings *Settings
@@ -56,6 +58,7 @@ type Backend struct {
 	resets int               // guarded by mu; what is left of a reset: ReadyForQuery messages, and writing it
 	failed bool              // guarded by mu; the reset met an error
 	ended  sync.Once
+	over   bool // the end has been dealt with; for Ready alone
 }
 
 // ErrNotOwner is returned by an Owner that let go of the backend between the
@@ -80,37 +83,74 @@ func (b *Backend) currentOwner() Owner {
 	return b.owner
 }
 
+// start has the backend read from now on: by a Loop, or on a goroutine of its own.
+func (b *Backend) start(loops *wire.Loops) {
+	b.pool.parent.work.Add(1)
+	if b.conn.Join(loops, b) {
+		b.conn.Resume()
+		return
+	}
+	go b.run()
+}
+
 // run reads the connection until it ends.
 func (b *Backend) run() {
-	err := b.read()
+	for {
+		err := b.Reader.Fill()
+		if err == nil {
+			err = b.receive()
+		}
+		if err != nil {
+			b.end(err)
+			return
+		}
+	}
+}
+
+// Ready reads what has arrived; a Loop calls it.
+func (b *Backend) Ready(t *wire.Turn) {
+	if b.over {
+		return
+	}
+	b.Turn = t
+	ok, err := b.Reader.FillNow()
+	if ok {
+		err = b.receive()
+	}
+	if err != nil {
+		b.over = true
+		t.Block()
+		b.end(err)
+		return
+	}
+	b.Reader.Rest()
+	b.Turn = nil
+}
+
+// receive gives what has been read to the owner.
+func (b *Backend) receive() error {
+	for {
+		err := b.currentOwner().Receive(b)
+		if !errors.Is(err, ErrNotOwner) {
+			return err
+		}
+	}
+}
+
+// end tells everybody that the connection is no more.
+func (b *Backend) end(err error) {
+	defer b.pool.parent.work.Done()
 	b.mu.Lock()
 	b.lost = true
 	owner := b.owner
 	b.mu.Unlock()
 	b.Close()
 	b.Reader.Release()
-	owner.Lost(b, err)
+	owner.Lost(b, fmt.Errorf("connection to %s: %w", b.Key.Target, err))
 	b.pool.gone(b)
 }
 
-func (b *Backend) read() error {
-	for {
-		if err := b.Reader.Fill(); err != nil {
-			return fmt.Errorf("read from %s: %w", b.Key.Target, err)
-		}
-		for {
-			err := b.currentOwner().Receive(b)
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, ErrNotOwner) {
-				return err
-			}
-		}
-	}
-}
-
-// Close ends the connection without ceremony. Lost follows on the backend's goroutine.
+// Close ends the connection without ceremony. Lost follows.
 func (b *Backend) Close() { b.ended.Do(func() { _ = b.conn.Close() }) }
 
 // StopWriting ends a write that waits for the server to read, and fails all that

@@ -137,7 +137,7 @@ func (p *Pool) dial() {
 		p.handOver(result{err: errClosed()})
 		return
 	}
-	p.parent.work.Go(b.run)
+	b.start(p.parent.cfg.Loops)
 	p.put(b)
 }
 

@@ -71,7 +71,7 @@ func (u *user) ask(b *Backend, sql string) (string, error) {
 		return "", errors.New("lost before it was attached")
 	}
 	out, _ := (&pgproto3.Query{String: sql}).Encode(nil)
-	if err := errors.Join(b.Writer.Append(out), b.Writer.Flush()); err != nil {
+	if err := errors.Join(b.Writer.Append(nil, out), b.Writer.Flush(nil)); err != nil {
 		return "", err
 	}
 	if err := <-u.done; err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pgshunt/internal/pgerr"
+	"pgshunt/internal/wire"
 )
 
 // Config is what all pools have in common.
@@ -24,7 +25,9 @@ type Config struct {
 	Prepared int
 	// NoReuse closes a backend when its session lets go of it.
 	NoReuse bool
-	Log     *slog.Logger
+	// Loops serve the connections to servers; nil where each has a goroutine.
+	Loops *wire.Loops
+	Log   *slog.Logger
 }
 
 // Pools holds a Pool for every Key in use. Safe for concurrent use.

@@ -28,7 +28,11 @@ func (b *Backend) reset(statements ...string) {
 		out, _ = (&pgproto3.Query{String: sql}).Encode(out) // fails only above 1 GB
 	}
 	b.Writer.Discard()
-	if b.Writer.Append(out) != nil || b.Writer.Flush() != nil {
+	b.pool.parent.work.Go(func() { b.sendReset(out) }) // it may have to wait, which the caller may not
+}
+
+func (b *Backend) sendReset(out []byte) {
+	if b.Writer.Append(nil, out) != nil || b.Writer.Flush(nil) != nil {
 		b.Close()
 		return
 	}

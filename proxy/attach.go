@@ -133,6 +133,7 @@ func (s *session) waitFor(p *pool.Pool) (*pool.Backend, error) {
 	s.mu.Lock()
 	s.stopWait = cancel
 	s.mu.Unlock()
+	s.turn.Block()
 	b, err := p.Acquire(ctx)
 	s.mu.Lock()
 	s.stopWait = nil
@@ -222,7 +223,7 @@ func (s *session) expect(r reply) bool {
 		_ = s.flush() // what is waited for must have been sent
 		s.mu.Lock()
 		for s.inflight.len() >= maxInflight && s.end == nil {
-			s.changed.Wait()
+			s.wait()
 		}
 	}
 	switch {
@@ -267,7 +268,7 @@ func (s *session) settle() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.quiet() && s.end == nil && !s.phase.copyIn {
-		s.changed.Wait()
+		s.wait()
 	}
 	return s.end
 }

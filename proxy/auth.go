@@ -118,7 +118,7 @@ func (s *session) sendStartup(m pgproto3.BackendMessage) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.client.Write(out); err != nil {
+	if _, err := s.client.WriteIn(s.turn, out); err != nil {
 		return errors.Join(errLeft, err)
 	}
 	return nil

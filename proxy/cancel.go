@@ -149,6 +149,6 @@ func stopBackend(ctx context.Context, b *pool.Backend, training bool) error {
 // about to be given back: it would hit the next session. The caller holds mu.
 func (s *session) awaitCancels() {
 	for s.cancels > 0 {
-		s.changed.Wait()
+		s.wait()
 	}
 }

@@ -172,7 +172,7 @@ func (s *session) flushFakes() error {
 	if len(out) == 0 {
 		return nil
 	}
-	s.toClient(out)
+	s.toClient(s.turn, out)
 	s.mu.Lock()
 	s.phase.relaying = false
 	s.changed.Broadcast()

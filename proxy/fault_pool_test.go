@@ -46,10 +46,10 @@ func TestFaultPoolServesWaitersInOrder(t *testing.T) {
 func TestFaultPoolWaitEnds(t *testing.T) {
 	pgtest.SharedPrimary(t)
 	pgtest.NoLeaks(t)
-	f := start(t, setup{pool: pool.Config{Size: 1, Wait: 20 * time.Millisecond}})
+	f := start(t, setup{pool: pool.Config{Size: 1, Wait: 500 * time.Millisecond}})
 	first, second := enter(t, f.addr, "postgres"), enter(t, f.addr, "postgres")
 	first.query("BEGIN")
-	const full = `ERROR 53300 no connection to server "primary" became free within 20ms`
+	const full = `ERROR 53300 no connection to server "primary" became free within 500ms`
 	if got := joined(second.query("SELECT 1")); got != full+"; ready I" {
 		t.Errorf("got %q", got)
 	}

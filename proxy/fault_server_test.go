@@ -347,7 +347,7 @@ func lossBeforeSync(t *testing.T, c *client, gone string, begin func()) {
 			status = "I"
 		}
 		begin()
-		for line := ""; line+"; " != gone; line, _ = c.receive() {
+		for line, end := "", false; line+"; " != gone && !end; line, end = c.receive() {
 		}
 		c.send(&pgproto3.Parse{Query: "ignored up to the Sync"}, &pgproto3.Sync{})
 		if got := joined(c.answer()); got != "ready "+status {

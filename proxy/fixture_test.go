@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgshunt/internal/pgtest"
+	"pgshunt/internal/wire"
 	"pgshunt/parser"
 	"pgshunt/pool"
 	"pgshunt/proxy"
@@ -64,6 +66,8 @@ func start(t *testing.T, c setup) *fixture {
 		})
 		targets = append(targets, &pool.Target{Name: name, Login: login(r, c.replicaDatabase)})
 	}
+	loops := newLoops(t)
+	c.pool.Loops, c.proxy.Loops = loops, loops
 	f.pools = pool.New(withPoolDefaults(c.pool, log), targets)
 	policy, err := router.NewPolicy(c.policy)
 	if err != nil {
@@ -88,6 +92,7 @@ func start(t *testing.T, c setup) *fixture {
 			t.Errorf("shutdown: %v", err)
 		}
 		f.pools.Close()
+		loops.Close()
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
 		}
@@ -99,6 +104,18 @@ func start(t *testing.T, c setup) *fixture {
 		}
 	})
 	return f
+}
+
+// newLoops starts what serves the fixture's connections. Every one of them may keep
+// a processor busy, and tests run many at once.
+func newLoops(t *testing.T) *wire.Loops {
+	t.Helper()
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 16))
+	loops, err := wire.NewLoops(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loops
 }
 
 func withPoolDefaults(c pool.Config, log *slog.Logger) pool.Config {

@@ -15,23 +15,23 @@ func (s *session) Lost(b *pool.Backend, err error) {
 		s.changed.Wait()
 	}
 	busy, needed := b == s.current && s.inflight.len() > 0, s.needs(b)
-	switch b {
-	case s.primary:
+	if b != s.primary && b != s.replica {
+		return
+	}
+	if b == s.current { // before anything is said, since the client may go on at once
+		s.current = nil
+	}
+	if b == s.primary {
 		s.primary = nil
 		if busy || needed {
 			s.endWith(lostError(b), b.Reader.MidMessage())
 		}
-	case s.replica:
-		s.replica, s.keep = nil, keep{}
-		s.phase.openReplica = false
-		if busy {
-			s.failReplica(b)
-		}
-	default:
 		return
 	}
-	if b == s.current {
-		s.current = nil
+	s.replica, s.keep = nil, keep{}
+	s.phase.openReplica = false
+	if busy {
+		s.failReplica(b)
 	}
 }
 
@@ -75,7 +75,7 @@ func (s *session) failReplica(b *pool.Backend) {
 	s.phase.copyIn = false
 	s.phase.relaying = true
 	s.mu.Unlock()
-	s.toClient(out)
+	s.toClient(nil, out)
 	s.mu.Lock()
 	s.phase.relaying = false
 }
@@ -100,7 +100,7 @@ func (s *session) endWith(e *pgerr.Error, midMessage bool) {
 	s.phase.relaying = true
 	s.mu.Unlock()
 	if e != nil {
-		s.toClient(appendError(nil, e))
+		s.toClient(nil, appendError(nil, e))
 	}
 	s.hangUp()
 	s.mu.Lock()

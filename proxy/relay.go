@@ -29,6 +29,7 @@ func (s *session) Receive(b *pool.Backend) (err error) {
 	}()
 	for {
 		for s.phase.relaying { // the session's goroutine is writing a reply of its own
+			b.Turn.Block()
 			s.changed.Wait()
 		}
 		if b != s.primary && b != s.replica {
@@ -40,8 +41,8 @@ func (s *session) Receive(b *pool.Backend) (err error) {
 			s.phase.relaying = true
 			s.mu.Unlock()
 			locked = false
-			s.toClient(run)
-			s.toClient(fakes)
+			s.toClient(b.Turn, run)
+			s.toClient(b.Turn, fakes)
 			s.mu.Lock()
 			locked = true
 			s.phase.relaying = false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"runtime/debug"
@@ -40,6 +41,8 @@ type Config struct {
 	MaxClients int
 	// StartupTimeout bounds everything before the first query.
 	StartupTimeout time.Duration
+	// Loops serve the clients once they have been let in; nil where each has a goroutine.
+	Loops *wire.Loops
 }
 
 // Server accepts clients and keeps their sessions.
@@ -60,9 +63,8 @@ type Server struct {
 	work     sync.WaitGroup
 
 	mu        sync.Mutex
-	listeners map[net.Listener]struct{}
+	listeners []io.Closer
 	sessions  map[*session]struct{}
-	conns     map[net.Conn]struct{}
 }
 
 // Sizes of the caches that all sessions share.
@@ -81,7 +83,7 @@ func New(cfg Config, fleet *router.Fleet) *Server {
 	srv := &Server{
 		cfg: cfg, pools: cfg.Pools, parser: cfg.Parser, catalog: pool.NewCatalog(catalogSize), welcomes: welcomes,
 		ctx: ctx, stop: stop,
-		listeners: make(map[net.Listener]struct{}), sessions: make(map[*session]struct{}), conns: make(map[net.Conn]struct{}),
+		sessions: make(map[*session]struct{}),
 	}
 	srv.cancels.init()
 	srv.fleet.Store(fleet)
@@ -94,19 +96,57 @@ func New(cfg Config, fleet *router.Fleet) *Server {
 // SetFleet replaces the snapshot that decisions are made from.
 func (srv *Server) SetFleet(f *router.Fleet) { srv.fleet.Store(f) }
 
-// Serve accepts clients on l until Shutdown or Close, and returns nil then.
+// Serve accepts clients on l, which it takes over, until Shutdown or Close, and
+// returns nil then.
 func (srv *Server) Serve(l net.Listener) error {
-	srv.mu.Lock()
-	srv.listeners[l] = struct{}{}
-	srv.mu.Unlock()
-	if srv.draining.Load() { // Shutdown may have come before the listener was known
-		return l.Close()
+	a := srv.cfg.Loops.Accept(l, srv.accept, func(err error) { srv.cfg.Log.Warn("accept failed", "error", err) })
+	if a == nil {
+		if !srv.listen(l) {
+			return nil
+		}
+		return srv.acceptAll(l)
 	}
+	c := &closing{Closer: a, done: make(chan struct{})}
+	if srv.listen(c) {
+		<-c.done
+	}
+	return nil
+}
+
+// closing is a listener that tells when it has been closed.
+type closing struct {
+	io.Closer
+	once sync.Once
+	done chan struct{}
+}
+
+func (c *closing) Close() error {
+	err := c.Closer.Close()
+	c.once.Do(func() { close(c.done) })
+	return err
+}
+
+// listen has Shutdown close l. It reports false, and closes it, where that is over.
+func (srv *Server) listen(l io.Closer) bool {
+	srv.mu.Lock()
+	draining := srv.draining.Load()
+	if !draining {
+		srv.listeners = append(srv.listeners, l)
+	}
+	srv.mu.Unlock()
+	if draining {
+		_ = l.Close()
+	}
+	return !draining
+}
+
+// acceptAll accepts clients for whom there are no Loops.
+func (srv *Server) acceptAll(l net.Listener) error {
 	for {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
-			srv.accept(nc)
+			srv.accept(wire.NewConn(nc))
 		case srv.draining.Load():
 			return nil
 		case errors.Is(err, net.ErrClosed):
@@ -121,90 +161,148 @@ func (srv *Server) Serve(l net.Listener) error {
 	}
 }
 
-// accept starts serving a connection, unless Shutdown is waiting for those that
-// are being served already.
-func (srv *Server) accept(nc net.Conn) {
-	srv.mu.Lock()
-	draining := srv.draining.Load()
-	if !draining {
-		srv.work.Go(func() { srv.handle(nc) })
-	}
-	srv.mu.Unlock()
-	if draining {
-		_ = nc.SetWriteDeadline(time.Now().Add(lastWordsTimeout))
-		_, _ = nc.Write(appendError(nil, errDraining))
-		_ = nc.Close()
-	}
-}
-
 const acceptPause = 50 * time.Millisecond
 
-// handle serves one connection from its first byte to its last.
-func (srv *Server) handle(nc net.Conn) {
-	_ = nc.SetDeadline(time.Now().Add(srv.cfg.StartupTimeout)) // until the welcome is out
-	srv.mu.Lock()
-	srv.conns[nc] = struct{}{}
-	if srv.draining.Load() {
-		_ = nc.SetReadDeadline(time.Unix(1, 0))
-	}
-	srv.mu.Unlock()
-	defer func() {
-		srv.mu.Lock()
-		delete(srv.conns, nc)
-		srv.mu.Unlock()
-	}()
+// accept begins to serve a connection: by its Loop, or on a goroutine of its own.
+func (srv *Server) accept(c *wire.Conn) {
 	n := srv.clients.Add(1)
-	defer srv.clients.Add(-1)
-	s := &session{srv: srv, client: wire.NewConn(nc), log: srv.cfg.Log.With("client", nc.RemoteAddr().String())}
+	s := &session{srv: srv, client: c, log: srv.cfg.Log.With("client", c.RemoteAddr().String())}
+	s.opening = opening{deadline: time.Now().Add(srv.cfg.StartupTimeout), full: int(n) > srv.cfg.MaxClients}
 	s.changed.L = &s.mu
 	s.status = 'I'
-	s.in = wire.NewReader(s.client, clientWhole, maxClientMessage)
+	s.in = wire.NewReader(c, clientWhole, maxClientMessage)
 	srv.mu.Lock()
-	srv.sessions[s] = struct{}{}
+	draining := srv.draining.Load()
+	if !draining { // else Shutdown is waiting already for those that are being served
+		srv.work.Add(1)
+		srv.sessions[s] = struct{}{}
+	}
 	srv.mu.Unlock()
-	defer func() {
-		srv.mu.Lock()
-		delete(srv.sessions, s)
-		srv.mu.Unlock()
-	}()
-	defer func() { s.in.Release(); _ = s.client.Close() }()
-	full := int(n) > srv.cfg.MaxClients
-	if err := s.guarded(func() error { return s.startup(full) }); err != nil {
-		s.refuse(err)
-		srv.cancels.remove(s)
-		s.finish()
-		return
+	switch {
+	case draining:
+		srv.clients.Add(-1)
+		_ = c.SetWriteDeadline(time.Now())
+		_, _ = c.Write(appendError(nil, errDraining)) // which a new connection has room for
+		_ = c.Close()
+	case c.Joined():
+		s.impatience = time.AfterFunc(srv.cfg.StartupTimeout, s.wake)
+		c.Handle(s)
+		c.Resume()
+	default:
+		go s.serve()
 	}
-	if s.who.user == "" { // a cancel request
-		return
-	}
-	srv.serve(s)
 }
 
-// serve runs a session that has been let in.
-func (srv *Server) serve(s *session) {
-	began := time.Now()
+// serve is what a session without a Loop does, from its first byte to its last.
+func (s *session) serve() {
+	_ = s.client.SetDeadline(s.deadline)
+	if s.begin() {
+		s.depart(s.guarded(s.run))
+	}
+}
+
+// Ready executes what the client has sent; a Loop calls it. The startup may find
+// that the client wants TLS, which takes the session off its Loop: it goes on here.
+func (s *session) Ready(t *wire.Turn) {
+	if s.departed {
+		return
+	}
+	s.turn = t
+	if s.admitted {
+		if err := s.guardedStep(); err != nil {
+			s.depart(err)
+		}
+	} else if s.begin() {
+		s.turn = nil
+		s.depart(s.guarded(s.run))
+		return
+	}
+	s.turn = nil
+}
+
+// begin brings the session past its startup. It reports true where the calling
+// goroutine has to run it from then on.
+func (s *session) begin() bool {
+	err := s.guarded(s.startup)
+	if errors.Is(err, errNotYet) {
+		return false
+	}
+	if s.impatience != nil {
+		s.impatience.Stop()
+	}
+	switch {
+	case err != nil:
+		s.refuse(err)
+		s.srv.cancels.remove(s)
+		s.finish()
+		s.forget()
+		return false
+	case s.who.user == "": // a cancel request
+		s.forget()
+		return false
+	}
+	s.admitted, s.began = true, time.Now()
 	s.log.Info("session started")
-	err := s.guarded(s.run)
-	srv.cancels.remove(s)
+	if !s.client.Joined() {
+		return true
+	}
+	// What the client has sent along with its startup need not be reported again.
+	if err := s.guarded(s.advance); err != nil {
+		s.depart(err)
+	}
+	return false
+}
+
+// depart ends a session that has been let in. err is nil or errLeft where the
+// client knows why.
+func (s *session) depart(err error) {
+	s.srv.cancels.remove(s)
 	s.finish()
 	if err != nil && !errors.Is(err, errLeft) {
 		s.lastWords(err)
-		s.log.Info("session ended", "elapsed", time.Since(began), "error", err)
-		return
+		s.log.Info("session ended", "elapsed", time.Since(s.began), "error", err)
+	} else {
+		s.log.Info("session ended", "elapsed", time.Since(s.began))
 	}
-	s.log.Info("session ended", "elapsed", time.Since(began))
+	s.forget()
+}
+
+// forget closes the connection and removes what the server knows of it.
+func (s *session) forget() {
+	srv := s.srv
+	s.departed = true
+	s.in.Release()
+	_ = s.client.Close()
+	srv.mu.Lock()
+	delete(srv.sessions, s)
+	srv.mu.Unlock()
+	srv.clients.Add(-1)
+	srv.work.Done()
 }
 
 // guarded runs a part of the session; a broken invariant ends it and no other.
 func (s *session) guarded(part func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("panic in session", "error", p, "stack", string(debug.Stack()))
-			err = pgerr.Fatal(pgerr.Internal, "internal error in pgshunt").WithHint("See the log of pgshunt.").In("run")
+			err = s.panicked(p)
 		}
 	}()
 	return part()
+}
+
+// guardedStep is guarded for step, without a closure: it is called for every message.
+func (s *session) guardedStep() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.panicked(p)
+		}
+	}()
+	return s.step()
+}
+
+func (s *session) panicked(p any) error {
+	s.log.Error("panic in session", "error", p, "stack", string(debug.Stack()))
+	return pgerr.Fatal(pgerr.Internal, "internal error in pgshunt").WithHint("See the log of pgshunt.").In("run")
 }
 
 // lastWords tells the client why its session ends, unless it has been told.
@@ -213,11 +311,11 @@ func (s *session) lastWords(err error) {
 	s.mu.Lock()
 	told := s.end != nil && s.end != errDraining
 	for s.phase.relaying && !told {
-		s.changed.Wait()
+		s.wait()
 	}
 	s.mu.Unlock()
 	if !told {
-		s.toClient(appendError(nil, pgerr.From(err)))
+		s.toClient(s.turn, appendError(nil, pgerr.From(err)))
 	}
 }
 
@@ -234,7 +332,7 @@ func (s *session) refuse(err error) {
 	e := *pgerr.From(err)
 	e.Severity = "FATAL"
 	_ = s.client.SetWriteDeadline(time.Now().Add(lastWordsTimeout))
-	s.toClient(appendError(nil, &e))
+	s.toClient(s.turn, appendError(nil, &e))
 }
 
 // Shutdown stops accepting, lets every session finish its transaction, and ends
@@ -242,11 +340,14 @@ func (s *session) refuse(err error) {
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.mu.Lock()
 	srv.draining.Store(true)
-	for l := range srv.listeners {
+	listeners := srv.listeners
+	srv.mu.Unlock()
+	for _, l := range listeners {
 		_ = l.Close()
 	}
-	for nc := range srv.conns { // sessions, and those that are not there yet
-		_ = nc.SetReadDeadline(time.Unix(1, 0))
+	srv.mu.Lock()
+	for s := range srv.sessions {
+		s.wake()
 	}
 	srv.mu.Unlock()
 	done := make(chan struct{})
@@ -261,10 +362,6 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.mu.Lock()
 	for s := range srv.sessions {
 		s.cutOff()
-	}
-	for nc := range srv.conns {
-		_ = nc.SetReadDeadline(time.Unix(1, 0))
-		_ = nc.SetWriteDeadline(time.Now().Add(lastWordsTimeout))
 	}
 	srv.mu.Unlock()
 	<-done

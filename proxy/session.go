@@ -21,7 +21,7 @@ import (
 type session struct {
 	link
 	srv    *Server
-	client *wire.Conn
+	client *wire.Conn // replaced under link.mu by one that is encrypted
 	in     *wire.Reader
 	log    *slog.Logger
 	who    identity
@@ -38,6 +38,13 @@ type session struct {
 	last *pool.Backend
 	// to is where the session's goroutine writes: what was current when it last looked.
 	to *pool.Backend
+	// turn is what the session's goroutine must Block before it waits; nil where it may.
+	turn *wire.Turn
+	opening
+	// began is when the session was let in.
+	began time.Time
+	// admitted: the startup is over. departed: so is everything.
+	admitted, departed bool
 
 	// Guarded by link.mu:
 	state    state
@@ -49,6 +56,14 @@ type session struct {
 	stopWait context.CancelCauseFunc // ends a wait for a backend; nil when there is none
 }
 
+// opening is what a session needs during its startup.
+type opening struct {
+	deadline   time.Time
+	impatience *time.Timer // wakes the session at the deadline; nil without a Loop
+	full       bool        // there are as many clients as may be
+	asked      [2]bool     // for TLS, for GSSAPI encryption
+}
+
 // identity is who the client is, as far as pools and policies ask.
 type identity struct {
 	user, database, application string
@@ -58,22 +73,49 @@ type identity struct {
 	pool *pool.Pool // of the primary, once it has been used
 }
 
-// run reads and executes messages until the client leaves or must leave. The
-// error is nil after Terminate or the end of the stream between batches.
+// run serves a client that is read by a goroutine of its own until it leaves or
+// must leave.
 func (s *session) run() error {
+	for {
+		if err := s.advance(); err != nil {
+			return err
+		}
+		switch err := s.in.Fill(); {
+		case err == nil:
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if err := s.woken(); err != nil {
+				return err
+			}
+		default:
+			return left(err)
+		}
+	}
+}
+
+// step reads what the client has sent and executes it, without waiting for more.
+// A Loop has it called when something has arrived, or when the session was woken.
+func (s *session) step() error {
+	if _, err := s.in.FillNow(); err != nil {
+		return left(err)
+	}
+	return s.advance()
+}
+
+// advance executes the messages that have been read and parks.
+func (s *session) advance() error {
 	for {
 		m, ok, err := s.in.Next()
 		if err != nil {
 			return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").Because(err).In("run"))
 		}
 		if !ok {
-			if err := s.park(); err != nil {
-				return err
-			}
-			continue
+			return s.park()
 		}
 		if m.Type == 'X' && m.First && !s.copying() {
-			return s.settle()
+			if err := s.settle(); err != nil {
+				return err
+			}
+			return errLeft
 		}
 		if err := s.dispatch(&m); err != nil {
 			return err
@@ -84,8 +126,15 @@ func (s *session) run() error {
 // errLeft is the end of the stream.
 var errLeft = errors.New("client closed the connection")
 
-// park writes what has been gathered, lets go of the backend if nothing keeps
-// it, and waits for the client.
+// left is the end of the session because of what reading the client has come to.
+func left(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return errLeft
+	}
+	return errors.Join(errLeft, err)
+}
+
+// park writes what has been gathered and lets go of the backend if nothing keeps it.
 func (s *session) park() error {
 	if err := s.flush(); err != nil {
 		return err
@@ -105,17 +154,8 @@ func (s *session) park() error {
 	if s.srv.draining.Load() && s.idle() {
 		return errDraining
 	}
-	err := s.in.Fill()
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return s.woken()
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
-		return errLeft
-	default:
-		return errors.Join(errLeft, err)
-	}
+	s.in.Rest()
+	return nil
 }
 
 // woken is called when somebody has set a past deadline to get the session's attention.
@@ -125,11 +165,17 @@ func (s *session) woken() error {
 	if s.end != nil {
 		return s.end
 	}
-	return s.client.SetReadDeadline(time.Time{})
+	return s.client.ClearWake()
 }
 
-// wake gets the attention of a session that waits for its client.
-func (s *session) wake() { _ = s.client.SetReadDeadline(time.Unix(1, 0)) }
+// wake gets the attention of a session that waits for its client. The caller does
+// not hold mu.
+func (s *session) wake() {
+	s.mu.Lock()
+	c := s.client
+	s.mu.Unlock()
+	c.Wake()
+}
 
 // hangUp ends the session from another goroutine; the reason is in link.end.
 func (s *session) hangUp() { s.wake() }
@@ -137,7 +183,6 @@ func (s *session) hangUp() { s.wake() }
 // cutOff ends the session in the middle of what it does.
 func (s *session) cutOff() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.end == nil {
 		s.end = errDraining
 		s.changed.Broadcast()
@@ -147,6 +192,9 @@ func (s *session) cutOff() {
 			b.StopWriting() // the session's goroutine may be waiting for that
 		}
 	}
+	_ = s.client.SetWriteDeadline(time.Now().Add(lastWordsTimeout))
+	s.mu.Unlock()
+	s.wake()
 }
 
 // idle tells whether the session is between transactions with nothing under way.
@@ -227,7 +275,7 @@ func (s *session) send(p []byte) error {
 	if b == nil {
 		return nil
 	}
-	if err := b.Writer.Append(p); err != nil {
+	if err := b.Writer.Append(s.turn, p); err != nil {
 		return s.backendWrite(b, err)
 	}
 	return nil
@@ -238,7 +286,7 @@ func (s *session) flush() error {
 	if b == nil {
 		return nil
 	}
-	if err := b.Writer.Flush(); err != nil {
+	if err := b.Writer.Flush(s.turn); err != nil {
 		return s.backendWrite(b, err)
 	}
 	return nil
@@ -253,23 +301,30 @@ func (s *session) backendWrite(b *pool.Backend, err error) error {
 	return nil
 }
 
-// toClient writes whole messages to the client. The caller holds the relaying
-// mark. A client that cannot be written to is on its way out, and its session's
-// goroutine is told; what was for it is dropped.
-func (s *session) toClient(p []byte) {
+// toClient writes whole messages to the client within a Turn. The caller holds the
+// relaying mark. A client that cannot be written to is on its way out, and its
+// session's goroutine is told; what was for it is dropped.
+func (s *session) toClient(t *wire.Turn, p []byte) {
 	if len(p) == 0 {
 		return
 	}
-	if _, err := s.client.Write(p); err != nil {
+	if _, err := s.client.WriteIn(t, p); err != nil {
 		s.wake()
 	}
+}
+
+// wait waits for a change of what the link holds. The caller holds mu, and is the
+// session's goroutine.
+func (s *session) wait() {
+	s.turn.Block()
+	s.changed.Wait()
 }
 
 // answer writes messages made here, once everything before them has been answered.
 func (s *session) answer(p []byte) error {
 	s.mu.Lock()
 	for !s.quiet() && s.end == nil {
-		s.changed.Wait()
+		s.wait()
 	}
 	if end := s.end; end != nil {
 		s.mu.Unlock()
@@ -277,7 +332,7 @@ func (s *session) answer(p []byte) error {
 	}
 	s.phase.relaying = true
 	s.mu.Unlock()
-	_, err := s.client.Write(p)
+	_, err := s.client.WriteIn(s.turn, p)
 	s.mu.Lock()
 	s.phase.relaying = false
 	s.changed.Broadcast()
@@ -337,6 +392,7 @@ func (s *session) finish() {
 
 // abandon stops what b is doing for a client that will not hear of it.
 func (s *session) abandon(b *pool.Backend) {
+	s.turn.Block()
 	ctx, cancel := context.WithTimeout(context.Background(), cancelTimeout)
 	defer cancel()
 	if err := b.Cancel(ctx); err != nil {

@@ -32,15 +32,20 @@ const (
 // would make no sense to the other side.
 var errSilent = errors.New("not a PostgreSQL client")
 
+// errNotYet is returned by startup while the first packet has not arrived: nothing
+// has happened, and it is to be called again when more is here.
+var errNotYet = errors.New("the startup packet has not arrived")
+
 // startup brings a connection to the point where it may send queries. For a
 // cancel request it serves the request and leaves s.who empty.
-func (s *session) startup(full bool) error {
+func (s *session) startup() error {
 	body, err := s.openingPacket()
 	if err != nil {
 		return err
 	}
 	code := binary.BigEndian.Uint32(body)
 	if code == codeCancel {
+		s.turn.Block()
 		s.srv.cancelRequest(body[4:])
 		return nil
 	}
@@ -56,7 +61,7 @@ func (s *session) startup(full bool) error {
 	if err := s.negotiate(minor, params); err != nil {
 		return err
 	}
-	if full {
+	if s.full {
 		return pgerr.Fatal(pgerr.TooManyConnections, "sorry, too many clients already").
 			WithHint("pgshunt serves at most %d clients, see limits.clients.", s.srv.cfg.MaxClients).In("startup")
 	}
@@ -66,7 +71,7 @@ func (s *session) startup(full bool) error {
 // openingPacket answers requests for encryption and returns the body of the
 // first packet that is something else, valid until the next read.
 func (s *session) openingPacket() ([]byte, error) {
-	for asked := [2]bool{}; ; {
+	for {
 		body, err := s.startupPacket()
 		if err != nil {
 			return nil, err
@@ -85,21 +90,25 @@ func (s *session) openingPacket() ([]byte, error) {
 			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "received unencrypted data after %s", asked).
 				WithDetail("This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.").In("startup")
 		}
-		again := &asked[code-codeSSL]
+		again := &s.asked[code-codeSSL]
 		if *again || code == codeSSL && s.client.TLS() != nil {
 			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "encryption requested twice").In("startup")
 		}
 		*again = true
 		if code == codeGSS || s.srv.cfg.TLS == nil {
-			if _, err := s.client.Write([]byte{'N'}); err != nil {
+			if _, err := s.client.WriteIn(s.turn, []byte{'N'}); err != nil {
 				return nil, errors.Join(errLeft, err)
 			}
 			continue
 		}
-		if _, err := s.client.Write([]byte{'S'}); err != nil {
+		if _, err := s.client.WriteIn(s.turn, []byte{'S'}); err != nil {
 			return nil, errors.Join(errLeft, err)
 		}
-		if err := s.encrypt(s.client.Net(), s.srv.cfg.TLS); err != nil {
+		nc, err := s.leaveLoop()
+		if err != nil {
+			return nil, err
+		}
+		if err := s.encrypt(nc, s.srv.cfg.TLS); err != nil {
 			return nil, err
 		}
 	}
@@ -121,24 +130,53 @@ func (s *session) startupPacket() ([]byte, error) {
 		if ok {
 			return body, nil
 		}
-		if err := s.fillStartup(); err != nil {
+		if err := s.fillOpening(); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// fillOpening reads what has arrived of the first packets. On a Loop it does not
+// wait for more: connections that say nothing are to cost nothing.
+func (s *session) fillOpening() error {
+	if !s.client.Joined() {
+		return s.fillStartup()
+	}
+	ok, err := s.in.FillNow()
+	switch {
+	case ok:
+		return nil
+	case err == nil && s.srv.draining.Load(), err == nil && !time.Now().Before(s.deadline):
+		return s.startupOver(os.ErrDeadlineExceeded)
+	case err == nil:
+		return errNotYet
+	}
+	return s.startupOver(err)
+}
+
+// fillStartup waits for more from a client that is being let in.
 func (s *session) fillStartup() error {
-	err := s.in.Fill()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if s.srv.draining.Load() {
-			return errDraining
-		}
-		return pgerr.Fatal(pgerr.QueryCanceled, "canceling authentication due to timeout").In("startup")
+	var err error
+	if s.client.Joined() {
+		err = s.in.FillIn(s.turn, s.deadline)
+	} else {
+		err = s.in.Fill()
 	}
 	if err != nil {
-		return errors.Join(errLeft, err)
+		return s.startupOver(err)
 	}
 	return nil
+}
+
+// startupOver words an error of reading a client that is being let in.
+func (s *session) startupOver(err error) error {
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return errors.Join(errLeft, err)
+	case s.srv.draining.Load():
+		return errDraining
+	}
+	return pgerr.Fatal(pgerr.QueryCanceled, "canceling authentication due to timeout").In("startup")
 }
 
 // tlsHandshake is the first byte of a TLS connection.
@@ -155,7 +193,11 @@ func (s *session) directTLS(received []byte) error {
 	}
 	cfg := s.srv.cfg.TLS.Clone()
 	cfg.NextProtos = []string{alpn}
-	nc := &prefixedConn{Conn: s.client.Net(), prefix: bytes.Clone(received)}
+	plain, err := s.leaveLoop()
+	if err != nil {
+		return err
+	}
+	nc := &prefixedConn{Conn: plain, prefix: bytes.Clone(received)}
 	s.in.Release()
 	if err := s.encrypt(nc, cfg); err != nil {
 		return err
@@ -166,12 +208,29 @@ func (s *session) directTLS(received []byte) error {
 	return nil
 }
 
+// leaveLoop takes the connection off its Loop for TLS, which this goroutine serves
+// from then on.
+func (s *session) leaveLoop() (net.Conn, error) {
+	s.turn.Block()
+	nc, err := s.client.Detach()
+	if err != nil {
+		return nil, errors.Join(errSilent, err)
+	}
+	return nc, nil
+}
+
 func (s *session) encrypt(nc net.Conn, cfg *tls.Config) error {
 	tc := tls.Server(nc, cfg)
+	s.mu.Lock()
+	s.client = wire.NewConn(tc)
+	s.mu.Unlock()
+	_ = s.client.SetDeadline(s.deadline)
+	if s.srv.draining.Load() { // whoever woke the session may have woken what it was before
+		s.wake()
+	}
 	if err := tc.Handshake(); err != nil {
 		return errors.Join(errSilent, err)
 	}
-	s.client = wire.NewConn(tc)
 	s.in.Reset(s.client)
 	return nil
 }
@@ -210,7 +269,7 @@ func (s *session) negotiate(minor uint32, params []param) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.client.Write(out); err != nil {
+	if _, err := s.client.WriteIn(s.turn, out); err != nil {
 		return errors.Join(errLeft, err)
 	}
 	return nil
@@ -280,5 +339,5 @@ func (s *session) sendWelcome(w *welcome, longKey bool) error {
 	if err := s.answer(append(out, fakeReply('S', 'I')...)); err != nil {
 		return err
 	}
-	return s.client.Net().SetDeadline(time.Time{})
+	return s.client.SetDeadline(time.Time{})
 }

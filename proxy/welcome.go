@@ -36,6 +36,7 @@ func (s *session) greet(startup *pool.Settings) (*welcome, error) {
 	if w, ok := s.srv.welcomes.Get(key); ok && time.Since(w.asked) < welcomeAge {
 		return w, nil
 	}
+	s.turn.Block()
 	p := s.srv.pools.Get(pool.Key{Target: primaryTarget, User: s.who.user, Database: s.who.database})
 	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.srv.cfg.StartupTimeout, errStartupTimeout)
 	defer cancel()
@@ -99,7 +100,7 @@ func newGreeting(b *pool.Backend, startup *pool.Settings) *greeting {
 // ask sends the questions, waits for the answers and gives the backend back.
 func (g *greeting) ask(ctx context.Context, pools *pool.Pools, b *pool.Backend) (*welcome, error) {
 	b.Settings, b.Unnamed = g.startup, nil
-	if b.Writer.Append(g.questions) != nil || b.Writer.Flush() != nil {
+	if b.Writer.Append(nil, g.questions) != nil || b.Writer.Flush(nil) != nil {
 		b.Close()
 	}
 	select {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pgshunt/configs"
+	"pgshunt/internal/wire"
 	"pgshunt/parser"
 	"pgshunt/pool"
 	"pgshunt/proxy"
@@ -54,6 +56,7 @@ type serving struct {
 	log    *slog.Logger
 	server *proxy.Server
 	pools  *pool.Pools
+	loops  *wire.Loops
 	grace  time.Duration
 	done   chan error
 }
@@ -79,24 +82,38 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
+	loops, err := startLoops()
+	if err != nil {
+		return nil, err
+	}
 	pools := pool.New(pool.Config{
 		Size: cfg.Pool.Size, Wait: time.Duration(cfg.Pool.Wait), ConnectTimeout: connectTimeout,
 		Idle: time.Duration(cfg.Pool.Idle), Lifetime: time.Duration(cfg.Pool.Lifetime),
-		Prepared: cfg.Pool.Prepared, NoReuse: !cfg.Pool.Reuse, Log: log,
+		Prepared: cfg.Pool.Prepared, NoReuse: !cfg.Pool.Reuse, Log: log, Loops: loops,
 	}, targets(cfg))
 	server := proxy.New(proxy.Config{
 		Log: log, Pools: pools, Parser: parser.New(parser.Options{}), Policy: policy,
 		SessionMode: cfg.Pool.Mode == configs.PoolSession, Auth: auth,
 		TLS: tlsConfig, RequireTLS: cfg.TLS.Mode == configs.TLSRequire || cfg.TLS.Mode == configs.TLSVerifyFull,
 		Databases: cfg.Databases, MaxClients: cfg.Limits.Clients, StartupTimeout: time.Duration(cfg.Limits.Startup),
+		Loops: loops,
 	}, fleetOf(cfg))
 	s := &serving{
-		addr: l.Addr(), log: log, server: server, pools: pools,
+		addr: l.Addr(), log: log, server: server, pools: pools, loops: loops,
 		grace: time.Duration(cfg.Shutdown), done: make(chan error, 1),
 	}
 	go func() { s.done <- server.Serve(l) }()
 	log.Info("listening", "address", l.Addr().String(), "replicas", len(cfg.Replicas), "mode", string(cfg.Pool.Mode))
 	return s, nil
+}
+
+// startLoops starts the loops that serve plain connections: one for every two
+// processors, so that there is always one left for all else (logins, TLS, parsing,
+// garbage collection); a loop keeps its own busy while there is traffic.
+func startLoops() (*wire.Loops, error) {
+	processors := max(runtime.GOMAXPROCS(0), 2)
+	runtime.GOMAXPROCS(processors)
+	return wire.NewLoops(processors / 2)
 }
 
 // wait serves until ctx ends, then drains.
@@ -120,6 +137,7 @@ func (s *serving) close(grace time.Duration) {
 		s.log.Warn("sessions cut off", "error", err)
 	}
 	s.pools.Close()
+	s.loops.Close()
 	s.log.Info("stopped")
 }
 

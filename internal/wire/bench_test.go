@@ -103,12 +103,12 @@ func TestGatheringAllocatesNothing(t *testing.T) {
 	got := make([]byte, 10*len(small)+len(large))
 	n := testing.AllocsPerRun(200, func() {
 		for range 10 {
-			_ = w.Append(small)
+			_ = w.Append(nil, small)
 		}
-		if err := w.Append(large); err != nil {
+		if err := w.Append(nil, large); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Flush(); err != nil {
+		if err := w.Flush(nil); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.ReadFull(h.to, got); err != nil {
@@ -158,9 +158,9 @@ func BenchmarkGather(b *testing.B) {
 	b.ReportAllocs()
 	for range b.N {
 		for range 4 { // Bind, Describe, Execute, Sync
-			_ = w.Append(p)
+			_ = w.Append(nil, p)
 		}
-		if err := w.Flush(); err != nil {
+		if err := w.Flush(nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,31 +3,41 @@ package wire
 import (
 	"crypto/tls"
 	"net"
-	"syscall"
+	"sync/atomic"
 	"time"
 )
 
 // Conn is one socket. Make it with NewConn.
+//
+// It is read in one of two ways. At first a goroutine of its own does, which waits
+// in Reader.Fill. A plain socket may then Join a Loop, after which Handler.Ready
+// is called when there is something to read, and Reader.FillNow takes it.
 type Conn struct {
-	nc net.Conn
-	// raw is set where system calls are made directly; rd and wr are the calls'
-	// arguments and results, kept here so that the callbacks need no closure per call.
-	raw syscall.RawConn
-	rd  readCall
-	wr  writeCall
+	nc     net.Conn // nil where a Loop accepted the connection
+	remote net.Addr
+	sock   atomic.Pointer[socket] // since Join
 }
 
 // NewConn takes over nc, which must not be used directly afterwards.
-func NewConn(nc net.Conn) *Conn {
-	c := &Conn{nc: nc}
-	c.raw = rawConn(nc)
-	c.rd.init()
-	c.wr.init()
-	return c
+func NewConn(nc net.Conn) *Conn { return &Conn{nc: nc} }
+
+// RemoteAddr is the address of the other side.
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.nc != nil {
+		return c.nc.RemoteAddr()
+	}
+	return c.remote
 }
 
-// Net returns the connection underneath, for its addresses and TLS state.
-func (c *Conn) Net() net.Conn { return c.nc }
+// Detach takes c off its Loop and returns the connection for other use, such as a
+// TLS handshake; c is not to be used again. From within Ready, after Turn.Block, or
+// before Resume.
+func (c *Conn) Detach() (net.Conn, error) {
+	if k := c.sock.Load(); k != nil {
+		return k.detach()
+	}
+	return c.nc, nil
+}
 
 // TLS returns the state of the TLS session, or nil on a plain connection.
 func (c *Conn) TLS() *tls.ConnectionState {
@@ -39,29 +49,81 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	return &state
 }
 
+// Join moves c to one of the Loops, with h to be called for it. It reports false
+// where it cannot: with TLS, or where there are no Loops. Nobody may be reading or
+// writing c meanwhile. h is not called before Resume.
+func (c *Conn) Join(ls *Loops, h Handler) bool {
+	if ls == nil {
+		return false
+	}
+	k := join(c.nc, ls.pick(), h)
+	c.sock.Store(k)
+	return k != nil
+}
+
+// Handle sets the handler of a Conn that a Loop accepted. Once, before Resume.
+func (c *Conn) Handle(h Handler) { c.sock.Load().handler = h }
+
+// Joined tells whether a Loop serves c.
+func (c *Conn) Joined() bool { return c.sock.Load() != nil }
+
+// Resume begins calling the handler. Once, after Join or Handle.
+func (c *Conn) Resume() { c.sock.Load().resume() }
+
 // Read reads at least one byte into p, waiting until there is one. At the end of
-// the stream it returns io.EOF.
-func (c *Conn) Read(p []byte) (int, error) {
-	if c.raw == nil {
-		return c.nc.Read(p)
+// the stream it returns io.EOF. Not after Join.
+func (c *Conn) Read(p []byte) (int, error) { return c.nc.Read(p) }
+
+// Write writes all of p, waiting for room. It is for goroutines that serve no Loop.
+func (c *Conn) Write(p []byte) (int, error) { return c.WriteIn(nil, p) }
+
+// WriteIn is Write from within Handler.Ready; it blocks t where it has to wait.
+func (c *Conn) WriteIn(t *Turn, p []byte) (int, error) {
+	if k := c.sock.Load(); k != nil {
+		return k.send(t, p)
 	}
-	return c.readRaw(p)
+	t.Block()
+	return c.nc.Write(p)
 }
 
-// Write writes all of p.
-func (c *Conn) Write(p []byte) (int, error) {
-	if c.raw == nil {
-		return c.nc.Write(p)
+// Close closes the socket. A Read or Write that waits returns net.ErrClosed. A
+// handler is called once more, unless it is being called now.
+func (c *Conn) Close() error {
+	if k := c.sock.Load(); k != nil {
+		k.close()
+		return nil
 	}
-	return c.writeRaw(p)
+	return c.nc.Close()
 }
 
-// Close closes the socket. A Read or Write that waits returns net.ErrClosed.
-func (c *Conn) Close() error { return c.nc.Close() }
+// Wake gets the attention of whoever reads c: Fill and FillIn return
+// os.ErrDeadlineExceeded (Fill until ClearWake), or the handler is called. Any goroutine may call it.
+func (c *Conn) Wake() {
+	if k := c.sock.Load(); k != nil {
+		k.wake()
+		return
+	}
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection, whose reader is awake
+}
 
-// SetReadDeadline and SetWriteDeadline bound calls that wait, also those already
-// waiting; the zero time means no bound. An exceeded bound is os.ErrDeadlineExceeded.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.nc.SetReadDeadline(t) }
+// ClearWake makes Fill wait again.
+func (c *Conn) ClearWake() error { return c.nc.SetReadDeadline(time.Time{}) }
 
-// SetWriteDeadline bounds writes as SetReadDeadline bounds reads.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.nc.SetWriteDeadline(t) }
+// SetDeadline bounds reads and writes of a Conn without a Loop, which is where a
+// call that waits has no other bound.
+func (c *Conn) SetDeadline(t time.Time) error {
+	if c.Joined() {
+		return nil
+	}
+	return c.nc.SetDeadline(t)
+}
+
+// SetWriteDeadline bounds writes that wait, also those already waiting; the zero
+// time means no bound. An exceeded bound is os.ErrDeadlineExceeded.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	if k := c.sock.Load(); k != nil {
+		k.setWriteDeadline(t)
+		return nil
+	}
+	return c.nc.SetWriteDeadline(t)
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // headerSize is a type byte and a length of four bytes that counts itself.
@@ -61,27 +62,13 @@ type Reader struct {
 	rest  int // bytes of the current message that have not been returned
 	typ   byte
 	bulk  int // how often in a row Fill has brought a small buffer's worth
-	lend  func() []byte
-	back  func()
 	head  [headerSize]byte
 }
 
 // NewReader returns a Reader on c that gathers messages of the types in whole up
 // to MaxWhole, and refuses messages longer than limit bytes.
 func NewReader(c *Conn, whole *Types, limit int) *Reader {
-	r := &Reader{conn: c, whole: whole, limit: limit}
-	r.lend = func() []byte {
-		if r.buf == nil {
-			r.buf = borrow(smallBuffer)
-		}
-		return (*r.buf)[r.end:]
-	}
-	r.back = func() {
-		if r.end == 0 {
-			r.Release()
-		}
-	}
-	return r
+	return &Reader{conn: c, whole: whole, limit: limit}
 }
 
 // Reset makes r read from c, which takes the place of a Conn from which nothing
@@ -181,25 +168,18 @@ func (r *Reader) take(m *Message, n int) {
 func (r *Reader) MidMessage() bool { return r.rest > 0 }
 
 // Fill waits for more bytes and invalidates what Next returned. Where nothing is
-// buffered it owns no buffer while it waits.
+// buffered it owns no buffer while it waits, but in the midst of bulk. Not after
+// Conn.Join.
 func (r *Reader) Fill() error {
 	r.makeRoom()
 	var n int
 	var err error
-	switch {
-	case r.conn.raw != nil:
-		n, err = r.conn.readLent(r.lend, r.back)
-	case r.end == 0:
+	if r.end == 0 && r.bulk == 0 {
 		n, err = r.fillParked()
-	default:
-		n, err = r.conn.Read((*r.buf)[r.end:])
-	}
-	r.end += n
-	if n >= smallBuffer || r.buf != nil && r.end == len(*r.buf) {
-		r.bulk++
 	} else {
-		r.bulk = 0
+		n, err = r.conn.Read(r.room())
 	}
+	r.took(n)
 	return err
 }
 
@@ -209,9 +189,60 @@ func (r *Reader) fillParked() (int, error) {
 	r.Release()
 	n, err := r.conn.Read(r.head[:])
 	if n > 0 {
-		copy(r.lend(), r.head[:n])
+		copy(r.room(), r.head[:n])
 	}
 	return n, err
+}
+
+// FillNow takes the bytes that have arrived on a Conn that has joined a Loop, and
+// invalidates what Next returned. It reports false where there are none yet. The
+// error is io.EOF at the end of the stream, net.ErrClosed after Close.
+func (r *Reader) FillNow() (bool, error) {
+	r.makeRoom()
+	n, ok, err := r.conn.sock.Load().recv(r.room())
+	r.took(n)
+	if r.end == 0 {
+		r.Release()
+	}
+	return ok && err == nil, err
+}
+
+// FillIn is Fill on a Conn that has joined a Loop, from within Handler.Ready, with
+// a deadline. It blocks t where it has to wait.
+func (r *Reader) FillIn(t *Turn, deadline time.Time) error {
+	for {
+		ok, err := r.FillNow()
+		if ok || err != nil {
+			return err
+		}
+		if err := r.conn.sock.Load().waitBytes(t, deadline); err != nil {
+			return err
+		}
+	}
+}
+
+// Rest gives the buffer back unless it holds bytes, before a pause of unknown length.
+func (r *Reader) Rest() {
+	if r.pos == r.end {
+		r.Release()
+	}
+}
+
+func (r *Reader) room() []byte {
+	if r.buf == nil {
+		r.buf = borrow(smallBuffer)
+	}
+	return (*r.buf)[r.end:]
+}
+
+// took counts the bytes that arrived.
+func (r *Reader) took(n int) {
+	r.end += n
+	if n >= smallBuffer || r.buf != nil && r.end == len(*r.buf) {
+		r.bulk++
+	} else {
+		r.bulk = 0
+	}
 }
 
 // makeRoom moves what is left to the front, into a larger buffer if the message

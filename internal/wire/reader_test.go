@@ -308,8 +308,7 @@ func TestParkedReaderOwnsNoBuffer(t *testing.T) {
 				local, remote := pair(t)
 				defer local.Close()
 				defer remote.Close()
-				conn := NewConn(local)
-				r := NewReader(conn, TypesOf(testTypes), testLimit)
+				r := NewReader(NewConn(local), TypesOf(testTypes), testLimit)
 				defer r.Release()
 				go func() { _, _ = remote.Write(encode(message{'Q', string(make([]byte, size))})) }()
 				m := nextWhole(t, r)
@@ -319,7 +318,7 @@ func TestParkedReaderOwnsNoBuffer(t *testing.T) {
 				// The deadline only has to be later than the first attempt to read; where it
 				// was not, it is put off.
 				for wait := 10 * time.Millisecond; wait < 10*time.Second; wait *= 4 {
-					if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+					if err := local.SetReadDeadline(time.Now().Add(wait)); err != nil {
 						t.Fatal(err)
 					}
 					if err := r.Fill(); !errors.Is(err, os.ErrDeadlineExceeded) {

@@ -19,17 +19,18 @@ func (w *Writer) SetConn(c *Conn) { w.conn = c }
 // Len is the number of bytes gathered.
 func (w *Writer) Len() int { return w.n }
 
-// Append adds p, which is copied or written before Append returns.
-func (w *Writer) Append(p []byte) error {
+// Append adds p, which is copied or written before Append returns. t is the Turn
+// within which it is called, as for Flush; nil on a goroutine that may wait.
+func (w *Writer) Append(t *Turn, p []byte) error {
 	if len(p) >= passThrough {
-		if err := w.Flush(); err != nil {
+		if err := w.Flush(t); err != nil {
 			return err
 		}
-		_, err := w.conn.Write(p)
+		_, err := w.conn.WriteIn(t, p)
 		return err
 	}
 	if w.buf != nil && w.n+len(p) > len(*w.buf) {
-		if err := w.Flush(); err != nil {
+		if err := w.Flush(t); err != nil {
 			return err
 		}
 	}
@@ -42,9 +43,9 @@ func (w *Writer) Append(p []byte) error {
 
 // Room returns space for a message of n bytes that the caller encodes in place,
 // n at most passThrough; it counts as appended.
-func (w *Writer) Room(n int) ([]byte, error) {
+func (w *Writer) Room(t *Turn, n int) ([]byte, error) {
 	if w.buf != nil && w.n+n > len(*w.buf) {
-		if err := w.Flush(); err != nil {
+		if err := w.Flush(t); err != nil {
 			return nil, err
 		}
 	}
@@ -57,11 +58,11 @@ func (w *Writer) Room(n int) ([]byte, error) {
 }
 
 // Flush writes what was gathered and gives the buffer back.
-func (w *Writer) Flush() error {
+func (w *Writer) Flush(t *Turn) error {
 	if w.buf == nil {
 		return nil
 	}
-	_, err := w.conn.Write((*w.buf)[:w.n])
+	_, err := w.conn.WriteIn(t, (*w.buf)[:w.n])
 	w.Discard()
 	return err
 }

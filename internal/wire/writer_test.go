@@ -48,12 +48,12 @@ func TestWriterGathersSmallAndPassesLargeMessages(t *testing.T) {
 			for i, n := range c.appended {
 				p := bytes.Repeat([]byte{byte(i)}, n)
 				want = append(want, p...)
-				if err := w.Append(p); err != nil {
+				if err := w.Append(nil, p); err != nil {
 					t.Fatal(err)
 				}
 				clear(p) // Append must be done with it
 			}
-			if err := w.Flush(); err != nil {
+			if err := w.Flush(nil); err != nil {
 				t.Fatal(err)
 			}
 			if !slices.Equal(rec.sizes(), c.written) {
@@ -78,18 +78,18 @@ func TestWriterRoomIsWrittenInOrder(t *testing.T) {
 		p := bytes.Repeat([]byte{byte(i)}, i%50)
 		want = append(want, p...)
 		if i%2 == 0 {
-			if err := w.Append(p); err != nil {
+			if err := w.Append(nil, p); err != nil {
 				t.Fatal(err)
 			}
 			continue
 		}
-		room, err := w.Room(len(p))
+		room, err := w.Room(nil, len(p))
 		if err != nil || len(room) != len(p) || cap(room) != len(p) {
 			t.Fatal(len(room), cap(room), err)
 		}
 		copy(room, p)
 	}
-	if err := w.Flush(); err != nil {
+	if err := w.Flush(nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := bytes.Join(rec.writes, nil); !bytes.Equal(got, want) {
@@ -101,17 +101,17 @@ func TestFailedWriteLeavesNoBuffer(t *testing.T) {
 	rec := &recorder{err: net.ErrClosed}
 	var w Writer
 	w.SetConn(NewConn(rec))
-	if err := w.Append([]byte("x")); err != nil {
+	if err := w.Append(nil, []byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Flush(); err == nil {
+	if err := w.Flush(nil); err == nil {
 		t.Fatal("no error")
 	}
 	if w.buf != nil || w.Len() != 0 {
 		t.Error("a buffer is left")
 	}
 	rec.err = nil
-	if err := w.Flush(); err != nil || len(rec.writes) != 0 {
+	if err := w.Flush(nil); err != nil || len(rec.writes) != 0 {
 		t.Error("what failed was written again")
 	}
 }
@@ -143,14 +143,14 @@ func TestLargeWriteWaitsForRoom(t *testing.T) {
 				t.Fatalf("%v, or other bytes arrived", err)
 			}
 			go func() {
-				_, err := conn.Write(sent)
+				_, err := conn.Write(bytes.Repeat(sent, 16)) // more than sockets hold
 				written <- err
 			}()
 			if err := conn.SetWriteDeadline(time.Unix(1, 0)); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-written; err == nil {
-				t.Error("a write of 4 MB that nobody reads ended well")
+				t.Error("a write of 64 MB that nobody reads ended well")
 			}
 		})
 	}

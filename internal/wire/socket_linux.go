@@ -1,0 +1,389 @@
+package wire
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// socket is the descriptor of a Conn that has joined a Loop. It is non-blocking.
+type socket struct {
+	fd      int
+	loop    *Loop
+	handler Handler
+	// uses counts the system calls under way on fd, plus shut once it is to be closed:
+	// it is closed when the last of them is over, since its number may be another
+	// connection's the moment after.
+	uses atomic.Int32
+	// room wakes whoever waits to write, bytes whoever waits to read outside a call of
+	// the handler; each holds one token. Made when somebody waits first.
+	room, bytes chan struct{}
+
+	// Guarded by loop.mu:
+	slot, generation int32
+	events           uint32    // what epoll has been asked for
+	writing          bool      // somebody waits for room
+	awaited          bool      // somebody waits for bytes
+	muted            bool      // the handler is at work elsewhere, or has not begun
+	again, queued    bool      // Wake was called while muted; it is in loop.woken
+	deadline         time.Time // for writes
+}
+
+const (
+	shut      = 1 << 29
+	destroyed = 1 << 30
+)
+
+// join takes the descriptor of nc over. The socket is muted until resume.
+func join(nc net.Conn, l *Loop, h Handler) *socket {
+	var fd int
+	switch t := nc.(type) {
+	case *net.TCPConn:
+		fd = duplicate(t)
+	case *net.UnixConn:
+		fd = duplicate(t)
+	default:
+		return nil
+	}
+	if fd < 0 {
+		return nil
+	}
+	_ = nc.Close()
+	return enroll(fd, l, h)
+}
+
+// duplicate returns a second descriptor, -1 where there is none to be had. The
+// runtime's poller lets go of one only when it is closed.
+func duplicate(c syscall.Conn) int {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return -1
+	}
+	fd := -1
+	err = raw.Control(func(old uintptr) {
+		if n, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, old, syscall.F_DUPFD_CLOEXEC, 0); errno == 0 {
+			fd = int(n)
+		}
+	})
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+// enroll makes a descriptor a socket of l, muted until resume.
+func enroll(fd int, l *Loop, h Handler) *socket {
+	k := &socket{fd: fd, loop: l, handler: h, muted: true}
+	l.mu.Lock()
+	l.enroll(k)
+	l.mu.Unlock()
+	return k
+}
+
+// leave takes the socket off its Loop, with the descriptor left open and for the
+// caller. The socket is muted, and nobody else uses it.
+func (k *socket) leave() {
+	k.uses.Store(destroyed)
+	l := k.loop
+	l.mu.Lock()
+	k.writing, k.awaited = false, false
+	l.slots[k.slot] = nil
+	l.free = append(l.free, k.slot)
+	l.mu.Unlock()
+}
+
+// use begins a system call on the descriptor; it reports false after close.
+func (k *socket) use() bool {
+	if k.uses.Add(1) < shut {
+		return true
+	}
+	k.unuse()
+	return false
+}
+
+func (k *socket) unuse() {
+	if k.uses.Add(-1) == shut {
+		k.destroy()
+	}
+}
+
+// close ends the connection. A handler that is not at work is called once more.
+func (k *socket) close() {
+	for {
+		n := k.uses.Load()
+		if n >= shut {
+			return
+		}
+		if k.uses.CompareAndSwap(n, n+shut+1) {
+			break
+		}
+	}
+	k.loop.mu.Lock()
+	give(k.room)
+	k.loop.mu.Unlock()
+	k.wake()
+	k.unuse()
+}
+
+// destroy closes the descriptor once nobody uses it.
+func (k *socket) destroy() {
+	// Nobody may come here twice: uses never falls to shut again.
+	if !k.uses.CompareAndSwap(shut, destroyed) {
+		return
+	}
+	l := k.loop
+	l.mu.Lock()
+	l.slots[k.slot] = nil
+	l.free = append(l.free, k.slot)
+	_ = syscall.Close(k.fd) // which takes it out of the epoll set
+	k.events = 0
+	l.mu.Unlock()
+}
+
+// recv reads what is there. ok is false where nothing is.
+func (k *socket) recv(p []byte) (n int, ok bool, err error) {
+	if !k.use() {
+		return 0, true, net.ErrClosed
+	}
+	defer k.unuse()
+	for {
+		r, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(k.fd),
+			uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			if r == 0 {
+				return 0, true, io.EOF
+			}
+			return int(r), true, nil
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return 0, false, nil
+		default:
+			return 0, true, os.NewSyscallError("recvfrom", errno)
+		}
+	}
+}
+
+// send writes all of p, waiting for room as long as it takes.
+func (k *socket) send(t *Turn, p []byte) (n int, err error) {
+	for {
+		m, err := k.sendSome(p[n:])
+		n += m
+		if err != nil || n == len(p) {
+			return n, err
+		}
+		if err := k.waitRoom(t); err != nil {
+			return n, err
+		}
+	}
+}
+
+// sendSome writes what there is room for.
+func (k *socket) sendSome(p []byte) (n int, err error) {
+	if !k.use() {
+		return 0, net.ErrClosed
+	}
+	defer k.unuse()
+	for n < len(p) {
+		r, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(k.fd),
+			uintptr(unsafe.Pointer(unsafe.SliceData(p[n:]))), uintptr(len(p)-n), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0:
+			n += int(r)
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return n, nil
+		default:
+			return n, os.NewSyscallError("sendto", errno)
+		}
+	}
+	return n, nil
+}
+
+// waitRoom waits until the socket takes more bytes, it is closed, or the deadline
+// for writes has passed.
+func (k *socket) waitRoom(t *Turn) error {
+	t.Block()
+	l := k.loop
+	l.mu.Lock()
+	if k.room == nil {
+		k.room = make(chan struct{}, 1)
+	}
+	deadline := k.deadline
+	k.writing = true
+	err := k.watch()
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if !awaitToken(k.room, deadline) {
+		return os.ErrDeadlineExceeded
+	}
+	l.mu.Lock()
+	past := !k.deadline.IsZero() && !time.Now().Before(k.deadline)
+	l.mu.Unlock()
+	if past {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// waitBytes waits until there is something to read, the socket is closed, or the
+// deadline has passed. It returns early when the socket is woken.
+func (k *socket) waitBytes(t *Turn, deadline time.Time) error {
+	t.Block()
+	l := k.loop
+	l.mu.Lock()
+	if k.bytes == nil {
+		k.bytes = make(chan struct{}, 1)
+	}
+	if k.again { // woken before
+		k.again = false
+		l.mu.Unlock()
+		return os.ErrDeadlineExceeded
+	}
+	k.awaited = true
+	err := k.watch()
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	in := awaitToken(k.bytes, deadline)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	woken := k.again
+	k.awaited, k.again = false, false
+	_ = k.watch() // narrows what is asked for, which cannot fail
+	if woken || !in {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// awaitToken reports false when the deadline passes first; the zero time is none.
+func awaitToken(ch <-chan struct{}, deadline time.Time) bool {
+	if deadline.IsZero() {
+		<-ch
+		return true
+	}
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-ch:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// tell lets those who wait try again: events says what epoll has found.
+func (k *socket) tell(events uint32) {
+	l := k.loop
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if events&^syscall.EPOLLIN != 0 {
+		k.writing = false
+		give(k.room)
+	}
+	if events&^syscall.EPOLLOUT != 0 && k.awaited {
+		k.awaited = false
+		give(k.bytes)
+	}
+	_ = k.watch() // narrows what is asked for, which cannot fail
+}
+
+// give puts a token into ch unless it has one. A nil channel has nobody waiting.
+func give(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+func (k *socket) setWriteDeadline(t time.Time) {
+	k.loop.mu.Lock()
+	k.deadline = t
+	give(k.room)
+	k.loop.mu.Unlock()
+}
+
+// mute keeps the handler from being called.
+func (k *socket) mute() {
+	k.loop.mu.Lock()
+	k.muted = true
+	_ = k.watch() // narrows what is asked for, which cannot fail
+	k.loop.mu.Unlock()
+}
+
+// resume has the handler called again.
+func (k *socket) resume() {
+	l := k.loop
+	l.mu.Lock()
+	k.muted = false
+	err := k.watch()
+	again := k.again || err != nil
+	k.again = false
+	l.mu.Unlock()
+	if again {
+		k.wake()
+	}
+}
+
+// wake has the handler called although nothing has arrived.
+func (k *socket) wake() {
+	l := k.loop
+	l.mu.Lock()
+	if k.awaited {
+		k.again = true
+		give(k.bytes)
+		l.mu.Unlock()
+		return
+	}
+	if !k.queued {
+		k.queued = true
+		l.woken = append(l.woken, k)
+	}
+	l.mu.Unlock()
+	l.ring()
+}
+
+// watch tells epoll what is wanted. The caller holds loop.mu.
+func (k *socket) watch() error {
+	var events uint32
+	if !k.muted || k.awaited {
+		events |= syscall.EPOLLIN
+	}
+	if k.writing {
+		events |= syscall.EPOLLOUT
+	}
+	if events == k.events {
+		return nil
+	}
+	if k.uses.Load() >= shut {
+		return nil // closed, or about to be
+	}
+	op := syscall.EPOLL_CTL_MOD
+	switch {
+	case events == 0:
+		op = syscall.EPOLL_CTL_DEL
+	case k.events == 0:
+		op = syscall.EPOLL_CTL_ADD
+	}
+	ev := syscall.EpollEvent{Events: events, Fd: k.slot, Pad: k.generation}
+	for {
+		_, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(k.loop.epfd), uintptr(op), uintptr(k.fd),
+			uintptr(unsafe.Pointer(&ev)), 0, 0)
+		switch {
+		case errno == 0:
+			k.events = events
+			return nil
+		case !errors.Is(errno, syscall.EINTR):
+			return os.NewSyscallError("epoll_ctl", errno)
+		}
+	}
+}
