@@ -183,7 +183,7 @@ func (srv *Server) accept(c *wire.Conn) {
 		srv.clients.Add(-1)
 		_ = c.SetWriteDeadline(time.Now())
 		_, _ = c.Write(appendError(nil, errDraining)) // which a new connection has room for
-		_ = c.Close()
+		c.End()
 	case c.Joined():
 		s.impatience = time.AfterFunc(srv.cfg.StartupTimeout, s.wake)
 		c.Handle(s)
@@ -272,7 +272,7 @@ func (s *session) forget() {
 	srv := s.srv
 	s.departed = true
 	s.in.Release()
-	_ = s.client.Close()
+	s.client.End()
 	srv.mu.Lock()
 	delete(srv.sessions, s)
 	srv.mu.Unlock()

@@ -18,9 +18,6 @@ type acceptor struct {
 	closed chan struct{}
 }
 
-// acceptBurst bounds how many connections are accepted before others have their turn.
-const acceptBurst = 16
-
 // acceptPause is how long nothing is accepted after an error, such as a lack of descriptors.
 const acceptPause = 50 * time.Millisecond
 
@@ -55,29 +52,25 @@ func inheritOptions(fd int) {
 	}
 }
 
-// Ready accepts who is waiting.
+// Ready accepts one connection. Where others wait it is called again, which costs
+// no more than asking whether they do.
 func (a *acceptor) Ready(*Turn) {
-	for range acceptBurst {
-		if !a.sock.use() {
-			a.end()
-			return
-		}
-		fd, addr, err := syscall.Accept4(a.sock.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
-		a.sock.unuse()
-		switch err {
-		case nil:
-			c := &Conn{remote: tcpAddr(addr)}
-			c.sock.Store(enroll(fd, a.loop.pick(), nil))
-			a.accepted(c)
-		case syscall.EAGAIN:
-			return
-		case syscall.EINTR, syscall.ECONNABORTED:
-		default:
-			a.failed(os.NewSyscallError("accept4", err))
-			a.sock.mute()
-			time.AfterFunc(acceptPause, a.sock.resume)
-			return
-		}
+	if !a.sock.use() {
+		a.end()
+		return
+	}
+	fd, addr, err := syscall.Accept4(a.sock.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+	a.sock.unuse()
+	switch err {
+	case nil:
+		c := &Conn{remote: tcpAddr(addr)}
+		c.sock.Store(enroll(fd, a.loop.pick(), nil))
+		a.accepted(c)
+	case syscall.EAGAIN, syscall.EINTR, syscall.ECONNABORTED:
+	default:
+		a.failed(os.NewSyscallError("accept4", err))
+		a.sock.mute()
+		time.AfterFunc(acceptPause, a.sock.resume)
 	}
 }
 
@@ -91,7 +84,7 @@ func (a *acceptor) end() {
 
 // Close stops accepting. Nothing is accepted after it has returned.
 func (a *acceptor) Close() error {
-	a.sock.close()
+	a.sock.close(false)
 	<-a.closed
 	return nil
 }

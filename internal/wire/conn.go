@@ -87,13 +87,22 @@ func (c *Conn) WriteIn(t *Turn, p []byte) (int, error) {
 }
 
 // Close closes the socket. A Read or Write that waits returns net.ErrClosed. A
-// handler is called once more, unless it is being called now.
+// handler is called once more.
 func (c *Conn) Close() error {
 	if k := c.sock.Load(); k != nil {
-		k.close()
+		k.close(false)
 		return nil
 	}
 	return c.nc.Close()
+}
+
+// End is Close for the handler itself, which is not called for it.
+func (c *Conn) End() {
+	if k := c.sock.Load(); k != nil {
+		k.close(true)
+		return
+	}
+	_ = c.nc.Close() // nothing is left to do about it
 }
 
 // Wake gets the attention of whoever reads c: Fill and FillIn return

@@ -53,7 +53,7 @@ func (e *echo) Ready(t *Turn) {
 	if err := e.step(t); err != nil {
 		e.over = true
 		e.r.Release()
-		_ = e.conn.Close()
+		e.conn.End()
 		e.ended <- err
 	}
 }

@@ -29,7 +29,7 @@ func (t *Turn) handOver() {}
 
 func (*socket) recv([]byte) (int, bool, error)   { return 0, true, errors.ErrUnsupported }
 func (*socket) send(*Turn, []byte) (int, error)  { return 0, errors.ErrUnsupported }
-func (*socket) close()                           {}
+func (*socket) close(bool)                       {}
 func (*socket) setWriteDeadline(time.Time)       {}
 func (*socket) resume()                          {}
 func (*socket) wake()                            {}

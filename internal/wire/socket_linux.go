@@ -112,8 +112,9 @@ func (k *socket) unuse() {
 	}
 }
 
-// close ends the connection. A handler that is not at work is called once more.
-func (k *socket) close() {
+// close ends the connection. The handler is called once more, unless it is the one
+// who closes.
+func (k *socket) close(byHandler bool) {
 	for {
 		n := k.uses.Load()
 		if n >= shut {
@@ -126,7 +127,9 @@ func (k *socket) close() {
 	k.loop.mu.Lock()
 	give(k.room)
 	k.loop.mu.Unlock()
-	k.wake()
+	if !byHandler {
+		k.wake()
+	}
 	k.unuse()
 }
 
