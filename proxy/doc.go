@@ -5,21 +5,27 @@
 //
 // Server accepts a connection; startup (startup.go) brings it past TLS, the
 // startup packet, authentication (auth.go) and the welcome (welcome.go). From
-// then on it is a session, with one goroutine that reads the client
-// (session.run). A Query message goes:
+// then on it is a session, and a loop of internal/wire calls session.Ready when
+// its client has sent something. A Query message goes:
 //
-//	session.run      the message is framed by wire.Reader, not decoded
+//	session.step     what has arrived is read
+//	session.advance  the message is framed by wire.Reader, not decoded
 //	session.query    parser.Statement(text) gives the facts, from a cache
 //	session.decide   router.Decide gives the server, a rule and a reason
 //	session.attach   a backend of the pool, unless the session has one
 //	link.expect      the reply is put into the inflight queue
 //	session.send     the message is gathered; one write when the input is used up
 //
-// The answer comes on the goroutine that reads the backend (session.Receive in
-// relay.go). It walks headers, matches them with the inflight queue, and writes
+// When the answer arrives the loop calls Backend.Ready, and that session.Receive
+// (relay.go). It walks headers, matches them with the inflight queue, and writes
 // whole runs of messages to the client. With the ReadyForQuery that leaves the
 // session outside a transaction and owing nothing, the backend goes back to its
-// pool. Neither goroutine ever waits for the other on this path.
+// pool. Neither side ever waits for the other on this path.
+//
+// Where a session does wait (session.wait, waitFor, a full socket), it blocks its
+// turn first: its goroutine is then its own until the call returns. "The session's
+// goroutine" in comments is whichever goroutine runs session.Ready at the moment;
+// "the backend's" is whichever runs Backend.Ready. With TLS both are real ones.
 //
 // # What else there is
 //

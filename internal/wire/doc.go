@@ -7,18 +7,18 @@
 // write. A message larger than the buffer passes in pieces, so that the size of
 // a message is never the size of an allocation.
 //
-// Three types do it:
+// Four types do it:
 //
-//   - Conn is a socket. On Linux a plain TCP or Unix socket is read and written
-//     by direct non-blocking system calls, and its goroutine parks in the
-//     runtime's poller only when the kernel has nothing to give or no room to
-//     take (docs/decisions/0007-direct-system-calls.md). Other connections, TLS
-//     above all, go through net.Conn. Callers cannot tell which.
+//   - Conn is a socket. A plain one joins a Loop, a TLS connection is read by a
+//     goroutine of its own.
+//   - Loop serves many sockets from one epoll set and calls their handlers; a
+//     handler that must wait makes another goroutine lead the Loop first
+//     (docs/decisions/0007-loops.md).
 //   - Reader walks the messages of a Conn. It owns a buffer only while it holds
-//     bytes: a Reader parked on an idle connection has none.
+//     bytes: an idle connection has none.
 //   - Writer gathers small messages into one write and passes large ones through.
 //
-// None of them may be used by two goroutines at once, with one exception: Close
+// None of them may be used by two goroutines at once, with exceptions: Close, Wake
 // and the deadline setters of a Conn may be called at any time, and reading and
 // writing of one Conn are independent of each other.
 package wire
