@@ -2,10 +2,10 @@
 // and database, limits, waiting, and making a used connection fit for the next
 // session.
 //
-// A Backend is one connection. It has a goroutine of its own that reads it for
-// as long as it lives, attached or idle, so that a server that ends a connection
-// is noticed at once and nobody has to ask "are you alive" before a query. What
-// the goroutine reads belongs to the backend's Owner: the session it is attached
+// A Backend is one connection. It is read for as long as it lives, attached or
+// idle, by a loop or a goroutine of its own, so that a server that ends a
+// connection is noticed at once and nobody has to ask "are you alive" before a
+// query. What is read belongs to the backend's Owner: the session it is attached
 // to, or the pool while it is idle or being reset.
 //
 //	b, err := pools.Acquire(ctx, key)   // idle, being dialed, or waited for in order
