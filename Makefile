@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race fuzz bench lint fmt setup
+.PHONY: help build demo test race regress fuzz bench lint fmt setup
 
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
@@ -17,6 +17,9 @@ test: ## all tests, on real PostgreSQL servers
 
 race: ## all tests under the race detector
 	scripts/install-postgresql python3-psycopg && go test -race $(TESTFLAGS) ./...
+
+regress: setup build ## PostgreSQL's own regression suite through pgshunt (REGRESSFLAGS=-rounds=3)
+	scripts/install-postgresql make perl && go run ./regress $(REGRESSFLAGS)
 
 fuzz: setup ## each fuzz target for FUZZTIME (30s)
 	scripts/fuzz
