@@ -19,6 +19,7 @@ type Pool struct {
 	mu      sync.Mutex
 	idle    []*Backend // the most recently used is last, and is taken first: its caches are warm
 	total   int        // backends that exist or are being dialed
+	dialing int        // of those, the ones being dialed
 	waiters []*waiter  // in order of arrival; empty while idle is not
 }
 
@@ -100,8 +101,9 @@ func (p *Pool) giveUp(ctx context.Context, w *waiter) error {
 // Connections are made in the background: a session that stops waiting does not
 // waste one that is nearly there.
 func (p *Pool) dialIfWanted() {
-	if p.total < p.parent.cfg.Size && len(p.waiters) > 0 {
+	if p.total < p.parent.cfg.Size && len(p.waiters) > p.dialing {
 		p.total++
+		p.dialing++
 		p.parent.work.Go(p.dial)
 	}
 }
@@ -115,6 +117,7 @@ func (p *Pool) dial() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.total--
+		p.dialing--
 		if p.total == 0 { // else those in line wait for one of the others
 			p.handOver(result{err: err})
 			p.dialIfWanted() // the next in line gets an answer of its own
@@ -134,17 +137,25 @@ func (p *Pool) dial() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.total--
+		p.dialing--
 		p.handOver(result{err: errClosed()})
 		return
 	}
 	b.start(p.parent.cfg.Loops)
-	p.put(b)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dialing--
+	p.putLocked(b)
 }
 
 // put gives b to whoever waits longest, or keeps it idle.
 func (p *Pool) put(b *Backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.putLocked(b)
+}
+
+func (p *Pool) putLocked(b *Backend) {
 	if p.handOver(result{b: b}) {
 		return
 	}

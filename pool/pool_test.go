@@ -285,3 +285,45 @@ func TestMostRecentlyUsedIsTakenFirst(t *testing.T) {
 	pools.Release(a, Clean)
 	pools.Release(b, Clean)
 }
+
+// A backend that ends while the only one who waits is being served by a login
+// under way is no reason for another login.
+func TestOneLoginForOneWaiter(t *testing.T) {
+	pools, key := open(t, Config{Size: 5})
+	target := pools.targets["primary"]
+	inner, entered, gate := target.Login, make(chan struct{}, 5), make(chan struct{}, 5)
+	target.Login = func(user, database string) (*pgconn.Config, error) {
+		entered <- struct{}{}
+		<-gate
+		return inner(user, database)
+	}
+	p := pools.Get(key)
+	gate <- struct{}{}
+	first := acquire(t, p)
+	<-entered
+	served := make(chan *Backend)
+	go func() {
+		b, err := p.Acquire(context.Background())
+		if err != nil {
+			t.Error(err)
+		}
+		served <- b
+	}()
+	<-entered
+	pools.Release(first, Broken)
+	if !pgtest.Eventually(func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.total == p.dialing
+	}) {
+		t.Fatal("the closed backend is still counted")
+	}
+	close(gate)
+	if b := <-served; b != nil {
+		pools.Release(b, Clean)
+	}
+	pools.Close() // after this no login is under way
+	if n := len(entered); n != 0 {
+		t.Errorf("%d logins for nobody", n)
+	}
+}
