@@ -2,6 +2,7 @@ package parser
 
 import (
 	"strconv"
+	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v5"
 )
@@ -45,6 +46,7 @@ func (w *walker) call(f *pg.FuncCall) {
 	case isAnchored(c.Name):
 		w.volatile(false)
 		w.pin(pinOf(c.Name))
+		w.part.Unlocks = w.part.Unlocks || strings.HasPrefix(c.Name, "pg_advisory_unlock")
 	}
 	if system && c.Name == "set_config" && !w.quoted {
 		w.setConfig(c.Args)

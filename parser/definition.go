@@ -133,6 +133,7 @@ func (w *walker) createTable(s *pg.CreateStmt) {
 		return
 	}
 	w.temporary(s.Relation)
+	w.part.Drops = s.Oncommit == pg.OnCommitAction_ONCOMMIT_DROP
 	w.relation(s.Relation)
 	w.defining = false // what is left are parents and templates, which are read
 	s.Relation = nil
@@ -142,6 +143,7 @@ func (w *walker) createTable(s *pg.CreateStmt) {
 
 // createTableAs handles CREATE TABLE AS and CREATE MATERIALIZED VIEW, whose query runs now.
 func (w *walker) createTableAs(s *pg.CreateTableAsStmt) {
+	w.part.Drops = s.Into.GetOnCommit() == pg.OnCommitAction_ONCOMMIT_DROP
 	if r := s.Into.GetRel(); r != nil {
 		if s.Objtype == pg.ObjectType_OBJECT_MATVIEW {
 			w.relation(r)
@@ -161,6 +163,7 @@ func (w *walker) createTableAs(s *pg.CreateTableAsStmt) {
 }
 
 func (w *walker) drop(s *pg.DropStmt) {
+	w.part.Drops = true
 	for _, n := range s.Objects {
 		w.object(s.RemoveType, n)
 	}

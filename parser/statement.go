@@ -60,6 +60,9 @@ type Part struct {
 	Body Kind
 	// Pin says why a session that ran this may not leave its backend; "" if it may.
 	Pin string
+	// Drops is set where objects go: by DROP, or by ON COMMIT DROP at the transaction's
+	// end. Unlocks is set where advisory locks are released.
+	Drops, Unlocks bool
 	// ReadOnlyTx is set by BEGIN READ ONLY and SET TRANSACTION READ ONLY; Chain by
 	// COMMIT/ROLLBACK AND CHAIN.
 	ReadOnlyTx, Chain bool

@@ -349,7 +349,7 @@ func (s *session) detachIfDone() (p parting) {
 		if s.keep.why() == "" {
 			s.replica, p.clean = nil, b
 		}
-	case s.status == 'I' && s.state.pin == "" && s.end == nil:
+	case s.status == 'I' && s.state.pins.text == "" && s.end == nil:
 		s.primary, s.current = nil, nil
 		b.Settings = s.state.label()
 		p.clean = b

@@ -34,7 +34,10 @@ func (s *session) sync(m *wire.Message) error {
 	if err := s.expectAndSend(reply{kind: 'S'}, m.Data); err != nil {
 		return err
 	}
-	return s.takeBackNames()
+	if err := s.takeBackNames(); err != nil || onReplica {
+		return err
+	}
+	return s.prove()
 }
 
 // syncBeside ends a batch that ran on a replica beside the client's transaction.

@@ -87,7 +87,7 @@ func (s *session) look() (quiet bool) {
 	}
 	v.ReadOnly = v.InTransaction && s.state.readOnly
 	v.Temporary = s.made.temporary
-	v.Pinned, v.PinnedTo = s.state.pin, ""
+	v.Pinned, v.PinnedTo = s.state.pins.text, ""
 	switch {
 	case v.Pinned != "":
 		v.PinnedTo, v.Temporary = primaryTarget, s.state.temporary
@@ -111,17 +111,23 @@ func (s *session) look() (quiet bool) {
 func (s *session) sent(st *parser.Statement) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current == s.primary {
-		s.state.sending(st)
+	if s.current != s.primary {
+		return
+	}
+	before := s.state.pins.text
+	s.state.sending(st)
+	for i := range st.Parts {
+		s.state.pins.within(&st.Parts[i])
+	}
+	if after := s.state.pins.text; after != before {
+		s.log.Debug("session pinned", "reason", after)
 	}
 }
 
 func (s *session) pin(reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state.pin == "" {
-		s.state.pin = reason
-	}
+	s.state.pins.add(reason)
 }
 
 func (s *session) currentStatus() byte {
@@ -191,8 +197,8 @@ func (s *session) complete(r *reply, tag string) {
 			s.state.reported(set.Name, s.primary.Param("DateStyle"))
 		}
 	}
-	if tag == "DEALLOCATE ALL" && s.state.pin == parser.PinPrepare {
-		s.state.pin = ""
+	if tag == "DEALLOCATE ALL" {
+		s.state.pins.remove(parser.PinPrepare)
 	}
 	if tag == "DISCARD ALL" && s.keep.pin != "" || tag == "DEALLOCATE ALL" && s.keep.pin == parser.PinPrepare {
 		s.keep = keep{block: true} // the replica is reset like one with an open block

@@ -41,6 +41,8 @@ type reply struct {
 	// name what it does to the session's own names; both are undone if it fails.
 	held *pool.Prepared
 	name *nameChange
+	// proof is set where the message is a question of ours that only pgshunt hears of.
+	proof *proof
 }
 
 // inflight is the queue of replies still expected from the current backend, in

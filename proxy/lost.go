@@ -38,7 +38,7 @@ func (s *session) Lost(b *pool.Backend, err error) {
 // needs tells whether the session, with nothing expected from b, still cannot do
 // without it: b is its primary and holds something of it. The caller holds mu.
 func (s *session) needs(b *pool.Backend) bool {
-	return b == s.primary && (s.status != 'I' || s.phase.openPrimary || s.state.pin != "")
+	return b == s.primary && (s.status != 'I' || s.phase.openPrimary || s.state.pins.text != "")
 }
 
 // failReplica answers what a lost replica still owed. The caller holds mu.

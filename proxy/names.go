@@ -220,7 +220,7 @@ func (s *session) uncertain(name string) bool {
 func (s *session) pinnedHere() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state.pin != "" && s.current != nil && s.current == s.primary
+	return s.state.pins.text != "" && s.current != nil && s.current == s.primary
 }
 
 // takeBackNames closes the names that were lent to the current backend, in a batch

@@ -25,7 +25,9 @@ func (s *session) place(st *parser.Statement, bind *wire.Message) (done bool, er
 	case d.Place == router.Refused:
 		return true, s.fail(d.Err, false)
 	case d.Place != router.Replica:
-		err = s.onPrimary()
+		if err = s.onPrimary(); err == nil {
+			err = s.tellPin(st)
+		}
 	default:
 		if err = s.beforeReplica(d); err == nil {
 			err = s.onReplica(d, st)

@@ -130,6 +130,9 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 	if m.Rest > 0 {
 		return pass || m.Type == 'E' && first.action == skip, nil
 	}
+	if first.proof != nil {
+		first.proof.hear(m)
+	}
 	switch m.Type {
 	case 'D', 'd', 'c', 'H', 'V', 't':
 		// rows, copy data and what precedes another message of the same reply
@@ -211,6 +214,9 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 		return false // the session goes on; failReplica has the words for the client
 	}
 	if act == mute {
+		if first.proof != nil {
+			return false
+		}
 		if first.kind == 'Q' {
 			s.log.Debug("setting not accepted by server", "target", b.Key.Target, "error", errorText(m))
 			b.Stale = true
@@ -247,7 +253,11 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 		if r.kind != 'Q' && r.kind != 'S' && r.kind != 'F' {
 			return false, fmt.Errorf("server sent ReadyForQuery where a reply to %q was expected", r.kind)
 		}
-		act = s.inflight.pop().action
+		popped := s.inflight.pop()
+		act = popped.action
+		if popped.proof != nil {
+			s.proved(popped.proof, body[0])
+		}
 	}
 	s.phase.copyIn = false
 	if act == mute {

@@ -351,7 +351,7 @@ func (s *session) finish() {
 	held := []*pool.Backend{s.primary, s.replica}
 	open := [2]bool{s.phase.openPrimary, s.phase.openReplica}
 	busy := !s.quiet() || s.passing && s.in.MidMessage() || s.end != nil
-	current, status, pinned, kept := s.current, s.status, s.state.pin != "", s.keep
+	current, status, pinned, kept := s.current, s.status, s.state.pins.text != "", s.keep
 	s.primary, s.replica, s.current = nil, nil, nil
 	s.changed.Broadcast() // a cancel request may wait for the end of a backend
 	for i, b := range held {

@@ -56,8 +56,14 @@ func (s *session) queryPrimary(m *wire.Message, st *parser.Statement) error {
 	if err != nil {
 		return err
 	}
+	if err := s.tellPin(st); err != nil {
+		return err
+	}
 	s.sent(st)
-	return s.sendQuery(m, reply{kind: 'Q', statement: st, follow: changesState(st), name: gone})
+	if err := s.sendQuery(m, reply{kind: 'Q', statement: st, follow: changesState(st), name: gone}); err != nil || !m.Whole() {
+		return err
+	}
+	return s.prove()
 }
 
 // sendQuery sends m to the current backend.

@@ -22,8 +22,7 @@ type state struct {
 	// tell: that backend has been left; what the next one is brought to must be
 	// reported to the client, who has heard of the reset.
 	bare, tell bool
-	// pin says why the session may not leave its backend, "" if it may.
-	pin string
+	pins       pins
 	// temporary holds the temporary relations that the session has made on the primary.
 	temporary []parser.Relation
 	// written holds the relations written in the current transaction.
@@ -46,7 +45,9 @@ const maxWritten = 64
 
 func (t *state) start(startup *pool.Settings, pin string) {
 	t.startup, t.now, t.local, t.before = startup, startup, startup, startup
-	t.pin = pin
+	if pin != "" {
+		t.pins.add(pin)
+	}
 }
 
 // sending notes what a statement may do the moment it is on its way to the
@@ -58,13 +59,11 @@ func (t *state) sending(st *parser.Statement) {
 	}
 	for i := range st.Parts {
 		p := &st.Parts[i]
-		if p.Pin != "" && t.pin == "" {
-			t.pin = p.Pin
-		}
+		t.pins.sending(p)
 		t.temporary = append(t.temporary, temporary(p)...)
 		t.readOnly = t.readOnly || p.ReadOnlyTx
-		if set := p.Setting; set != nil && set.Name == "search_path" && strings.Contains(set.Value, "pg_temp") && t.pin == "" {
-			t.pin = parser.PinTemporary // what is created from now on is temporary without saying so
+		if set := p.Setting; set != nil && set.Name == "search_path" && strings.Contains(set.Value, "pg_temp") {
+			t.pins.add(parser.PinTemporary) // what is created from now on is temporary without saying so
 		}
 		switch {
 		case p.Isolation == "repeatable read", p.Isolation == "serializable":
@@ -121,8 +120,10 @@ func (t *state) completed(p *parser.Part, tag string) {
 	case parser.Discard:
 		if tag == "DISCARD ALL" {
 			t.bare = t.startup != nil
-			t.now, t.local, t.pin, t.temporary = t.startup, t.startup, unpinned(t.pin), nil
+			t.now, t.local, t.temporary = t.startup, t.startup, nil
+			t.pins.clear()
 		}
+		t.pins.discarded = t.pins.discarded || tag == "DISCARD SEQUENCES"
 	default:
 		if p.Setting != nil {
 			t.set(p.Setting)
@@ -131,16 +132,6 @@ func (t *state) completed(p *parser.Part, tag string) {
 			}
 		}
 	}
-}
-
-// pinSession is the pin of pool.mode session; nothing but the end of the session removes it.
-const pinSession = "session mode"
-
-func unpinned(pin string) string {
-	if pin == pinSession {
-		return pin
-	}
-	return ""
 }
 
 func (t *state) set(set *parser.Setting) {
@@ -243,6 +234,7 @@ func (t *state) ready(status byte, failed bool) {
 	}
 	if failed {
 		t.rollback()
+		t.pins.doubt = true
 	} else {
 		t.commit()
 	}
