@@ -49,7 +49,7 @@ func (w *walker) call(f *pg.FuncCall) {
 		w.part.Unlocks = w.part.Unlocks || strings.HasPrefix(c.Name, "pg_advisory_unlock")
 	}
 	if system && c.Name == "set_config" && !w.quoted {
-		w.setConfig(c.Args)
+		w.setConfig(f, c.Args)
 	}
 	w.nodes(f.Args)
 	w.nodes(f.AggOrder)

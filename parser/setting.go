@@ -211,31 +211,6 @@ func deparse(n *pg.Node) string {
 	return sql
 }
 
-// setConfig notes a set_config call. Only one that stands by itself in the target list
-// of a SELECT without FROM surely runs, and once.
-func (w *walker) setConfig(args []Arg) {
-	if len(args) != 3 {
-		return
-	}
-	name, value, local := args[0], args[1], args[2]
-	s := Setting{Unknown: true}
-	s.Local = local.Known && (local.Const == "true" || local.Const == "t" || local.Const == "on" || local.Const == "1")
-	if name.Known {
-		s.Name = strings.ToLower(name.Const)
-	}
-	switch {
-	case w.top == nil || !name.Known || !local.Known:
-	case value.Null:
-		s = Setting{Name: s.Name, Local: s.Local}
-	case value.Known:
-		s = newSetting(s.Name, value.Const, s.Local)
-	}
-	if s.Unknown && !s.Local {
-		w.pin(PinSetting)
-	}
-	w.addSetting(s)
-}
-
 // discard handles DISCARD; DISCARD ALL is also a change of all settings.
 func (w *walker) discard(s *pg.DiscardStmt) {
 	p := w.part

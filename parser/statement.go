@@ -132,6 +132,10 @@ type Setting struct {
 	Local bool
 	// Unknown is set where the value or name depends on a parameter or an expression.
 	Unknown bool
+	// Params are the numbers of the parameters ($n) that name, value and locality of a
+	// set_config call come from, 0 for constants. With any of them the setting is Unknown
+	// until Bind; see Bound.
+	Params [3]int
 	// Also holds the further changes of a statement that makes several, such as
 	// SELECT set_config(..), set_config(..) or SET SESSION CHARACTERISTICS.
 	Also []Setting

@@ -190,7 +190,10 @@ func (s *session) flushFakes() error {
 // calls it with each command tag, under mu.
 func (s *session) complete(r *reply, tag string) {
 	st := r.statement
-	if r.part < len(st.Parts) {
+	for i := range r.bound {
+		s.state.set(&r.bound[i])
+	}
+	if r.bound == nil && r.part < len(st.Parts) {
 		s.state.completed(&st.Parts[r.part], tag)
 		if set := st.Parts[r.part].Setting; set != nil && set.SQL != "" && set.Name == "datestyle" && s.primary != nil {
 			// What the server reported last is right unless it is about to report a change.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"pgshunt/internal/wire"
+	"pgshunt/parser"
 	"pgshunt/pool"
 )
 
@@ -98,7 +99,11 @@ func (s *session) bind(m *wire.Message) error {
 	} else if done, err := s.stay(); done || err != nil {
 		return err
 	}
-	s.names.bind(string(portalName), portal{facts: known.facts, onReplica: s.onReplicaNow()})
+	p := portal{facts: known.facts, onReplica: s.onReplicaNow()}
+	if known.facts != nil && parametric(known.facts) {
+		p.bound = boundSettings(known, m)
+	}
+	s.names.bind(string(portalName), p)
 	s.passing = true
 	if len(name) == 0 {
 		if err := s.ensureUnnamed(known.prepared); err != nil {
@@ -109,7 +114,7 @@ func (s *session) bind(m *wire.Message) error {
 	if known.prepared == nil || known.verbatim {
 		return s.expectAndSend(reply{kind: 'B'}, m.Data)
 	}
-	p, err := s.ensure(known.prepared)
+	prepared, err := s.ensure(known.prepared)
 	if err != nil {
 		return err
 	}
@@ -117,7 +122,7 @@ func (s *session) bind(m *wire.Message) error {
 		s.passing = false
 		return nil
 	}
-	return s.sendBind(m, portalName, p.Name, params)
+	return s.sendBind(m, portalName, prepared.Name, params)
 }
 
 // sendBind sends a Bind under another statement name. params may be only the
@@ -190,7 +195,10 @@ func (s *session) execute(m *wire.Message) error {
 		if r.name, err = s.giveNames(p.facts, true); err != nil {
 			return err
 		}
-		r.statement, r.follow = p.facts, changesState(p.facts)
+		r.statement, r.follow, r.bound = p.facts, changesState(p.facts), p.bound
+		if p.bound == nil && parametric(p.facts) {
+			s.pin(parser.PinSetting)
+		}
 		s.sent(p.facts)
 	}
 	return s.expectAndSend(r, m.Data)

@@ -34,6 +34,8 @@ type reply struct {
 	// changes the session's state.
 	statement *parser.Statement
 	follow    bool
+	// bound is what the statement sets, where that came with Bind.
+	bound []parser.Setting
 	// restores is set where a muted message changes what the client sees: parameters
 	// that it makes the server report are passed on.
 	restores bool

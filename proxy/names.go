@@ -21,6 +21,8 @@ type statement struct {
 type portal struct {
 	facts     *parser.Statement
 	onReplica bool
+	// bound is what a statement sets that is parametric; nil where that is not known.
+	bound []parser.Setting
 }
 
 // names holds a session's prepared statements and portals. Statements are known

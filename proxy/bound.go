@@ -1,0 +1,79 @@
+package proxy
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/wire"
+	"pgshunt/parser"
+)
+
+// parametric tells whether st sets parameters to values that only Bind gives.
+func parametric(st *parser.Statement) bool {
+	for i := range st.Parts {
+		if set := st.Parts[i].Setting; set != nil {
+			if set.Params != [3]int{} {
+				return true
+			}
+			for j := range set.Also {
+				if set.Also[j].Params != [3]int{} {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// boundSettings is what a statement sets with the parameters of a Bind message; nil
+// where that cannot be told. Text in binary form is the same bytes.
+func boundSettings(known statement, m *wire.Message) []parser.Setting {
+	var b pgproto3.Bind
+	if !m.Whole() || known.prepared == nil || b.Decode(m.Body()) != nil || len(known.facts.Parts) != 1 {
+		return nil
+	}
+	set := known.facts.Parts[0].Setting
+	all := append([]parser.Setting{*set}, set.Also...)
+	all[0].Also = nil
+	types := parameterTypes(known.prepared.Body)
+	for i := range all {
+		if all[i].Params == [3]int{} {
+			if all[i].Unknown {
+				return nil
+			}
+			continue
+		}
+		for j, n := range all[i].Params {
+			if n > len(b.Parameters) || n > 0 && n <= len(types) && !readable(types[n-1], j == 2) {
+				return nil
+			}
+		}
+		all[i] = all[i].Bound(func(n int) (string, bool) {
+			value := b.Parameters[n-1]
+			return string(value), value == nil
+		})
+	}
+	return all
+}
+
+// readable tells whether a parameter of a type, which the client has given in Parse,
+// has the bytes of its text: none given, text, varchar, unknown; or is a boolean.
+func readable(oid uint32, boolean bool) bool {
+	const boolOID, textOID, unknownOID, varcharOID = 16, 25, 705, 1043
+	return oid == 0 || oid == unknownOID || boolean && oid == boolOID || !boolean && (oid == textOID || oid == varcharOID)
+}
+
+// parameterTypes reads the types from what follows the name in a Parse message.
+func parameterTypes(body string) []uint32 {
+	_, rest, ok := strings.Cut(body, "\x00")
+	if !ok || len(rest) < 2 {
+		return nil
+	}
+	var types []uint32
+	for rest = rest[2:]; len(rest) >= 4; rest = rest[4:] {
+		types = append(types, binary.BigEndian.Uint32([]byte(rest[:4])))
+	}
+	return types
+}
