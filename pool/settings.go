@@ -77,7 +77,8 @@ func (s *Settings) find(name string) (int, bool) {
 func (s *Settings) Signature() string {
 	var b strings.Builder
 	for _, set := range s.All() {
-		if set.Name != "application_name" {
+		// A parameter that has been reset has the value it would have had anyway.
+		if set.Name != "application_name" && !strings.HasPrefix(set.SQL, "RESET ") {
 			b.WriteString(set.Name + "=" + set.SQL + "\x00")
 		}
 	}
@@ -122,6 +123,9 @@ func (s *Settings) Replay(t *Settings) []string {
 	}
 	for _, to := range t.All() {
 		if from, ok := s.Get(to.Name); (!ok || from != to) && !isIdentity(to.Name) {
+			if ok && to.Name == "datestyle" && !strings.Contains(to.Value, ",") {
+				out = append(out, resetOf(to.Name)) // half a value keeps the other half of the one before
+			}
 			out = append(out, to.SQL)
 		}
 	}

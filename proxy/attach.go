@@ -20,7 +20,7 @@ func (s *session) onPrimary() error {
 	s.mu.Lock()
 	if s.current != nil && s.current == s.primary {
 		s.turnTo(s.primary)
-		bare := s.state.bare && s.status != 'E' && !s.phase.openPrimary
+		bare := len(s.state.bare) > 0 && s.status != 'E' && !s.phase.openPrimary
 		s.mu.Unlock()
 		if bare {
 			return s.restoreStartup()
@@ -144,17 +144,6 @@ func (s *session) waitFor(p *pool.Pool) (*pool.Backend, error) {
 	e := *pgerr.From(err)
 	e.Severity = "ERROR" // the session itself goes on
 	return nil, &attachError{&e}
-}
-
-// restoreStartup sets again what a RESET or DISCARD ALL has taken to the values
-// of our login: the client's own are those it asked for when it connected.
-func (s *session) restoreStartup() error {
-	s.mu.Lock()
-	s.state.bare = false
-	s.to.Settings = s.state.withoutStartup()
-	want := s.state.local
-	s.mu.Unlock()
-	return s.replay(s.to, want, true)
 }
 
 // replay sends the statements that bring b to the settings the session wants.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"maps"
+	"slices"
 
 	"pgshunt/parser"
 	"pgshunt/router"
@@ -190,15 +191,20 @@ func (s *session) flushFakes() error {
 // calls it with each command tag, under mu.
 func (s *session) complete(r *reply, tag string) {
 	st := r.statement
-	for i := range r.bound {
-		s.state.set(&r.bound[i])
-	}
-	if r.bound == nil && r.part < len(st.Parts) {
-		s.state.completed(&st.Parts[r.part], tag)
-		if set := st.Parts[r.part].Setting; set != nil && set.SQL != "" && set.Name == "datestyle" && s.primary != nil {
-			// What the server reported last is right unless it is about to report a change.
-			s.state.reported(set.Name, s.primary.Param("DateStyle"))
+	var set *parser.Setting
+	switch {
+	case len(r.bound) > 0:
+		for i := range r.bound {
+			s.state.set(&r.bound[i])
 		}
+		set = &parser.Setting{Also: r.bound}
+	case r.part < len(st.Parts):
+		s.state.completed(&st.Parts[r.part], tag)
+		set = st.Parts[r.part].Setting
+	}
+	if setsDateStyle(set) && s.primary != nil {
+		// What the server reported last is right unless it is about to report a change.
+		s.state.reported("datestyle", s.primary.Param("DateStyle"))
 	}
 	if tag == "DEALLOCATE ALL" {
 		s.state.pins.remove(parser.PinPrepare)
@@ -207,4 +213,13 @@ func (s *session) complete(r *reply, tag string) {
 		s.keep = keep{block: true} // the replica is reset like one with an open block
 	}
 	r.part++
+}
+
+// setsDateStyle tells of the parameter whose value may be given by halves.
+func setsDateStyle(set *parser.Setting) bool {
+	if set == nil {
+		return false
+	}
+	return set.SQL != "" && set.Name == "datestyle" ||
+		slices.ContainsFunc(set.Also, func(also parser.Setting) bool { return also.SQL != "" && also.Name == "datestyle" })
 }

@@ -90,7 +90,7 @@ func (s *session) walk(b *pool.Backend) (run []byte, more bool, err error) {
 			start = r.Pos()
 			end = start
 		}
-		if next := s.inflight.first(); next != nil && next.action == fake {
+		if next := s.inflight.first(); next != nil && next.action == fake || len(s.state.due) > 0 {
 			return r.Span(start, end), true, nil
 		}
 	}
@@ -98,7 +98,8 @@ func (s *session) walk(b *pool.Backend) (run []byte, more bool, err error) {
 
 // takeFakes encodes the replies made here whose turn has come. The caller holds mu.
 func (s *session) takeFakes() []byte {
-	var out []byte
+	out := s.state.due
+	s.state.due = nil
 	for r := s.inflight.first(); r != nil && r.action == fake; r = s.inflight.first() {
 		out = append(out, fakeReply(r.kind, s.status)...)
 		s.inflight.pop()
@@ -199,7 +200,7 @@ func (s *session) acceptParameter(b *pool.Backend, m *wire.Message, pass bool) b
 	if name, value, ok := pool.ParameterStatus(m.Body()); ok {
 		b.SetParam(name, value)
 		if pass && b == s.primary {
-			s.state.reported(name, value)
+			return s.state.telling(name, value)
 		}
 	}
 	return pass && b == s.primary
@@ -270,10 +271,17 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 			s.forgetWritten()
 		}
 	}
-	if act == forward {
-		s.phase.failed, s.phase.skipping = false, false
+	if act != forward {
+		return false, nil
 	}
-	return act == forward, nil
+	s.phase.failed, s.phase.skipping = false, false
+	if b == s.primary && s.state.untrue {
+		if s.state.due = s.state.reports(b); len(s.state.due) > 0 {
+			s.state.due = append(s.state.due, fakeReply('S', s.status)...)
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // forgetWritten ends what a transaction has written, but for statements that are

@@ -303,6 +303,7 @@ func (s *session) admit(params []param, longKey bool) error {
 		pin = pinSession
 	}
 	s.state.start(startup, pin)
+	s.state.welcomed(w.params)
 	s.view.User, s.view.Database, s.view.Application = s.who.user, s.who.database, s.who.application
 	s.view.SearchPath = splitPath(s.state.searchPath(w.path), s.who.user)
 	s.view.Cursor, s.view.Prepared = placeOf(&s.made.cursors), placeOf(&s.made.prepared)

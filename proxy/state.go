@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 
 	"pgshunt/parser"
@@ -17,12 +18,25 @@ type state struct {
 	// before is now as it was when the transaction began; savepoints remember it for ROLLBACK TO.
 	before     *pool.Settings
 	savepoints []savepoint
-	// bare: the server has been told to reset settings, and so has those of our login
-	// where the client's startup settings belong.
+	// custom holds the parameters with a class ("app.user") that the session has touched.
+	// A server process that has once heard of one has it for good, empty after RESET and
+	// whatever becomes of the transaction, where others do not know it; so the RESET
+	// goes with the session.
+	custom *pool.Settings
+	// bare names the startup settings that the server has been told to reset, and so has
+	// with the value of our login. bareBefore is bare when the transaction began.
 	// tell: that backend has been left; what the next one is brought to must be
 	// reported to the client, who has heard of the reset.
-	bare, tell bool
-	pins       pins
+	bare, bareBefore []bareSetting
+	tell             bool
+	// told holds what the client has been told of those it set when it connected; see
+	// reports.
+	told []toldParameter
+	// untrue is set once something of told may have escaped the client.
+	untrue bool
+	// due is what the client is still to be told before anything else.
+	due  []byte
+	pins pins
 	// temporary holds the temporary relations that the session has made on the primary.
 	temporary []parser.Relation
 	// written holds the relations written in the current transaction.
@@ -35,8 +49,9 @@ type state struct {
 }
 
 type savepoint struct {
-	name string
-	now  *pool.Settings
+	name       string
+	now, local *pool.Settings
+	bare       []bareSetting
 }
 
 // maxWritten bounds what is remembered of a transaction's writes; past it
@@ -98,8 +113,6 @@ func changesState(st *parser.Statement) bool {
 // completed applies one statement that has succeeded; tag is its command tag.
 func (t *state) completed(p *parser.Part, tag string) {
 	switch p.Kind {
-	case parser.Begin:
-		t.before = t.now
 	case parser.Commit, parser.Rollback, parser.PrepareTransaction:
 		if tag == "COMMIT" || tag == "PREPARE TRANSACTION" {
 			t.commit()
@@ -107,20 +120,21 @@ func (t *state) completed(p *parser.Part, tag string) {
 			t.rollback()
 		}
 	case parser.Savepoint:
-		t.savepoints = append(t.savepoints, savepoint{p.Name, t.now})
+		t.savepoints = append(t.savepoints, savepoint{p.Name, t.now, t.local, t.bare})
 	case parser.Release:
 		if i := t.savepoint(p.Name); i >= 0 {
 			t.savepoints = t.savepoints[:i]
 		}
 	case parser.RollbackTo:
 		if i := t.savepoint(p.Name); i >= 0 {
-			t.now, t.local = t.savepoints[i].now, t.savepoints[i].now
+			t.now, t.local, t.bare = t.savepoints[i].now, t.savepoints[i].local, t.savepoints[i].bare
 			t.savepoints = t.savepoints[:i+1]
 		}
 	case parser.Discard:
 		if tag == "DISCARD ALL" {
-			t.bare = t.startup != nil
-			t.now, t.local, t.temporary = t.startup, t.startup, nil
+			t.back("", false)
+			t.now, t.temporary = t.withCustom(t.startup), nil
+			t.local = t.now
 			t.pins.clear()
 		}
 		t.pins.discarded = t.pins.discarded || tag == "DISCARD SEQUENCES"
@@ -135,11 +149,19 @@ func (t *state) completed(p *parser.Part, tag string) {
 }
 
 func (t *state) set(set *parser.Setting) {
-	if set.Unknown {
-		return // pinned when it was sent
+	if set.Unknown || strings.HasPrefix(set.Name, "transaction_") {
+		return // pinned when it was sent; gone with the transaction
 	}
+	t.touch(set.Name)
 	to := pool.Setting{Name: set.Name, SQL: set.SQL, Value: set.Value}
-	t.bare = t.bare || set.SQL == "" && t.startup != nil
+	if rest, local := strings.CutPrefix(set.SQL, "SET LOCAL "); local {
+		to.SQL = "SET " + rest // a replica beside the transaction has none of its own
+	}
+	if set.SQL == "" {
+		t.back(set.Name, set.Local)
+	} else {
+		t.bare = withoutBare(t.bare, set.Name, !set.Local)
+	}
 	change := func(s *pool.Settings) *pool.Settings {
 		switch start, given := t.startup.Get(set.Name); {
 		case set.Name == "":
@@ -149,7 +171,7 @@ func (t *state) set(set *parser.Setting) {
 		case given:
 			return s.With(start)
 		default:
-			return s.Without(set.Name)
+			return t.withCustom(s.Without(set.Name))
 		}
 	}
 	t.local = change(t.local)
@@ -157,18 +179,43 @@ func (t *state) set(set *parser.Setting) {
 		t.now = change(t.now)
 	}
 	if set.Name == "session_authorization" { // which ends SET ROLE
-		t.local, t.now = t.local.Without("role"), t.now.Without("role")
+		t.local = t.local.Without("role")
+		if !set.Local {
+			t.now = t.now.Without("role")
+		}
 	}
+}
+
+// touch notes that the server process knows a parameter from now on.
+func (t *state) touch(name string) {
+	if _, known := t.custom.Get(name); known || !strings.Contains(name, ".") || strings.HasPrefix(name, "pgshunt.") {
+		return
+	}
+	t.custom = t.custom.With(pool.Setting{Name: name, SQL: "RESET " + pool.QuoteName(name)})
+	t.now, t.local, t.before = t.withCustom(t.now), t.withCustom(t.local), t.withCustom(t.before)
+	for i := range t.savepoints {
+		p := &t.savepoints[i]
+		p.now, p.local = t.withCustom(p.now), t.withCustom(p.local)
+	}
+}
+
+func (t *state) withCustom(s *pool.Settings) *pool.Settings {
+	for _, set := range t.custom.All() {
+		if _, has := s.Get(set.Name); !has {
+			s = s.With(set)
+		}
+	}
+	return s
 }
 
 // reported takes over the value that the server reports for a parameter. It is
 // the whole truth where a statement is not: SET DateStyle TO iso leaves the
 // order of day and month as it was.
 func (t *state) reported(name, value string) {
-	if t.bare {
+	name = strings.ToLower(name)
+	if t.isBare(name) {
 		return // it is the value of our login, and not for long
 	}
-	name = strings.ToLower(name)
 	whole := func(s *pool.Settings) *pool.Settings {
 		set, ok := s.Get(name)
 		if !ok || set.Value == value {
@@ -181,30 +228,13 @@ func (t *state) reported(name, value string) {
 
 // resetAll is RESET ALL, which leaves the identity alone.
 func (t *state) resetAll(s *pool.Settings) *pool.Settings {
-	out := t.startup
+	out := t.withCustom(t.startup)
 	for _, name := range []string{"role", "session_authorization"} {
 		if set, ok := s.Get(name); ok {
 			out = out.With(set)
 		}
 	}
 	return out
-}
-
-// label is what the primary's backend has when the session leaves it.
-func (t *state) label() *pool.Settings {
-	if t.bare {
-		t.bare, t.tell = false, true
-		return t.withoutStartup()
-	}
-	return t.now
-}
-
-func (t *state) withoutStartup() *pool.Settings {
-	left := t.local
-	for _, set := range t.startup.All() {
-		left = left.Without(set.Name)
-	}
-	return left
 }
 
 func (t *state) savepoint(name string) int {
@@ -218,12 +248,13 @@ func (t *state) savepoint(name string) int {
 
 func (t *state) commit() {
 	t.before, t.local = t.now, t.now
-	t.savepoints = nil
+	t.bare = slices.DeleteFunc(slices.Clone(t.bare), func(b bareSetting) bool { return b.local })
+	t.bareBefore, t.savepoints = t.bare, nil
 }
 
 func (t *state) rollback() {
 	t.now, t.local = t.before, t.before
-	t.savepoints = nil
+	t.bare, t.savepoints = t.bareBefore, nil
 }
 
 // ready is called with each ReadyForQuery of the primary. Outside a transaction

@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/pool"
+)
+
+// bareSetting is a startup setting of the client that has been reset on the server. A
+// server resets to what our login gave it, where the client's own is meant; it is
+// set again before the next statement. local: reset for the transaction only.
+type bareSetting struct {
+	name  string
+	local bool
+}
+
+// back notes that a parameter, or all, have been reset. The client is told of its own
+// values, and does not hear of those of our login.
+func (t *state) back(name string, local bool) {
+	for _, set := range t.startup.All() {
+		if name == "" && set.Name != "role" && set.Name != "session_authorization" || name == set.Name {
+			t.bare = append(slices.Clip(t.bare), bareSetting{set.Name, local})
+			t.untrue = true
+		}
+	}
+}
+
+// toldParameter is a reported parameter that the client set when it connected: its
+// value at login, and as last told.
+type toldParameter struct{ name, login, last string }
+
+// welcomed notes what the client has been told at login.
+func (t *state) welcomed(params []pgproto3.ParameterStatus) {
+	for _, p := range params {
+		if _, given := t.startup.Get(strings.ToLower(p.Name)); given {
+			t.told = append(t.told, toldParameter{p.Name, p.Value, p.Value})
+		}
+	}
+}
+
+// telling takes a value that the server reports, and says whether the client is to hear
+// it: not that of our login.
+func (t *state) telling(name, value string) bool {
+	own := strings.ToLower(name)
+	if t.isBare(own) {
+		return false
+	}
+	for i := range t.told {
+		if t.told[i].name == name {
+			t.told[i].last = value
+		}
+	}
+	t.reported(own, value)
+	return true
+}
+
+// reports encodes, when a batch has ended, what the client should have heard and did
+// not: the server, at the value of our login, had nothing to report, or was not heard.
+func (t *state) reports(b *pool.Backend) (out []byte) {
+	for i := range t.told {
+		p := &t.told[i]
+		value := p.login
+		if !t.isBare(strings.ToLower(p.name)) {
+			value = b.Param(p.name)
+		}
+		if value != p.last {
+			p.last = value
+			out, _ = (&pgproto3.ParameterStatus{Name: p.name, Value: value}).Encode(out) // fails only above 1 GB
+		}
+	}
+	t.untrue = len(t.bare) > 0
+	return out
+}
+
+func (t *state) isBare(name string) bool {
+	return slices.ContainsFunc(t.bare, func(b bareSetting) bool { return b.name == name })
+}
+
+// withoutBare returns bare without what a SET of a parameter has ended. One for the
+// transaction leaves what is below it.
+func withoutBare(bare []bareSetting, name string, below bool) []bareSetting {
+	return slices.DeleteFunc(slices.Clone(bare), func(b bareSetting) bool { return b.name == name && (below || b.local) })
+}
+
+// label is what the primary's backend has when the session leaves it.
+func (t *state) label() *pool.Settings {
+	if len(t.bare) == 0 {
+		return t.now
+	}
+	label := t.withoutBare(t.now)
+	t.bare, t.bareBefore, t.tell = nil, nil, true
+	return label
+}
+
+// withoutBare returns s without what is at the value of our login for good.
+func (t *state) withoutBare(s *pool.Settings) *pool.Settings {
+	for _, b := range t.bare {
+		if !b.local {
+			s = s.Without(b.name)
+		}
+	}
+	return s
+}
+
+// restoreStartup sets again what a RESET or DISCARD ALL has taken to the values
+// of our login: the client's own are those it asked for when it connected.
+func (s *session) restoreStartup() error {
+	s.mu.Lock()
+	t := &s.state
+	s.to.Settings = t.withoutBare(t.local)
+	want, bare := t.local, t.bare
+	t.bare = nil
+	if s.status == 'I' {
+		t.bareBefore = nil
+	}
+	s.mu.Unlock()
+	if err := s.replay(s.to, want, true); err != nil {
+		return err
+	}
+	for _, b := range bare {
+		set, _ := want.Get(b.name)
+		if !b.local || set.SQL == "" {
+			continue
+		}
+		s.expect(reply{kind: 'Q', action: mute, restores: true})
+		sql := "SELECT pg_catalog.set_config(" + quoteLiteral(b.name) + ", " + quoteLiteral(set.Value) + ", true)"
+		if err := s.sendMessage(&pgproto3.Query{String: sql}); err != nil {
+			return err
+		}
+		s.setUnnamed(nil)
+	}
+	return nil
+}
