@@ -28,11 +28,11 @@ func measureBulk(ctx context.Context, r *rig, o options) ([]*table, error) {
 			_, err := r.runPsql(ctx, e, sql, false)
 			return sample{float64(size) / 1e6 / time.Since(started).Seconds(), float64(size) / 1e9}, err
 		}}
-		res, err := compare(ctx, r, c, o.rounds, 1)
+		res, err := compare(ctx, r.endpoints, c, o.rounds, 1)
 		if err != nil {
 			return nil, err
 		}
-		t.Rows = append(t.Rows, res)
+		t.Rows = append(t.Rows, res.rows()...)
 	}
 	return []*table{t}, nil
 }

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// cell is one line of a table: work that is done over each endpoint in turn.
+// cell is one group of lines in a table: work that is done over each endpoint in turn.
 type cell struct {
 	name string
 	// mark is added to PgBouncer's figure, for a note below the table.
@@ -22,62 +22,99 @@ type sample struct {
 	work float64 // what the CPU time is divided by
 }
 
-// comparison is a cell measured.
+// comparison is a cell measured in rounds over several endpoints.
 type comparison struct {
-	Cell      string `json:"cell"`
-	Mark      string `json:"-"`
-	Direct    figure `json:"direct"`
-	Pgbouncer figure `json:"pgbouncer"`
-	Pgshunt   figure `json:"pgshunt"`
-	// Ratio is pgshunt / pgbouncer, OfDirect pgshunt / direct, both by rounds.
-	Ratio    spread `json:"pgshunt_over_pgbouncer"`
-	OfDirect spread `json:"pgshunt_over_direct"`
-	// The CPU time of the proxies for each unit of work.
-	PgbouncerCost figure `json:"pgbouncer_cpu"`
-	PgshuntCost   figure `json:"pgshunt_cpu"`
-	CostRatio     spread `json:"cpu_ratio"`
-	Failed        int    `json:"failed_rounds"`
+	cell   cell
+	series []series // one for each endpoint, in their order
 }
 
-// series holds one value for each round, NaN where the round failed.
-type series struct{ rates, costs []float64 }
+// series holds one value for each round of an endpoint, NaN where the round failed.
+type series struct {
+	endpoint     string
+	rates, costs []float64
+	failed       int
+}
 
-// compare runs a cell in rounds over the three endpoints, another one first each
-// time. costScale turns CPU seconds into the unit of the table's costs. A failed
-// round is reported and left out; the error is only for the end of everything.
-func compare(ctx context.Context, r *rig, c cell, rounds int, costScale float64) (comparison, error) {
-	const direct, bouncer, shunt = 0, 1, 2
-	all := make([]series, len(r.endpoints))
-	failed := 0
+// compare runs a cell in rounds over all endpoints, another one first each time.
+// costScale turns CPU seconds into the unit of the table's costs. A failed round is
+// reported and left out; the error is only for the end of everything.
+func compare(ctx context.Context, endpoints []*endpoint, c cell, rounds int, costScale float64) (*comparison, error) {
+	res := &comparison{cell: c, series: make([]series, len(endpoints))}
 	for round := range rounds {
-		for i := range r.endpoints {
-			n := (round + i) % len(r.endpoints)
-			e := r.endpoints[n]
+		for i := range endpoints {
+			n := (round + i) % len(endpoints)
+			e, s := endpoints[n], &res.series[n]
+			s.endpoint = e.name
 			rate, cost, err := measured(ctx, c, e, costScale)
 			if ctx.Err() != nil {
-				return comparison{}, ctx.Err()
+				return nil, ctx.Err()
 			}
 			if err != nil {
-				failed++
+				s.failed++
 				progress("%s, round %d over %s failed and is not counted: %v", c.name, round+1, e.name, err)
 			}
-			all[n].rates, all[n].costs = append(all[n].rates, rate), append(all[n].costs, cost)
+			s.rates, s.costs = append(s.rates, rate), append(s.costs, cost)
 		}
 	}
-	median := func(values []float64) figure { return spreadOf(values).Median }
-	res := comparison{
-		Cell: c.name, Mark: c.mark, Failed: failed,
-		Direct: median(all[direct].rates), Pgbouncer: median(all[bouncer].rates), Pgshunt: median(all[shunt].rates),
-		Ratio:         spreadOf(ratios(all[shunt].rates, all[bouncer].rates)),
-		OfDirect:      spreadOf(ratios(all[shunt].rates, all[direct].rates)),
-		PgbouncerCost: median(all[bouncer].costs), PgshuntCost: median(all[shunt].costs),
-		CostRatio: spreadOf(ratios(all[shunt].costs, all[bouncer].costs)),
-	}
-	progress("%s: pgshunt / pgbouncer %s, CPU %s", c.name, res.Ratio.Median.format("%.2f"), res.CostRatio.Median.format("%.2f"))
+	progress("%s: pgshunt / pgbouncer %s, CPU %s", c.name,
+		res.rateOver(shuntName, bouncerName).Median.format("%.2f"), res.costOver(shuntName, bouncerName).Median.format("%.2f"))
 	return res, nil
 }
 
-// measured does one round and returns its rate and the cost of the proxy.
+// of returns the series of an endpoint, which is empty where it was not measured.
+func (c *comparison) of(name string) series {
+	for _, s := range c.series {
+		if s.endpoint == name {
+			return s
+		}
+	}
+	return series{}
+}
+
+// rateOver is the rate of one endpoint over that of another, round by round.
+func (c *comparison) rateOver(name, base string) spread {
+	return spreadOf(ratios(c.of(name).rates, c.of(base).rates))
+}
+
+// costOver is the same of their costs.
+func (c *comparison) costOver(name, base string) spread {
+	return spreadOf(ratios(c.of(name).costs, c.of(base).costs))
+}
+
+// row is a cell over one endpoint, as it is printed.
+type row struct {
+	Cell     string `json:"cell"`
+	Endpoint string `json:"endpoint"`
+	Mark     string `json:"-"`
+	Rate     spread `json:"rate"`
+	// The ratios are those within rounds.
+	OfBouncer spread `json:"rate_over_pgbouncer"`
+	OfDirect  spread `json:"rate_over_direct"`
+	// Cost is the CPU time of the proxy for each unit of work; the direct connection has none.
+	Cost          spread `json:"cpu"`
+	CostOfBouncer spread `json:"cpu_over_pgbouncer"`
+	Failed        int    `json:"failed_rounds"`
+}
+
+// rows are a comparison's endpoints in their order.
+func (c *comparison) rows() []row {
+	out := make([]row, 0, len(c.series))
+	for _, s := range c.series {
+		r := row{
+			Cell: c.cell.name, Endpoint: s.endpoint, Rate: spreadOf(s.rates), Cost: spreadOf(s.costs), Failed: s.failed,
+			OfBouncer: c.rateOver(s.endpoint, bouncerName), OfDirect: c.rateOver(s.endpoint, directName),
+			CostOfBouncer: c.costOver(s.endpoint, bouncerName),
+		}
+		if s.endpoint == bouncerName {
+			r.Mark = c.cell.mark
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// measured does one round and returns its rate and the cost of the proxy, which is
+// NaN where there is none.
 func measured(ctx context.Context, c cell, e *endpoint, costScale float64) (rate, cost float64, err error) {
 	nan := math.NaN()
 	if e.proc != nil {
@@ -94,6 +131,9 @@ func measured(ctx context.Context, c cell, e *endpoint, costScale float64) (rate
 	s, err := c.round(ctx, e)
 	if err != nil {
 		return nan, nan, err
+	}
+	if e.proc == nil {
+		return s.rate, nan, nil
 	}
 	after, err := e.proc.cpuTime()
 	if err != nil {
@@ -127,8 +167,8 @@ func spreadOf(values []float64) spread {
 
 // ratios divides round by round; a round that lacks one of both has none.
 func ratios(over, under []float64) []float64 {
-	out := make([]float64, len(over))
-	for i := range over {
+	out := make([]float64, min(len(over), len(under)))
+	for i := range out {
 		out[i] = over[i] / under[i]
 		if under[i] == 0 {
 			out[i] = math.NaN()

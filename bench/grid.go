@@ -25,6 +25,14 @@ func (f figure) format(verb string) string {
 	return text
 }
 
+// format prints a spread as its median, with the extremes in parentheses.
+func (s spread) format(verb string) string {
+	if math.IsNaN(float64(s.Median)) {
+		return s.Median.format(verb)
+	}
+	return fmt.Sprintf("%s (%s-%s)", s.Median.format(verb), s.Min.format(verb), s.Max.format(verb))
+}
+
 // MarshalJSON writes null for a figure that is none.
 func (f figure) MarshalJSON() ([]byte, error) {
 	if math.IsNaN(float64(f)) || math.IsInf(float64(f), 0) {
@@ -33,10 +41,16 @@ func (f figure) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(f))
 }
 
-// grid is text in columns: the first flush left, the others flush right.
-type grid struct{ lines [][]string }
+// grid is text in columns: the first ones, of words, flush left, the others flush right.
+type grid struct {
+	words int
+	lines [][]string
+}
 
 func (g *grid) add(words ...string) { g.lines = append(g.lines, words) }
+
+// gap sets off the next line from those before, which a Markdown table cannot.
+func (g *grid) gap() { g.add() }
 
 // print writes the columns, as a Markdown table if asked to. The first line is
 // the head.
@@ -48,12 +62,15 @@ func (g *grid) print(w io.Writer, markdown bool) {
 		}
 	}
 	for n, line := range g.lines {
+		if len(line) == 0 && markdown {
+			continue
+		}
 		padded := make([]string, len(line))
 		rule := make([]string, len(line))
 		for i, word := range line {
 			space := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(word))
 			padded[i], rule[i] = space+word, strings.Repeat("-", widths[i]+1)+":"
-			if i == 0 {
+			if i < g.words {
 				padded[i], rule[i] = word+space, strings.Repeat("-", widths[i]+2)
 			}
 		}

@@ -126,6 +126,52 @@ func TestRatiosAreRoundByRound(t *testing.T) {
 	}
 }
 
+func TestRowsCompareWithPgbouncerAndDirect(t *testing.T) {
+	c := comparison{cell: cell{name: "simple 8", mark: " †"}, series: []series{
+		{endpoint: directName, rates: []float64{100, 200, 400}, costs: []float64{math.NaN(), math.NaN(), math.NaN()}},
+		{endpoint: "pgpool", rates: []float64{25, math.NaN(), 100}, costs: []float64{30, math.NaN(), 40}, failed: 1},
+		{endpoint: bouncerName, rates: []float64{50, 100, 200}, costs: []float64{10, 10, 10}},
+		{endpoint: shuntName, rates: []float64{60, 110, 200}, costs: []float64{12, 9, 11}},
+	}}
+	rows := c.rows()
+	if len(rows) != 4 {
+		t.Fatalf("got %d rows", len(rows))
+	}
+	if got, want := rows[3].OfBouncer, (spread{1.1, 1, 1.2}); got != want {
+		t.Errorf("pgshunt / pgbouncer: got %v, want %v", got, want)
+	}
+	if got, want := rows[3].CostOfBouncer, (spread{1.1, 0.9, 1.2}); got != want {
+		t.Errorf("its CPU: got %v, want %v", got, want)
+	}
+	if got, want := rows[1].OfDirect, (spread{0.25, 0.25, 0.25}); got != want || rows[1].Failed != 1 {
+		t.Errorf("pgpool / direct: got %v and %d failed, want %v of the rounds that did not fail", got, rows[1].Failed, want)
+	}
+	if rows[2].Mark != " †" || rows[3].Mark != "" {
+		t.Error("the mark is pgbouncer's")
+	}
+	if got := c.rateOver(shuntName, "odyssey"); !math.IsNaN(float64(got.Median)) {
+		t.Errorf("over an endpoint that was not measured: got %v", got)
+	}
+}
+
+func TestGridsAlignColumns(t *testing.T) {
+	g := &grid{words: 2}
+	g.add("cell", "endpoint", "µs")
+	g.add("simple 1", "direct", "-")
+	g.gap()
+	g.add("simple 8", "pgshunt †", "10.0")
+	var text, markdown strings.Builder
+	g.print(&text, false)
+	if want := "cell      endpoint     µs\nsimple 1  direct        -\n\nsimple 8  pgshunt †  10.0\n"; text.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", text.String(), want)
+	}
+	g.print(&markdown, true)
+	if want := "| cell     | endpoint  |   µs |\n|----------|-----------|-----:|\n" +
+		"| simple 1 | direct    |    - |\n| simple 8 | pgshunt † | 10.0 |\n"; markdown.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", markdown.String(), want)
+	}
+}
+
 func TestFiguresAreReadable(t *testing.T) {
 	for _, c := range []struct {
 		value figure

@@ -101,7 +101,7 @@ func (r *rig) startBouncer(ctx context.Context) (*endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &endpoint{name: "pgbouncer", port: port, proc: proc}
+	e := &endpoint{name: bouncerName, port: port, proc: proc}
 	return e, e.awaitReady(ctx)
 }
 

@@ -37,6 +37,6 @@ log: {level: warn}
 	if err != nil {
 		return nil, err
 	}
-	e := &endpoint{name: "pgshunt", port: port, proc: proc}
+	e := &endpoint{name: shuntName, port: port, proc: proc}
 	return e, e.awaitReady(ctx)
 }

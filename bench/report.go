@@ -40,15 +40,15 @@ type machine struct {
 
 // table is one section. A comparison has Rows, the section of idle clients Idle.
 type table struct {
-	Title    string       `json:"title"`
-	Cell     string       `json:"-"`
-	Rate     string       `json:"rate,omitempty"`
-	RateForm string       `json:"-"`
-	Cost     string       `json:"cost,omitempty"`
-	CostForm string       `json:"-"`
-	Rows     []comparison `json:"rows,omitempty"`
-	Idle     []idleRow    `json:"idle,omitempty"`
-	Notes    []string     `json:"notes,omitempty"`
+	Title    string    `json:"title"`
+	Cell     string    `json:"-"`
+	Rate     string    `json:"rate,omitempty"`
+	RateForm string    `json:"-"`
+	Cost     string    `json:"cost,omitempty"`
+	CostForm string    `json:"-"`
+	Rows     []row     `json:"rows,omitempty"`
+	Idle     []idleRow `json:"idle,omitempty"`
+	Notes    []string  `json:"notes,omitempty"`
 }
 
 func (t *table) note(format string, args ...any) {
@@ -112,26 +112,41 @@ func (t *table) print(w io.Writer, markdown bool) {
 	}
 	for _, row := range t.Rows {
 		if row.Failed > 0 {
-			fmt.Fprintf(w, "%s: %d rounds failed and are left out.\n", row.Cell, row.Failed)
+			fmt.Fprintf(w, "%s over %s: %d rounds failed and are left out.\n", row.Cell, row.Endpoint, row.Failed)
 		}
 	}
 }
 
+// comparisons has a line for each endpoint of a cell.
 func (t *table) comparisons() *grid {
-	g := &grid{}
-	g.add(t.Cell, "direct "+t.Rate, "pgbouncer "+t.Rate, "pgshunt "+t.Rate, "pgshunt / pgbouncer", "pgshunt / direct",
-		"pgbouncer "+t.Cost, "pgshunt "+t.Cost, "ratio")
+	g := &grid{words: 2}
+	g.add(t.Cell, "endpoint", t.Rate, "/ pgbouncer", "/ direct", t.Cost, "/ pgbouncer")
+	cell := ""
 	for _, row := range t.Rows {
-		g.add(row.Cell, row.Direct.format(t.RateForm), row.Pgbouncer.format(t.RateForm)+row.Mark, row.Pgshunt.format(t.RateForm),
-			fmt.Sprintf("%s (%s-%s)", row.Ratio.Median.format("%.2f"), row.Ratio.Min.format("%.2f"), row.Ratio.Max.format("%.2f")),
-			row.OfDirect.Median.format("%.2f"),
-			row.PgbouncerCost.format(t.CostForm), row.PgshuntCost.format(t.CostForm), row.CostRatio.Median.format("%.2f"))
+		if cell != "" && cell != row.Cell {
+			g.gap()
+		}
+		line := []string{
+			row.Cell, row.Endpoint + row.Mark, row.Rate.Median.format(t.RateForm), row.OfBouncer.format("%.2f"), row.OfDirect.Median.format("%.2f"),
+			row.Cost.Median.format(t.CostForm), row.CostOfBouncer.format("%.2f"),
+		}
+		if row.Cell == cell {
+			line[0] = ""
+		}
+		if row.Endpoint == directName {
+			line[5], line[6] = "-", "-"
+		}
+		if row.Endpoint == bouncerName {
+			line[3], line[6] = "1", "1"
+		}
+		cell = row.Cell
+		g.add(line...)
 	}
 	return g
 }
 
 func (t *table) idlers() *grid {
-	g := &grid{}
+	g := &grid{words: 1}
 	g.add("proxy", "clients", "RSS before", "RSS with clients", "KB / client")
 	for _, row := range t.Idle {
 		g.add(row.Endpoint, figure(row.Clients).format("%.0f"), figure(float64(row.Before)/1e6).format("%.1f"),

@@ -25,6 +25,13 @@ const (
 	sessionDatabase = "bench_session"
 )
 
+// The names of the endpoints that others are compared with.
+const (
+	directName  = "direct"
+	bouncerName = "pgbouncer"
+	shuntName   = "pgshunt"
+)
+
 // rig is everything that runs during a measurement.
 type rig struct {
 	dir           string
@@ -33,7 +40,7 @@ type rig struct {
 	bouncer       bouncer
 	shunt         string // pgshunt's binary
 
-	// endpoints are what is compared: direct, pgbouncer, pgshunt, in this order.
+	// endpoints are what is compared, direct first and pgshunt last.
 	endpoints []*endpoint
 }
 
@@ -68,16 +75,14 @@ func newRig(ctx context.Context, o options) (_ *rig, err error) {
 	if err := r.startServer(ctx); err != nil {
 		return nil, err
 	}
-	bouncer, err := r.startBouncer(ctx)
-	if err != nil {
-		return nil, err
+	r.endpoints = append(r.endpoints, &endpoint{name: directName, port: r.server.Port})
+	for _, start := range []func(context.Context) (*endpoint, error){r.startBouncer, r.startShunt} {
+		e, err := start(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.endpoints = append(r.endpoints, e)
 	}
-	r.endpoints = append(r.endpoints, &endpoint{name: "direct", port: r.server.Port}, bouncer)
-	shunt, err := r.startShunt(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r.endpoints = append(r.endpoints, shunt)
 	return r, nil
 }
 
@@ -96,7 +101,7 @@ func (r *rig) startServer(ctx context.Context) (err error) {
 	if r.psql, err = clientProgram(r.server.Binaries, "psql"); err != nil {
 		return err
 	}
-	direct := &endpoint{name: "direct", port: r.server.Port}
+	direct := &endpoint{name: directName, port: r.server.Port}
 	if _, err := r.client(ctx, r.psql, direct, superuser, "-qXc", "CREATE DATABASE "+database); err != nil {
 		return err
 	}

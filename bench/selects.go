@@ -27,7 +27,7 @@ func measureSelects(ctx context.Context, r *rig, o options) ([]*table, error) {
 			}
 			round := func(ctx context.Context, e *endpoint, seconds int) (sample, error) {
 				db := database
-				if inSession && e.name == "pgbouncer" {
+				if inSession && e.name == bouncerName {
 					db = sessionDatabase
 				}
 				res, err := r.runPgbench(ctx, e, db, seconds, "-M", protocol, "-c", strconv.Itoa(clients))
@@ -40,11 +40,11 @@ func measureSelects(ctx context.Context, r *rig, o options) ([]*table, error) {
 					return nil, fmt.Errorf("%s over %s: %w", c.name, e.name, err)
 				}
 			}
-			res, err := compare(ctx, r, c, o.rounds, micro)
+			res, err := compare(ctx, r.endpoints, c, o.rounds, micro)
 			if err != nil {
 				return nil, err
 			}
-			t.Rows = append(t.Rows, res)
+			t.Rows = append(t.Rows, res.rows()...)
 		}
 	}
 	return []*table{t}, nil
@@ -61,7 +61,10 @@ func measureConnects(ctx context.Context, r *rig, o options) ([]*table, error) {
 		res, err := r.runPgbench(ctx, e, database, o.seconds, "-C", "-M", "simple", "-c", "8")
 		return sample{res.tps, float64(res.transactions)}, err
 	}}
-	res, err := compare(ctx, r, c, o.rounds, micro)
-	t.Rows = append(t.Rows, res)
-	return []*table{t}, err
+	res, err := compare(ctx, r.endpoints, c, o.rounds, micro)
+	if err != nil {
+		return nil, err
+	}
+	t.Rows = res.rows()
+	return []*table{t}, nil
 }
