@@ -51,18 +51,18 @@ func TestPgbenchOutputIsRead(t *testing.T) {
 }
 
 func TestProcStatIsRead(t *testing.T) {
-	const rest = " S 1 4242 4242 0 -1 4194560 5168 0 12 0 314 159 7 8 20 0 6 0 1234 1797328896 6305"
+	const rest = " S 1 4200 4242 0 -1 4194560 5168 0 12 0 314 159 7 8 20 0 6 0 1234 1797328896 6305"
 	for name, stat := range map[string]string{
-		"plain":                       "4242 (pgshunt)" + rest,
+		"plain":                       "4242 (pgpool)" + rest,
 		"a command with bad manners":  "4242 (a) S 1 (b) 99)" + rest,
 		"with the newline of the end": "4242 (pgbouncer)" + rest + "\n",
 	} {
 		got, err := parseStat([]byte(stat))
-		if want := 4730 * time.Millisecond; err != nil || got != want {
+		if want := (procStat{4242, 4200, 150 * time.Millisecond}); err != nil || got != want {
 			t.Errorf("%s: got %v and %v, want %v", name, got, err, want)
 		}
 	}
-	for _, stat := range []string{"", "4242 (pgshunt) S 1", "4242 (pgshunt)" + strings.Replace(rest, "314", "x", 1)} {
+	for _, stat := range []string{"", "4242 (pgshunt) S 1", "4242 (pgshunt)" + strings.Replace(rest, "4200", "x", 1)} {
 		if got, err := parseStat([]byte(stat)); err == nil {
 			t.Errorf("%q: got %v, want an error", stat, got)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -13,36 +14,64 @@ import (
 // architecture that Go supports.
 const clockTick = 10 * time.Millisecond
 
-// cpuTime is the CPU time that all threads of a process have used so far, user
-// and system. The nil process uses none.
+// cpuTime is the CPU time that a proxy has used so far, user and system, with all
+// threads and all processes it has started. The nil process uses none.
 func (p *process) cpuTime() (time.Duration, error) {
 	if p == nil {
 		return 0, nil
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	leader := p.cmd.Process.Pid
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return 0, err
 	}
-	return parseStat(stat)
+	var sum time.Duration
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended since, and its parent has its time
+		}
+		stat, err := parseStat(text)
+		if err != nil {
+			return 0, err
+		}
+		if stat.group != leader {
+			continue
+		}
+		used, err := cpuClock(stat.pid)
+		if err != nil {
+			return 0, fmt.Errorf("CPU clock of process %d: %w", stat.pid, err)
+		}
+		sum += used + stat.reaped
+	}
+	return sum, nil
 }
 
-// parseStat reads utime and stime, fields 14 and 15 of /proc/PID/stat.
-func parseStat(stat []byte) (time.Duration, error) {
+// procStat is what we want of /proc/PID/stat.
+type procStat struct {
+	pid, group int
+	reaped     time.Duration // CPU time of its children that have ended
+}
+
+// parseStat reads /proc/PID/stat: fields 1, 5, 16 and 17.
+func parseStat(stat []byte) (procStat, error) {
 	// The second field is the command in parentheses, which may hold anything.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	const first, utime, stime = 3, 14, 15 // fields has the third field first
-	if len(fields) <= stime-first {
-		return 0, fmt.Errorf("/proc/PID/stat: unexpected content %q", stat)
+	rest := stat[bytes.LastIndexByte(stat, ')')+1:]
+	fields := strings.Fields(string(rest))
+	const first, pgrp, cutime, cstime = 3, 5, 16, 17 // fields has the third field first
+	if len(fields) <= cstime-first {
+		return procStat{}, fmt.Errorf("/proc/PID/stat: unexpected content %q", stat)
 	}
-	var sum int64
-	for _, field := range []int{utime, stime} {
-		n, err := strconv.ParseInt(fields[field-first], 10, 64)
+	pid, _, _ := strings.Cut(string(stat), " ")
+	var numbers [4]int64
+	for i, word := range []string{pid, fields[pgrp-first], fields[cutime-first], fields[cstime-first]} {
+		n, err := strconv.ParseInt(word, 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("/proc/PID/stat: field %d: %w", field, err)
+			return procStat{}, fmt.Errorf("/proc/PID/stat: unexpected content %q: %w", stat, err)
 		}
-		sum += n
+		numbers[i] = n
 	}
-	return time.Duration(sum) * clockTick, nil
+	return procStat{int(numbers[0]), int(numbers[1]), time.Duration(numbers[2]+numbers[3]) * clockTick}, nil
 }
 
 // residentBytes is the memory of a process that is in RAM.

@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// process is a running proxy.
+// process is a running proxy, with the processes it starts: one group.
 type process struct {
 	cmd     *exec.Cmd
 	logPath string
@@ -59,16 +59,22 @@ func startProcess(logPath string, cred *syscall.Credential, program string, args
 // stopPatience is how long a proxy may take to end before it is killed.
 const stopPatience = 3 * time.Second
 
-// stop ends the process and waits for it. The nil process has ended.
+// stop ends the processes and waits for the first. The nil process has ended.
 func (p *process) stop() {
 	if p == nil {
 		return
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails only when it has ended
+	select {
+	case <-p.done:
+		return
+	default:
+	}
+	group := -p.cmd.Process.Pid
+	_ = syscall.Kill(group, syscall.SIGTERM) // fails only when it has ended
 	select {
 	case <-p.done:
 	case <-time.After(stopPatience):
-		_ = p.cmd.Process.Kill()
+		_ = syscall.Kill(group, syscall.SIGKILL)
 		<-p.done
 	}
 }
