@@ -24,8 +24,8 @@ regress: setup build ## PostgreSQL's own regression suite through pgshunt (REGRE
 fuzz: setup ## each fuzz target for FUZZTIME (30s)
 	scripts/fuzz
 
-bench: setup build ## direct connection, pgbouncer and pgshunt side by side (BENCHFLAGS=-all)
-	scripts/install-postgresql pgbouncer && go run ./bench $(BENCHFLAGS)
+bench: setup build ## pgshunt beside a direct connection, pgbouncer, pgpool and haproxy (BENCHFLAGS=-all)
+	scripts/install-postgresql pgbouncer pgpool2 haproxy && go run ./bench $(BENCHFLAGS)
 
 lint: setup ## the linters, and the arrows between packages
 	$(LINT) run ./...

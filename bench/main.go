@@ -20,6 +20,7 @@ type options struct {
 	clients                    []int
 	protocols                  []string
 	selects, bulk, conns, idle bool
+	peers                      bool
 	form                       form
 	pgshunt                    string
 }
@@ -56,6 +57,7 @@ func parseOptions(args []string) (options, error) {
 	flags.BoolVar(&o.conns, "connect", false, "section: pgbench -C -S, a connection for each transaction")
 	flags.BoolVar(&o.idle, "idle", false, "section: memory of 1,000 and 10,000 idle clients")
 	all := flags.Bool("all", false, "all sections")
+	flags.BoolVar(&o.peers, "peers", true, "compare with haproxy and Pgpool-II too")
 	asJSON := flags.Bool("json", false, "print JSON")
 	markdown := flags.Bool("markdown", false, "print Markdown")
 	flags.StringVar(&o.pgshunt, "pgshunt", "bin/pgshunt", "the binary to measure")

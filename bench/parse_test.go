@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -79,23 +80,34 @@ func TestProcStatusIsRead(t *testing.T) {
 	}
 }
 
-func TestBouncerVersionDecidesOnPreparedStatements(t *testing.T) {
+func TestVersionsAreRead(t *testing.T) {
 	for _, c := range []struct {
-		out, version string
-		prepares     bool
+		pattern   *regexp.Regexp
+		out, want string
 	}{
-		{"PgBouncer 1.18.0\nlibevent 2.1.12-stable\n", "1.18.0", false},
-		{"PgBouncer 1.21.0\n", "1.21.0", true},
-		{"PgBouncer 1.25.2", "1.25.2", true},
-		{"PgBouncer 2.0.0", "2.0.0", true},
+		{bouncerVersion, "PgBouncer 1.18.0\nlibevent 2.1.12-stable\n", "1.18.0"},
+		{bouncerVersion, "PgBouncer 1.25.2", "1.25.2"},
+		{pgpoolVersion, "pgpool-II version 4.3.5 (tamahomeboshi)\n", "4.3.5"},
+		{haproxyVersion, "HAProxy version 2.6.12-1+deb12u4 2026/05/14 - https://haproxy.org/\nStatus: long-term\n", "2.6.12"},
+		{haproxyVersion, "HA-Proxy version 2.2.9-2+deb11u6 2023/11/27\n", "2.2.9"},
 	} {
-		version, prepares, err := bouncerVersion(c.out)
-		if err != nil || version != c.version || prepares != c.prepares {
-			t.Errorf("%q: got %q, %v and %v", c.out, version, prepares, err)
+		if got, err := versionIn(c.out, c.pattern); err != nil || got != c.want {
+			t.Errorf("%q: got %q and %v", c.out, got, err)
+		}
+		if got, err := versionIn("something else", c.pattern); err == nil {
+			t.Errorf("a foreign program was taken for version %q", got)
 		}
 	}
-	if _, _, err := bouncerVersion("something else"); err == nil {
-		t.Error("a foreign program was accepted")
+}
+
+func TestBouncerVersionDecidesOnPreparedStatements(t *testing.T) {
+	for version, want := range map[string]bool{"1.18.0": false, "1.20.1": false, "1.21.0": true, "1.25.2": true, "2.0.0": true} {
+		if got, err := poolsPrepared(version); err != nil || got != want {
+			t.Errorf("%s: got %v and %v", version, got, err)
+		}
+	}
+	if _, err := poolsPrepared("x"); err == nil {
+		t.Error("a version that is none was accepted")
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// maxClients is what both proxies allow.
+// maxClients is what PgBouncer and pgshunt allow.
 const maxClients = 12_000
 
 // startShunt starts pgshunt as a pooler in front of the server, with parsing and

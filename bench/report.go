@@ -34,6 +34,8 @@ type machine struct {
 	Go         string    `json:"go"`
 	PostgreSQL string    `json:"postgresql"`
 	PgBouncer  string    `json:"pgbouncer"`
+	Haproxy    string    `json:"haproxy,omitempty"`
+	Pgpool     string    `json:"pgpool,omitempty"`
 	// Load is the load average before anything was started.
 	Load float64 `json:"load_before"`
 }
@@ -62,7 +64,7 @@ func describeMachine(r *rig, load float64) machine {
 	return machine{
 		Time: time.Now().UTC().Truncate(time.Second), Cores: runtime.NumCPU(), Kernel: strings.TrimSpace(string(kernel)),
 		Go: runtime.Version(), PostgreSQL: strings.TrimPrefix(r.server.Version, "postgres (PostgreSQL) "),
-		PgBouncer: r.bouncer.version, Load: load,
+		PgBouncer: r.bouncer.version, Haproxy: r.haproxy.version, Pgpool: r.pgpool.version, Load: load,
 	}
 }
 
@@ -84,8 +86,12 @@ func (rep *report) print(w io.Writer, f form) error {
 		return enc.Encode(rep)
 	}
 	m := rep.Machine
-	fmt.Fprintf(w, "%s: PostgreSQL %s, PgBouncer %s, pgshunt by %s; %d cores, Linux %s, load before %.2f\n",
-		m.Time.Format("2006-01-02 15:04 MST"), m.PostgreSQL, m.PgBouncer, m.Go, m.Cores, m.Kernel, m.Load)
+	peers := "PgBouncer " + m.PgBouncer
+	if m.Pgpool != "" {
+		peers += ", Pgpool-II " + m.Pgpool + ", haproxy " + m.Haproxy
+	}
+	fmt.Fprintf(w, "%s: PostgreSQL %s, %s, pgshunt by %s; %d cores, Linux %s, load before %.2f\n",
+		m.Time.Format("2006-01-02 15:04 MST"), m.PostgreSQL, peers, m.Go, m.Cores, m.Kernel, m.Load)
 	if m.Load > float64(m.Cores)/2 {
 		fmt.Fprintln(w, "The machine was busy with something else: do not trust these figures.")
 	}

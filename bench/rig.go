@@ -38,7 +38,9 @@ type rig struct {
 	server        *cluster.Cluster
 	pgbench, psql string
 	bouncer       bouncer
-	shunt         string // pgshunt's binary
+	// haproxy and pgpool are empty where the other peers are not wanted.
+	haproxy, pgpool program
+	shunt           string // pgshunt's binary
 
 	// endpoints are what is compared, direct first and pgshunt last.
 	endpoints []*endpoint
@@ -51,7 +53,7 @@ type endpoint struct {
 	proc *process // nil for the server itself
 }
 
-// newRig starts the server, fills it, and starts both proxies.
+// newRig starts the server, fills it, and starts the proxies.
 func newRig(ctx context.Context, o options) (_ *rig, err error) {
 	r := &rig{shunt: o.pgshunt}
 	defer func() {
@@ -65,10 +67,18 @@ func newRig(ctx context.Context, o options) (_ *rig, err error) {
 	if r.bouncer, err = findBouncer(ctx); err != nil {
 		return nil, err
 	}
+	if o.peers {
+		if r.haproxy, err = findProgram(ctx, "haproxy", "haproxy", "-v", haproxyVersion); err != nil {
+			return nil, fmt.Errorf("%w; -peers=false does without", err)
+		}
+		if r.pgpool, err = findProgram(ctx, "pgpool", "pgpool2", "--version", pgpoolVersion); err != nil {
+			return nil, fmt.Errorf("%w; -peers=false does without", err)
+		}
+	}
 	if r.dir, err = os.MkdirTemp("", "pgshunt-bench-"); err != nil {
 		return nil, err
 	}
-	// PgBouncer runs as another user when this is run by root.
+	// Peers run as another user when this is run by root.
 	if err := os.Chmod(r.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -76,7 +86,11 @@ func newRig(ctx context.Context, o options) (_ *rig, err error) {
 		return nil, err
 	}
 	r.endpoints = append(r.endpoints, &endpoint{name: directName, port: r.server.Port})
-	for _, start := range []func(context.Context) (*endpoint, error){r.startBouncer, r.startShunt} {
+	starts := []func(context.Context) (*endpoint, error){r.startBouncer, r.startShunt}
+	if o.peers {
+		starts = append([]func(context.Context) (*endpoint, error){r.startHaproxy, r.startPgpool}, starts...)
+	}
+	for _, start := range starts {
 		e, err := start(ctx)
 		if err != nil {
 			return nil, err
@@ -90,7 +104,7 @@ func newRig(ctx context.Context, o options) (_ *rig, err error) {
 func (r *rig) startServer(ctx context.Context) (err error) {
 	progress("starting PostgreSQL and filling it (pgbench -i, scale %d)", scale)
 	r.server, err = cluster.Start(ctx, cluster.Config{Name: "bench", Superuser: superuser, Settings: map[string]string{
-		"shared_buffers": "512MB", "max_connections": "200",
+		"shared_buffers": "512MB", "max_connections": "400",
 	}})
 	if err != nil {
 		return err
