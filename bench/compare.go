@@ -94,6 +94,7 @@ type row struct {
 	Cost          spread `json:"cpu"`
 	CostOfBouncer spread `json:"cpu_over_pgbouncer"`
 	Failed        int    `json:"failed_rounds"`
+	Goals         []goal `json:"goals,omitempty"`
 }
 
 // rows are a comparison's endpoints in their order.
@@ -111,6 +112,15 @@ func (c *comparison) rows() []row {
 		out = append(out, r)
 	}
 	return out
+}
+
+// setGoals gives the line of an endpoint its goals.
+func setGoals(rows []row, endpoint string, goals ...goal) {
+	for i := range rows {
+		if rows[i].Endpoint == endpoint {
+			rows[i].Goals = append(rows[i].Goals, goals...)
+		}
+	}
 }
 
 // measured does one round and returns its rate and the cost of the proxy, which is

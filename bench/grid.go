@@ -41,10 +41,12 @@ func (f figure) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(f))
 }
 
-// grid is text in columns: the first ones, of words, flush left, the others flush right.
+// grid is text in columns: the first ones, of words, flush left, the others flush
+// right, but for the last one where it has remarks.
 type grid struct {
-	words int
-	lines [][]string
+	words   int
+	remarks bool
+	lines   [][]string
 }
 
 func (g *grid) add(words ...string) { g.lines = append(g.lines, words) }
@@ -70,7 +72,7 @@ func (g *grid) print(w io.Writer, markdown bool) {
 		for i, word := range line {
 			space := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(word))
 			padded[i], rule[i] = space+word, strings.Repeat("-", widths[i]+1)+":"
-			if i < g.words {
+			if i < g.words || g.remarks && i == len(line)-1 {
 				padded[i], rule[i] = word+space, strings.Repeat("-", widths[i]+2)
 			}
 		}

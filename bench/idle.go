@@ -31,6 +31,9 @@ func measureIdle(ctx context.Context, r *rig, _ options) ([]*table, error) {
 				return nil, err
 			}
 			progress("%d idle clients of %s: %.1f MB", row.Clients, row.Endpoint, float64(row.After)/1e6)
+			if row.Endpoint == shuntName && clients == 10_000 {
+				row.Goals = []goal{atMost("MB", spreadOf([]float64{float64(row.After) / 1e6}), 100, "%.1f")}
+			}
 			t.Idle = append(t.Idle, row)
 		}
 	}
@@ -44,6 +47,7 @@ type idleRow struct {
 	Before   int64   `json:"rss_before"`
 	After    int64   `json:"rss_after"`
 	Each     float64 `json:"bytes_per_client"`
+	Goals    []goal  `json:"goals,omitempty"`
 }
 
 func idleOver(ctx context.Context, start func(context.Context) (*endpoint, error), clients int) (row idleRow, err error) {

@@ -167,19 +167,19 @@ func TestRowsCompareWithPgbouncerAndDirect(t *testing.T) {
 }
 
 func TestGridsAlignColumns(t *testing.T) {
-	g := &grid{words: 2}
-	g.add("cell", "endpoint", "µs")
-	g.add("simple 1", "direct", "-")
+	g := &grid{words: 2, remarks: true}
+	g.add("cell", "endpoint", "µs", "goals")
+	g.add("simple 1", "direct", "-", "")
 	g.gap()
-	g.add("simple 8", "pgshunt †", "10.0")
+	g.add("simple 8", "pgshunt †", "10.0", "met")
 	var text, markdown strings.Builder
 	g.print(&text, false)
-	if want := "cell      endpoint     µs\nsimple 1  direct        -\n\nsimple 8  pgshunt †  10.0\n"; text.String() != want {
+	if want := "cell      endpoint     µs  goals\nsimple 1  direct        -\n\nsimple 8  pgshunt †  10.0  met\n"; text.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", text.String(), want)
 	}
 	g.print(&markdown, true)
-	if want := "| cell     | endpoint  |   µs |\n|----------|-----------|-----:|\n" +
-		"| simple 1 | direct    |    - |\n| simple 8 | pgshunt † | 10.0 |\n"; markdown.String() != want {
+	if want := "| cell     | endpoint  |   µs | goals |\n|----------|-----------|-----:|-------|\n" +
+		"| simple 1 | direct    |    - |       |\n| simple 8 | pgshunt † | 10.0 | met   |\n"; markdown.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", markdown.String(), want)
 	}
 }

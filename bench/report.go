@@ -98,6 +98,7 @@ func (rep *report) print(w io.Writer, f form) error {
 	for _, t := range rep.Tables {
 		t.print(w, f == formMarkdown)
 	}
+	rep.printGoals(w)
 	return nil
 }
 
@@ -125,8 +126,8 @@ func (t *table) print(w io.Writer, markdown bool) {
 
 // comparisons has a line for each endpoint of a cell.
 func (t *table) comparisons() *grid {
-	g := &grid{words: 2}
-	g.add(t.Cell, "endpoint", t.Rate, "/ pgbouncer", "/ direct", t.Cost, "/ pgbouncer")
+	g := &grid{words: 2, remarks: true}
+	g.add(t.Cell, "endpoint", t.Rate, "/ pgbouncer", "/ direct", t.Cost, "/ pgbouncer", "goals")
 	cell := ""
 	for _, row := range t.Rows {
 		if cell != "" && cell != row.Cell {
@@ -134,7 +135,7 @@ func (t *table) comparisons() *grid {
 		}
 		line := []string{
 			row.Cell, row.Endpoint + row.Mark, row.Rate.Median.format(t.RateForm), row.OfBouncer.format("%.2f"), row.OfDirect.Median.format("%.2f"),
-			row.Cost.Median.format(t.CostForm), row.CostOfBouncer.format("%.2f"),
+			row.Cost.Median.format(t.CostForm), row.CostOfBouncer.format("%.2f"), goalsText(row.Goals),
 		}
 		if row.Cell == cell {
 			line[0] = ""
@@ -152,11 +153,11 @@ func (t *table) comparisons() *grid {
 }
 
 func (t *table) idlers() *grid {
-	g := &grid{words: 1}
-	g.add("proxy", "clients", "RSS before", "RSS with clients", "KB / client")
+	g := &grid{words: 1, remarks: true}
+	g.add("proxy", "clients", "RSS before", "RSS with clients", "KB / client", "goals")
 	for _, row := range t.Idle {
 		g.add(row.Endpoint, figure(row.Clients).format("%.0f"), figure(float64(row.Before)/1e6).format("%.1f"),
-			figure(float64(row.After)/1e6).format("%.1f"), figure(row.Each/1e3).format("%.1f"))
+			figure(float64(row.After)/1e6).format("%.1f"), figure(row.Each/1e3).format("%.1f"), goalsText(row.Goals))
 	}
 	return g
 }

@@ -44,10 +44,24 @@ func measureSelects(ctx context.Context, r *rig, o options) ([]*table, error) {
 			if err != nil {
 				return nil, err
 			}
-			t.Rows = append(t.Rows, res.rows()...)
+			rows := res.rows()
+			setSelectGoals(rows, res, clients)
+			t.Rows = append(t.Rows, rows...)
 		}
 	}
 	return []*table{t}, nil
+}
+
+// setSelectGoals: as fast as PgBouncer and, where the proxy has enough to do for its
+// cost to show, little dearer; much cheaper than what parses and routes too. haproxy
+// has no goal: it forwards bytes and does nothing that a pooler does.
+func setSelectGoals(rows []row, c *comparison, clients int) {
+	const form = "%.2f"
+	setGoals(rows, shuntName, atLeast("tps", c.rateOver(shuntName, bouncerName), 1, form))
+	if clients >= 8 {
+		setGoals(rows, shuntName, atMost("CPU", c.costOver(shuntName, bouncerName), 1.2, form))
+	}
+	setGoals(rows, pgpoolName, atLeast("CPU / pgshunt", c.costOver(pgpoolName, shuntName), 1.5, form))
 }
 
 // measureConnects runs pgbench -C, which connects for every transaction.
@@ -66,5 +80,6 @@ func measureConnects(ctx context.Context, r *rig, o options) ([]*table, error) {
 		return nil, err
 	}
 	t.Rows = res.rows()
+	setGoals(t.Rows, shuntName, atLeast("conn/s", res.rateOver(shuntName, bouncerName), 0.8, "%.2f"))
 	return []*table{t}, nil
 }
