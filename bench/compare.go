@@ -20,6 +20,9 @@ type cell struct {
 type sample struct {
 	rate float64 // in the unit of the table's rates
 	work float64 // what the CPU time is divided by
+	// The most memory in MB that the proxy took, and for a small piece of the same work;
+	// 0 where nobody looked.
+	peak, smallPeak float64
 }
 
 // comparison is a cell measured in rounds over several endpoints.
@@ -30,9 +33,10 @@ type comparison struct {
 
 // series holds one value for each round of an endpoint, NaN where the round failed.
 type series struct {
-	endpoint     string
-	rates, costs []float64
-	failed       int
+	endpoint          string
+	rates, costs      []float64
+	peaks, smallPeaks []float64
+	failed            int
 }
 
 // compare runs a cell in rounds over all endpoints, another one first each time.
@@ -45,15 +49,17 @@ func compare(ctx context.Context, endpoints []*endpoint, c cell, rounds int, cos
 			n := (round + i) % len(endpoints)
 			e, s := endpoints[n], &res.series[n]
 			s.endpoint = e.name
-			rate, cost, err := measured(ctx, c, e, costScale)
+			done, cost, err := measured(ctx, c, e, costScale)
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
 			if err != nil {
 				s.failed++
 				progress("%s, round %d over %s failed and is not counted: %v", c.name, round+1, e.name, err)
+				done = sample{rate: math.NaN(), peak: math.NaN(), smallPeak: math.NaN()}
 			}
-			s.rates, s.costs = append(s.rates, rate), append(s.costs, cost)
+			s.rates, s.costs = append(s.rates, done.rate), append(s.costs, cost)
+			s.peaks, s.smallPeaks = append(s.peaks, done.peak), append(s.smallPeaks, done.smallPeak)
 		}
 	}
 	progress("%s: pgshunt / pgbouncer %s, CPU %s", c.name,
@@ -93,8 +99,11 @@ type row struct {
 	// Cost is the CPU time of the proxy for each unit of work; the direct connection has none.
 	Cost          spread `json:"cpu"`
 	CostOfBouncer spread `json:"cpu_over_pgbouncer"`
-	Failed        int    `json:"failed_rounds"`
-	Goals         []goal `json:"goals,omitempty"`
+	// Peak is the memory of the proxy in MB, Growth its ratio to that of little work.
+	Peak   spread `json:"peak_mb"`
+	Growth spread `json:"peak_over_small"`
+	Failed int    `json:"failed_rounds"`
+	Goals  []goal `json:"goals,omitempty"`
 }
 
 // rows are a comparison's endpoints in their order.
@@ -105,6 +114,7 @@ func (c *comparison) rows() []row {
 			Cell: c.cell.name, Endpoint: s.endpoint, Rate: spreadOf(s.rates), Cost: spreadOf(s.costs), Failed: s.failed,
 			OfBouncer: c.rateOver(s.endpoint, bouncerName), OfDirect: c.rateOver(s.endpoint, directName),
 			CostOfBouncer: c.costOver(s.endpoint, bouncerName),
+			Peak:          spreadOf(s.peaks), Growth: spreadOf(ratios(s.peaks, s.smallPeaks)),
 		}
 		if s.endpoint == bouncerName {
 			r.Mark = c.cell.mark
@@ -123,33 +133,31 @@ func setGoals(rows []row, endpoint string, goals ...goal) {
 	}
 }
 
-// measured does one round and returns its rate and the cost of the proxy, which is
-// NaN where there is none.
-func measured(ctx context.Context, c cell, e *endpoint, costScale float64) (rate, cost float64, err error) {
-	nan := math.NaN()
-	if e.proc != nil {
-		select {
-		case <-e.proc.done:
-			return nan, nan, fmt.Errorf("%s has ended", e.name)
-		default:
-		}
+// measured does one round and returns it with the cost of the proxy, which is NaN
+// where there is none.
+func measured(ctx context.Context, c cell, e *endpoint, costScale float64) (done sample, cost float64, err error) {
+	cost = math.NaN()
+	if e.proc == nil {
+		done, err = c.round(ctx, e)
+		return done, cost, err
+	}
+	select {
+	case <-e.proc.done:
+		return done, cost, fmt.Errorf("%s has ended", e.name)
+	default:
 	}
 	before, err := e.proc.cpuTime()
 	if err != nil {
-		return nan, nan, err
+		return done, cost, err
 	}
-	s, err := c.round(ctx, e)
-	if err != nil {
-		return nan, nan, err
-	}
-	if e.proc == nil {
-		return s.rate, nan, nil
+	if done, err = c.round(ctx, e); err != nil {
+		return done, cost, err
 	}
 	after, err := e.proc.cpuTime()
 	if err != nil {
-		return nan, nan, err
+		return done, cost, err
 	}
-	return s.rate, (after - before).Seconds() / s.work * costScale, nil
+	return done, (after - before).Seconds() / done.work * costScale, nil
 }
 
 // spread is a median with its extremes.

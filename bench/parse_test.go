@@ -71,11 +71,13 @@ func TestProcStatIsRead(t *testing.T) {
 }
 
 func TestProcStatusIsRead(t *testing.T) {
-	got, err := parseResident("Name:\tpgshunt\nVmHWM:\t   30000 kB\nVmRSS:\t   25220 kB\nThreads:\t7\n")
-	if err != nil || got != 25220<<10 {
-		t.Fatalf("got %d and %v", got, err)
+	const status = "Name:\tpgshunt\nVmHWM:\t   30000 kB\nVmRSS:\t   25220 kB\nThreads:\t7\n"
+	for field, want := range map[string]int64{"VmRSS": 25220 << 10, "VmHWM": 30000 << 10} {
+		if got, err := parseMemory(status, field); err != nil || got != want {
+			t.Errorf("%s: got %d and %v, want %d", field, got, err, want)
+		}
 	}
-	if _, err := parseResident("Name:\tkthreadd\n"); err == nil {
+	if _, err := parseMemory("Name:\tkthreadd\n", "VmRSS"); err == nil {
 		t.Fatal("a status without VmRSS was accepted")
 	}
 }

@@ -75,20 +75,37 @@ func parseStat(stat []byte) (procStat, error) {
 }
 
 // residentBytes is the memory of a process that is in RAM.
-func (p *process) residentBytes() (int64, error) {
+func (p *process) residentBytes() (int64, error) { return p.memory("VmRSS") }
+
+// resetPeak has peakBytes start anew. The nil process has no memory.
+func (p *process) resetPeak() error {
+	if p == nil {
+		return nil
+	}
+	const peak = "5" // what proc(5) calls resetting the peak resident set size
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte(peak), 0)
+}
+
+// peakBytes is the most memory of the process that was in RAM since resetPeak.
+func (p *process) peakBytes() (int64, error) { return p.memory("VmHWM") }
+
+func (p *process) memory(field string) (int64, error) {
+	if p == nil {
+		return 0, nil
+	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
-	return parseResident(string(status))
+	return parseMemory(string(status), field)
 }
 
-// parseResident reads VmRSS of /proc/PID/status.
-func parseResident(status string) (int64, error) {
-	_, after, ok := strings.Cut(status, "\nVmRSS:")
+// parseMemory reads one of the sizes in /proc/PID/status.
+func parseMemory(status, field string) (int64, error) {
+	_, after, ok := strings.Cut(status, "\n"+field+":")
 	var kb int64
 	if _, err := fmt.Sscanf(after, "%d kB", &kb); !ok || err != nil {
-		return 0, fmt.Errorf("/proc/PID/status: no VmRSS")
+		return 0, fmt.Errorf("/proc/PID/status: no %s", field)
 	}
 	return kb << 10, nil
 }

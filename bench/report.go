@@ -48,6 +48,7 @@ type table struct {
 	RateForm string    `json:"-"`
 	Cost     string    `json:"cost,omitempty"`
 	CostForm string    `json:"-"`
+	Memory   bool      `json:"-"` // print that too
 	Rows     []row     `json:"rows,omitempty"`
 	Idle     []idleRow `json:"idle,omitempty"`
 	Notes    []string  `json:"notes,omitempty"`
@@ -127,7 +128,11 @@ func (t *table) print(w io.Writer, markdown bool) {
 // comparisons has a line for each endpoint of a cell.
 func (t *table) comparisons() *grid {
 	g := &grid{words: 2, remarks: true}
-	g.add(t.Cell, "endpoint", t.Rate, "/ pgbouncer", "/ direct", t.Cost, "/ pgbouncer", "goals")
+	head := []string{t.Cell, "endpoint", t.Rate, "/ pgbouncer", "/ direct", t.Cost, "/ pgbouncer"}
+	if t.Memory {
+		head = append(head, "peak MB", "/ 1 MB")
+	}
+	g.add(append(head, "goals")...)
 	cell := ""
 	for _, row := range t.Rows {
 		if cell != "" && cell != row.Cell {
@@ -135,19 +140,24 @@ func (t *table) comparisons() *grid {
 		}
 		line := []string{
 			row.Cell, row.Endpoint + row.Mark, row.Rate.Median.format(t.RateForm), row.OfBouncer.format("%.2f"), row.OfDirect.Median.format("%.2f"),
-			row.Cost.Median.format(t.CostForm), row.CostOfBouncer.format("%.2f"), goalsText(row.Goals),
+			row.Cost.Median.format(t.CostForm), row.CostOfBouncer.format("%.2f"),
+		}
+		if t.Memory {
+			line = append(line, row.Peak.Median.format("%.1f"), row.Growth.Median.format("%.2f"))
 		}
 		if row.Cell == cell {
 			line[0] = ""
 		}
-		if row.Endpoint == directName {
-			line[5], line[6] = "-", "-"
-		}
-		if row.Endpoint == bouncerName {
+		switch row.Endpoint {
+		case directName:
+			for i := 5; i < len(line); i++ {
+				line[i] = "-"
+			}
+		case bouncerName:
 			line[3], line[6] = "1", "1"
 		}
 		cell = row.Cell
-		g.add(line...)
+		g.add(append(line, goalsText(row.Goals))...)
 	}
 	return g
 }

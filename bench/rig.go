@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"pgshunt/internal/cluster"
@@ -98,6 +99,17 @@ func newRig(ctx context.Context, o options) (_ *rig, err error) {
 		r.endpoints = append(r.endpoints, e)
 	}
 	return r, nil
+}
+
+// named returns endpoints by their names; those that do not run are left out.
+func (r *rig) named(names ...string) []*endpoint {
+	var out []*endpoint
+	for _, e := range r.endpoints {
+		if slices.Contains(names, e.name) {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // startServer starts PostgreSQL and has pgbench fill a database.

@@ -31,7 +31,7 @@ func measureSelects(ctx context.Context, r *rig, o options) ([]*table, error) {
 					db = sessionDatabase
 				}
 				res, err := r.runPgbench(ctx, e, db, seconds, "-M", protocol, "-c", strconv.Itoa(clients))
-				return sample{res.tps, float64(res.transactions)}, err
+				return sample{rate: res.tps, work: float64(res.transactions)}, err
 			}
 			c.round = func(ctx context.Context, e *endpoint) (sample, error) { return round(ctx, e, o.seconds) }
 			// A second each for the pools to fill, which also shows what does not work at all.
@@ -73,7 +73,7 @@ func measureConnects(ctx context.Context, r *rig, o options) ([]*table, error) {
 	t.note("The direct connection pays for a server process each time; a pooler hands out one that is there.")
 	c := cell{name: "simple 8", round: func(ctx context.Context, e *endpoint) (sample, error) {
 		res, err := r.runPgbench(ctx, e, database, o.seconds, "-C", "-M", "simple", "-c", "8")
-		return sample{res.tps, float64(res.transactions)}, err
+		return sample{rate: res.tps, work: float64(res.transactions)}, err
 	}}
 	res, err := compare(ctx, r.endpoints, c, o.rounds, micro)
 	if err != nil {
