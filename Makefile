@@ -24,7 +24,7 @@ regress: setup build ## PostgreSQL's own regression suite through pgshunt (REGRE
 fuzz: setup ## each fuzz target for FUZZTIME (30s)
 	scripts/fuzz
 
-bench: setup build ## pgshunt beside a direct connection, pgbouncer, pgpool and haproxy (BENCHFLAGS=-all)
+bench: setup build ## pgshunt beside a direct connection, pgbouncer, pgpool and haproxy (BENCHFLAGS="-rounds 2")
 	scripts/install-postgresql pgbouncer pgpool2 haproxy && go run ./bench $(BENCHFLAGS)
 
 lint: setup ## the linters, and the arrows between packages

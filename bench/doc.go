@@ -1,26 +1,27 @@
-// Command bench measures pgshunt against a direct connection and PgBouncer, side
-// by side on this machine. `make bench` runs it.
+// Command bench measures pgshunt beside a direct connection, PgBouncer, Pgpool-II and
+// haproxy on this machine, and says which of its goals it meets. `make bench` runs it.
 //
-//	go run ./bench                       # pgbench -S: 3 protocols x 1, 8, 32 clients
-//	go run ./bench -all                  # and bulk transfer, connection rate, idle clients
-//	go run ./bench -rounds 20 -protocols prepared -clients 8
+//	go run ./bench                       # everything
+//	go run ./bench -selects -rounds 20 -protocols prepared -clients 8
+//	go run ./bench -bulk -peers=false
 //
 // # How it measures
 //
 // Speed on a shared machine drifts by a factor of two within minutes, so nothing
 // here is compared with a figure of another run. Each cell of a table is made of
-// short rounds; a round runs the same work directly, through PgBouncer and through
-// pgshunt, the first of them changing with every round, and yields ratios. The
-// table shows the medians of the rates, and the median ratio with its extremes.
+// short rounds; a round runs the same work over each endpoint, the first of them
+// changing with every round, and yields ratios. The table shows the medians of the
+// rates, and the median ratios with their extremes.
 //
-// The cost is the CPU time of the proxy process, user and system, of all threads,
-// over what a round did: the better measure of the two, since client, proxy and
-// server share the same cores and a rate says as much about them.
+// The cost is the CPU time of a proxy, user and system, of all its threads and
+// processes, over what a round did: the better measure of the two, since client, proxy
+// and server share the same cores and a rate says as much about them.
 //
 // # The files
 //
-// main.go has the flags, rig.go what runs (see also pgbouncer.go and pgshunt.go),
-// compare.go the rounds and their medians. selects.go, bulk.go and idle.go are the
-// sections. pgbench.go and proc.go read what others print; grid.go and report.go
-// print.
+// main.go has the flags, rig.go what runs (program.go starts a peer; pgbouncer.go,
+// pgpool.go, haproxy.go and pgshunt.go configure one each), compare.go the rounds and
+// their medians, goal.go the bounds. selects.go, bulk.go, idle.go and decide.go are the
+// sections. transfer.go is the client of bulk.go; pgbench.go and proc.go read what
+// others print; grid.go and report.go print.
 package main

@@ -71,6 +71,9 @@ func (rep *report) aims() []aim {
 		for _, row := range t.Idle {
 			add(fmt.Sprintf("%d idle clients, %s", row.Clients, row.Endpoint), row.Goals)
 		}
+		for _, row := range t.Decisions {
+			add("decision, "+row.Text, row.Goals)
+		}
 	}
 	return out
 }

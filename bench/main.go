@@ -20,7 +20,7 @@ type options struct {
 	clients                    []int
 	protocols                  []string
 	selects, bulk, conns, idle bool
-	peers                      bool
+	decide, peers              bool
 	form                       form
 	pgshunt                    string
 }
@@ -48,15 +48,19 @@ func main() {
 func parseOptions(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprintln(flags.Output(), "Usage: go run ./bench [flags]. Without a section, all of them.")
+		flags.PrintDefaults()
+	}
 	flags.IntVar(&o.rounds, "rounds", 8, "interleaved rounds of each cell")
 	flags.IntVar(&o.seconds, "seconds", 1, "length of a pgbench run")
 	clients := flags.String("clients", "1,8,32", "numbers of clients, at most 40")
 	protocols := flags.String("protocols", "simple,extended,prepared", "pgbench -M")
-	flags.BoolVar(&o.selects, "select", false, "section: pgbench -S (the default)")
-	flags.BoolVar(&o.bulk, "bulk", false, "section: COPY and SELECT of a whole table")
+	flags.BoolVar(&o.selects, "selects", false, "section: pgbench -S")
+	flags.BoolVar(&o.bulk, "bulk", false, "section: SELECT and COPY of 1 GB")
 	flags.BoolVar(&o.conns, "connect", false, "section: pgbench -C -S, a connection for each transaction")
 	flags.BoolVar(&o.idle, "idle", false, "section: memory of 1,000 and 10,000 idle clients")
-	all := flags.Bool("all", false, "all sections")
+	flags.BoolVar(&o.decide, "decide", false, "section: how long a routing decision takes")
 	flags.BoolVar(&o.peers, "peers", true, "compare with haproxy and Pgpool-II too")
 	asJSON := flags.Bool("json", false, "print JSON")
 	markdown := flags.Bool("markdown", false, "print Markdown")
@@ -64,11 +68,8 @@ func parseOptions(args []string) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if *all || !o.selects && !o.bulk && !o.conns && !o.idle {
-		o.selects = true
-	}
-	if *all {
-		o.bulk, o.conns, o.idle = true, true, true
+	if !o.selects && !o.bulk && !o.conns && !o.idle && !o.decide {
+		o.selects, o.bulk, o.conns, o.idle, o.decide = true, true, true, true, true
 	}
 	switch {
 	case flags.NArg() > 0:
@@ -118,7 +119,8 @@ func run(ctx context.Context, o options) (err error) {
 		wanted  bool
 		measure func(context.Context, *rig, options) ([]*table, error)
 	}{
-		{o.selects, measureSelects}, {o.bulk, measureBulk}, {o.conns, measureConnects}, {o.idle, measureIdle},
+		{o.decide, measureDecisions}, {o.selects, measureSelects}, {o.bulk, measureBulk},
+		{o.conns, measureConnects}, {o.idle, measureIdle},
 	}
 	for _, s := range sections {
 		if !s.wanted {

@@ -207,10 +207,10 @@ func TestFiguresAreReadable(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	o, err := parseOptions(nil)
-	if err != nil || !o.selects || o.bulk || o.idle || o.rounds != 8 || len(o.clients) != 3 || len(o.protocols) != 3 {
+	if err != nil || !o.selects || !o.bulk || !o.conns || !o.idle || !o.decide || !o.peers || o.rounds != 8 || len(o.clients) != 3 || len(o.protocols) != 3 {
 		t.Fatalf("defaults: got %+v and %v", o, err)
 	}
-	if o, err = parseOptions([]string{"-idle"}); err != nil || o.selects || !o.idle {
+	if o, err = parseOptions([]string{"-idle", "-peers=false"}); err != nil || o.selects || o.decide || o.peers || !o.idle {
 		t.Fatalf("-idle: got %+v and %v", o, err)
 	}
 	for _, wrong := range [][]string{

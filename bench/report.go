@@ -40,18 +40,19 @@ type machine struct {
 	Load float64 `json:"load_before"`
 }
 
-// table is one section. A comparison has Rows, the section of idle clients Idle.
+// table is one section. A comparison has Rows, others have lines of their own kind.
 type table struct {
-	Title    string    `json:"title"`
-	Cell     string    `json:"-"`
-	Rate     string    `json:"rate,omitempty"`
-	RateForm string    `json:"-"`
-	Cost     string    `json:"cost,omitempty"`
-	CostForm string    `json:"-"`
-	Memory   bool      `json:"-"` // print that too
-	Rows     []row     `json:"rows,omitempty"`
-	Idle     []idleRow `json:"idle,omitempty"`
-	Notes    []string  `json:"notes,omitempty"`
+	Title     string        `json:"title"`
+	Cell      string        `json:"-"`
+	Rate      string        `json:"rate,omitempty"`
+	RateForm  string        `json:"-"`
+	Cost      string        `json:"cost,omitempty"`
+	CostForm  string        `json:"-"`
+	Memory    bool          `json:"-"` // print that too
+	Rows      []row         `json:"rows,omitempty"`
+	Idle      []idleRow     `json:"idle,omitempty"`
+	Decisions []decisionRow `json:"decisions,omitempty"`
+	Notes     []string      `json:"notes,omitempty"`
 }
 
 func (t *table) note(format string, args ...any) {
@@ -110,8 +111,11 @@ func (t *table) print(w io.Writer, markdown bool) {
 	}
 	fmt.Fprintf(w, "\n%s\n", heading)
 	g := t.comparisons()
-	if t.Idle != nil {
+	switch {
+	case t.Idle != nil:
 		g = t.idlers()
+	case t.Decisions != nil:
+		g = t.decisions()
 	}
 	g.print(w, markdown)
 	fmt.Fprintln(w)
