@@ -4,6 +4,7 @@
 //	go run ./bench                       # everything
 //	go run ./bench -selects -rounds 20 -protocols prepared -clients 8
 //	go run ./bench -bulk -peers=false
+//	go run ./bench -profile prepared:8   # no report, but a CPU profile of pgshunt
 //
 // # How it measures
 //
@@ -22,6 +23,6 @@
 // main.go has the flags, rig.go what runs (program.go starts a peer; pgbouncer.go,
 // pgpool.go, haproxy.go and pgshunt.go configure one each), compare.go the rounds and
 // their medians, goal.go the bounds. selects.go, bulk.go, idle.go and decide.go are the
-// sections. transfer.go is the client of bulk.go; pgbench.go and proc.go read what
+// sections, profile.go is no section but a mode. transfer.go is the client of bulk.go; pgbench.go and proc.go read what
 // others print; grid.go and report.go print.
 package main

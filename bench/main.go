@@ -23,6 +23,8 @@ type options struct {
 	decide, peers              bool
 	form                       form
 	pgshunt                    string
+	profile                    load   // empty for a report
+	out                        string // of the profile
 }
 
 func main() {
@@ -62,6 +64,8 @@ func parseOptions(args []string) (options, error) {
 	flags.BoolVar(&o.idle, "idle", false, "section: memory of 1,000 and 10,000 idle clients")
 	flags.BoolVar(&o.decide, "decide", false, "section: how long a routing decision takes")
 	flags.BoolVar(&o.peers, "peers", true, "compare with haproxy and Pgpool-II too")
+	profiled := flags.String("profile", "", "no report: run such as prepared:8 over pgshunt and write its CPU profile")
+	flags.StringVar(&o.out, "out", "pgshunt.pprof", "the file that -profile writes")
 	asJSON := flags.Bool("json", false, "print JSON")
 	markdown := flags.Bool("markdown", false, "print Markdown")
 	flags.StringVar(&o.pgshunt, "pgshunt", "bin/pgshunt", "the binary to measure")
@@ -83,21 +87,41 @@ func parseOptions(args []string) (options, error) {
 	case *markdown:
 		o.form = formMarkdown
 	}
-	for word := range strings.SplitSeq(*clients, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(word))
-		if err != nil || n < 1 || n > poolSize {
-			return o, fmt.Errorf("-clients: %q is not a number from 1 to %d", word, poolSize)
-		}
-		o.clients = append(o.clients, n)
+	var err error
+	if o.clients, err = parseClients(*clients); err != nil {
+		return o, fmt.Errorf("-clients: %w", err)
 	}
-	for word := range strings.SplitSeq(*protocols, ",") {
-		word = strings.TrimSpace(word)
-		if word != "simple" && word != "extended" && word != "prepared" {
-			return o, fmt.Errorf("-protocols: %q is not simple, extended or prepared", word)
+	if o.protocols, err = parseProtocols(*protocols); err != nil {
+		return o, fmt.Errorf("-protocols: %w", err)
+	}
+	if *profiled != "" {
+		if o.profile, err = parseLoad(*profiled); err != nil {
+			return o, fmt.Errorf("-profile: %w", err)
 		}
-		o.protocols = append(o.protocols, word)
 	}
 	return o, nil
+}
+
+func parseClients(list string) (out []int, err error) {
+	for word := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(word))
+		if err != nil || n < 1 || n > poolSize {
+			return nil, fmt.Errorf("%q is not a number from 1 to %d", word, poolSize)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+func parseProtocols(list string) (out []string, err error) {
+	for word := range strings.SplitSeq(list, ",") {
+		word = strings.TrimSpace(word)
+		if word != "simple" && word != "extended" && word != "prepared" {
+			return nil, fmt.Errorf("%q is not simple, extended or prepared", word)
+		}
+		out = append(out, word)
+	}
+	return out, nil
 }
 
 // run measures the sections asked for and prints the report. A round that failed
@@ -106,14 +130,17 @@ func run(ctx context.Context, o options) (err error) {
 	if runtime.GOOS != "linux" {
 		return errors.New("needs Linux, for the CPU time and memory of processes in /proc")
 	}
-	load := loadAverage()
+	if o.profile.protocol != "" {
+		return profile(ctx, o)
+	}
+	before := loadAverage()
 	r, err := newRig(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
 
-	rep := report{Machine: describeMachine(r, load)}
+	rep := report{Machine: describeMachine(r, before)}
 	started := time.Now()
 	sections := []struct {
 		wanted  bool

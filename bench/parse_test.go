@@ -213,7 +213,13 @@ func TestOptions(t *testing.T) {
 	if o, err = parseOptions([]string{"-idle", "-peers=false"}); err != nil || o.selects || o.decide || o.peers || !o.idle {
 		t.Fatalf("-idle: got %+v and %v", o, err)
 	}
+	if o, err = parseOptions([]string{"-profile", "prepared:8"}); err != nil || o.profile != (load{"prepared", 8}) {
+		t.Fatalf("-profile: got %+v and %v", o.profile, err)
+	}
 	for _, wrong := range [][]string{
+		{"-profile", "prepared"},
+		{"-profile", "simple,prepared:8"},
+		{"-profile", "prepared:0"},
 		{"-clients", "0"},
 		{"-clients", "41"},
 		{"-clients", "x"},

@@ -33,7 +33,7 @@ log: {level: warn}
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	proc, err := startProcess(filepath.Join(dir, "pgshunt.log"), nil, r.shunt, "serve", "-c", config)
+	proc, err := startProcess(filepath.Join(dir, "pgshunt.log"), nil, r.shunt, append([]string{"serve", "-c", config}, r.shuntFlags...)...)
 	if err != nil {
 		return nil, err
 	}

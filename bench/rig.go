@@ -41,7 +41,8 @@ type rig struct {
 	bouncer       bouncer
 	// haproxy and pgpool are empty where the other peers are not wanted.
 	haproxy, pgpool program
-	shunt           string // pgshunt's binary
+	shunt           string   // pgshunt's binary
+	shuntFlags      []string // for serve, beside those it needs
 
 	// endpoints are what is compared, direct first and pgshunt last.
 	endpoints []*endpoint
@@ -54,7 +55,7 @@ type endpoint struct {
 	proc *process // nil for the server itself
 }
 
-// newRig starts the server, fills it, and starts the proxies.
+// newRig starts the server and fills it, and starts the proxies that o asks for.
 func newRig(ctx context.Context, o options) (_ *rig, err error) {
 	r := &rig{shunt: o.pgshunt}
 	defer func() {
@@ -65,16 +66,11 @@ func newRig(ctx context.Context, o options) (_ *rig, err error) {
 	if _, err := os.Stat(r.shunt); err != nil {
 		return nil, fmt.Errorf("%w; `make build` makes it", err)
 	}
-	if r.bouncer, err = findBouncer(ctx); err != nil {
+	var starts []func(context.Context) (*endpoint, error)
+	if o.profile.protocol != "" {
+		r.shuntFlags = []string{"--cpuprofile", o.out}
+	} else if starts, err = r.findPeers(ctx, o.peers); err != nil {
 		return nil, err
-	}
-	if o.peers {
-		if r.haproxy, err = findProgram(ctx, "haproxy", "haproxy", "-v", haproxyVersion); err != nil {
-			return nil, fmt.Errorf("%w; -peers=false does without", err)
-		}
-		if r.pgpool, err = findProgram(ctx, "pgpool", "pgpool2", "--version", pgpoolVersion); err != nil {
-			return nil, fmt.Errorf("%w; -peers=false does without", err)
-		}
 	}
 	if r.dir, err = os.MkdirTemp("", "pgshunt-bench-"); err != nil {
 		return nil, err
@@ -87,11 +83,7 @@ func newRig(ctx context.Context, o options) (_ *rig, err error) {
 		return nil, err
 	}
 	r.endpoints = append(r.endpoints, &endpoint{name: directName, port: r.server.Port})
-	starts := []func(context.Context) (*endpoint, error){r.startBouncer, r.startShunt}
-	if o.peers {
-		starts = append([]func(context.Context) (*endpoint, error){r.startHaproxy, r.startPgpool}, starts...)
-	}
-	for _, start := range starts {
+	for _, start := range append(starts, r.startShunt) {
 		e, err := start(ctx)
 		if err != nil {
 			return nil, err
@@ -99,6 +91,24 @@ func newRig(ctx context.Context, o options) (_ *rig, err error) {
 		r.endpoints = append(r.endpoints, e)
 	}
 	return r, nil
+}
+
+// findPeers looks for the programs of the peers, all or PgBouncer alone, and returns
+// what starts them.
+func (r *rig) findPeers(ctx context.Context, all bool) (starts []func(context.Context) (*endpoint, error), err error) {
+	if r.bouncer, err = findBouncer(ctx); err != nil {
+		return nil, err
+	}
+	if !all {
+		return append(starts, r.startBouncer), nil
+	}
+	if r.haproxy, err = findProgram(ctx, "haproxy", "haproxy", "-v", haproxyVersion); err != nil {
+		return nil, fmt.Errorf("%w; -peers=false does without", err)
+	}
+	if r.pgpool, err = findProgram(ctx, "pgpool", "pgpool2", "--version", pgpoolVersion); err != nil {
+		return nil, fmt.Errorf("%w; -peers=false does without", err)
+	}
+	return append(starts, r.startHaproxy, r.startPgpool, r.startBouncer), nil
 }
 
 // named returns endpoints by their names; those that do not run are left out.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,7 +24,7 @@ import (
 )
 
 func serveCommand() *cobra.Command {
-	var file string
+	var file, profile string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve clients until SIGTERM",
@@ -39,14 +40,21 @@ func serveCommand() *cobra.Command {
 			for _, w := range cfg.Warnings {
 				log.Warn("configuration warning", "error", w)
 			}
-			srv, err := startServing(cfg, log)
+			endProfile, err := startProfile(profile)
 			if err != nil {
 				return err
 			}
-			return srv.wait(ctx)
+			srv, err := startServing(cfg, log)
+			if err == nil {
+				err = srv.wait(ctx)
+			}
+			return errors.Join(err, endProfile())
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "pgshunt.yaml", "configuration file")
+	const profileFlag = "cpuprofile"
+	cmd.Flags().StringVar(&profile, profileFlag, "", "write a CPU profile to this file")
+	_ = cmd.Flags().MarkHidden(profileFlag) // for developers; fails only for a flag that does not exist
 	return cmd
 }
 
