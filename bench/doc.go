@@ -22,7 +22,7 @@
 //
 // main.go has the flags, rig.go what runs (program.go starts a peer; pgbouncer.go,
 // pgpool.go, haproxy.go and pgshunt.go configure one each), compare.go the rounds and
-// their medians, goal.go the bounds. selects.go, bulk.go, idle.go and decide.go are the
-// sections, profile.go is no section but a mode. transfer.go is the client of bulk.go; pgbench.go and proc.go read what
+// their medians, goal.go the bounds. selects.go, bulk.go, idle.go, decide.go and calls.go
+// are the sections, profile.go is no section but a mode. transfer.go is the client of bulk.go; pgbench.go and proc.go read what
 // others print; grid.go and report.go print.
 package main

@@ -20,7 +20,7 @@ type options struct {
 	clients                    []int
 	protocols                  []string
 	selects, bulk, conns, idle bool
-	decide, peers              bool
+	decide, calls, peers       bool
 	form                       form
 	pgshunt                    string
 	profile                    load   // empty for a report
@@ -63,6 +63,7 @@ func parseOptions(args []string) (options, error) {
 	flags.BoolVar(&o.conns, "connect", false, "section: pgbench -C -S, a connection for each transaction")
 	flags.BoolVar(&o.idle, "idle", false, "section: memory of 1,000 and 10,000 idle clients")
 	flags.BoolVar(&o.decide, "decide", false, "section: how long a routing decision takes")
+	flags.BoolVar(&o.calls, "strace", false, "section: system calls for each transaction; never runs unless asked for")
 	flags.BoolVar(&o.peers, "peers", true, "compare with haproxy and Pgpool-II too")
 	profiled := flags.String("profile", "", "no report: run such as prepared:8 over pgshunt and write its CPU profile")
 	flags.StringVar(&o.out, "out", "pgshunt.pprof", "the file that -profile writes")
@@ -72,7 +73,7 @@ func parseOptions(args []string) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if !o.selects && !o.bulk && !o.conns && !o.idle && !o.decide {
+	if !o.selects && !o.bulk && !o.conns && !o.idle && !o.decide && !o.calls {
 		o.selects, o.bulk, o.conns, o.idle, o.decide = true, true, true, true, true
 	}
 	switch {
@@ -147,7 +148,7 @@ func run(ctx context.Context, o options) (err error) {
 		measure func(context.Context, *rig, options) ([]*table, error)
 	}{
 		{o.decide, measureDecisions}, {o.selects, measureSelects}, {o.bulk, measureBulk},
-		{o.conns, measureConnects}, {o.idle, measureIdle},
+		{o.conns, measureConnects}, {o.idle, measureIdle}, {o.calls, measureCalls},
 	}
 	for _, s := range sections {
 		if !s.wanted {

@@ -52,6 +52,7 @@ type table struct {
 	Rows      []row         `json:"rows,omitempty"`
 	Idle      []idleRow     `json:"idle,omitempty"`
 	Decisions []decisionRow `json:"decisions,omitempty"`
+	Calls     []callRow     `json:"system_calls,omitempty"`
 	Notes     []string      `json:"notes,omitempty"`
 }
 
@@ -114,6 +115,8 @@ func (t *table) print(w io.Writer, markdown bool) {
 	switch {
 	case t.Idle != nil:
 		g = t.idlers()
+	case t.Calls != nil:
+		g = t.calls()
 	case t.Decisions != nil:
 		g = t.decisions()
 	}
