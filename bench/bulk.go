@@ -65,7 +65,9 @@ func measureBulk(ctx context.Context, r *rig, o options) ([]*table, error) {
 	t.note("MB and GB are those on the wire. The client counts bytes and forgets them; the server filters out what it is sent.")
 	t.note("Peak is the highest resident memory of the proxy; / 1 MB compares with the same statement for 1 MB.")
 	for _, b := range bulks {
-		c := cell{name: b.name, round: func(ctx context.Context, e *endpoint) (sample, error) { return bulkRound(ctx, e, b) }}
+		c := cell{name: b.name, memory: true, round: func(ctx context.Context, e *endpoint) (sample, error) {
+			return bulkRound(ctx, e, b)
+		}}
 		res, err := compare(ctx, endpoints, c, o.rounds, 1)
 		if err != nil {
 			return nil, err

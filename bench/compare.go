@@ -12,6 +12,8 @@ type cell struct {
 	name string
 	// mark is added to PgBouncer's figure, for a note below the table.
 	mark string
+	// memory says that rounds look at the memory of the proxy too.
+	memory bool
 	// round does the work once.
 	round func(ctx context.Context, e *endpoint) (sample, error)
 }
@@ -20,8 +22,7 @@ type cell struct {
 type sample struct {
 	rate float64 // in the unit of the table's rates
 	work float64 // what the CPU time is divided by
-	// The most memory in MB that the proxy took, and for a small piece of the same work;
-	// 0 where nobody looked.
+	// The most memory in MB that the proxy took, and for a small piece of the same work.
 	peak, smallPeak float64
 }
 
@@ -100,8 +101,8 @@ type row struct {
 	Cost          spread `json:"cpu"`
 	CostOfBouncer spread `json:"cpu_over_pgbouncer"`
 	// Peak is the memory of the proxy in MB, Growth its ratio to that of little work.
-	Peak   spread `json:"peak_mb"`
-	Growth spread `json:"peak_over_small"`
+	Peak   spread `json:"peak_mb,omitzero"`
+	Growth spread `json:"peak_over_small,omitzero"`
 	Failed int    `json:"failed_rounds"`
 	Goals  []goal `json:"goals,omitempty"`
 }
@@ -114,7 +115,9 @@ func (c *comparison) rows() []row {
 			Cell: c.cell.name, Endpoint: s.endpoint, Rate: spreadOf(s.rates), Cost: spreadOf(s.costs), Failed: s.failed,
 			OfBouncer: c.rateOver(s.endpoint, bouncerName), OfDirect: c.rateOver(s.endpoint, directName),
 			CostOfBouncer: c.costOver(s.endpoint, bouncerName),
-			Peak:          spreadOf(s.peaks), Growth: spreadOf(ratios(s.peaks, s.smallPeaks)),
+		}
+		if c.cell.memory && s.endpoint != directName {
+			r.Peak, r.Growth = spreadOf(s.peaks), spreadOf(ratios(s.peaks, s.smallPeaks))
 		}
 		if s.endpoint == bouncerName {
 			r.Mark = c.cell.mark

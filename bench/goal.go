@@ -28,6 +28,7 @@ func atMost(what string, got spread, bound float64, verb string) goal {
 
 // String is such as "CPU 1.10 ≤ 1.20 met". What was not measured is not met either.
 func (g goal) String() string {
+	got, bound := g.Got.Median.format(g.verb), figure(g.Bound).format(g.verb)
 	sign, verdict := "≥", "missed"
 	if g.AtMost {
 		sign = "≤"
@@ -37,8 +38,10 @@ func (g goal) String() string {
 		verdict = "met"
 	case math.IsNaN(float64(g.Got.Median)):
 		verdict = "not measured"
+	case got == bound:
+		verdict = "just missed" // by less than is printed
 	}
-	return fmt.Sprintf("%s %s %s %s %s", g.What, g.Got.Median.format(g.verb), sign, figure(g.Bound).format(g.verb), verdict)
+	return fmt.Sprintf("%s %s %s %s %s", g.What, got, sign, bound, verdict)
 }
 
 // goalsText is what a line of a table says about its goals.

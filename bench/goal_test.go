@@ -15,6 +15,7 @@ func TestTheMedianDecidesOnAGoal(t *testing.T) {
 	}{
 		{atLeast("tps", spread{1, 0.9, 1.3}, 1, "%.2f"), "tps 1.00 ≥ 1.00 met"},
 		{atLeast("tps", spread{0.99, 0.9, 1.3}, 1, "%.2f"), "tps 0.99 ≥ 1.00 missed"},
+		{atLeast("tps", spread{0.998, 0.9, 1.3}, 1, "%.2f"), "tps 1.00 ≥ 1.00 just missed"},
 		{atMost("CPU", spread{1.2, 1, 2}, 1.2, "%.2f"), "CPU 1.20 ≤ 1.20 met"},
 		{atMost("CPU", spread{1.21, 1, 2}, 1.2, "%.2f"), "CPU 1.21 ≤ 1.20 missed"},
 		{atMost("CPU", spread{nan, nan, nan}, 1.2, "%.2f"), "CPU failed ≤ 1.20 not measured"},

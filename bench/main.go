@@ -147,8 +147,12 @@ func run(ctx context.Context, o options) (err error) {
 		wanted  bool
 		measure func(context.Context, *rig, options) ([]*table, error)
 	}{
-		{o.decide, measureDecisions}, {o.selects, measureSelects}, {o.bulk, measureBulk},
-		{o.conns, measureConnects}, {o.idle, measureIdle}, {o.calls, measureCalls},
+		{o.decide, measureDecisions},
+		{o.selects, measureSelects},
+		{o.bulk, measureBulk},
+		{o.conns, measureConnects},
+		{o.idle, measureIdle},
+		{o.calls, measureCalls},
 	}
 	for _, s := range sections {
 		if !s.wanted {

@@ -168,6 +168,24 @@ func TestRowsCompareWithPgbouncerAndDirect(t *testing.T) {
 	}
 }
 
+func TestMemoryIsComparedWithThatOfLittleWork(t *testing.T) {
+	c := comparison{cell: cell{name: "SELECT", memory: true}, series: []series{
+		{endpoint: directName, rates: []float64{100, 100}, costs: []float64{1, 1}, peaks: []float64{0, 0}, smallPeaks: []float64{0, 0}},
+		{endpoint: shuntName, rates: []float64{96, 94}, costs: []float64{1.2, 1.6}, peaks: []float64{22, 24}, smallPeaks: []float64{20, 24}},
+	}}
+	rows := c.rows()
+	if got, want := rows[1].Growth, (spread{1.05, 1, 1.1}); got != want || rows[1].Peak.Max != 24 {
+		t.Errorf("got %v and a peak of %v, want %v", got, rows[1].Peak, want)
+	}
+	if rows[0].Peak != (spread{}) || rows[0].Growth != (spread{}) {
+		t.Errorf("the direct connection has no proxy: got %v, %v", rows[0].Peak, rows[0].Growth)
+	}
+	setBulkGoals(rows, &c)
+	if got, want := goalsText(rows[1].Goals), "MB/s of direct 0.95 ≥ 0.95 met; CPU s/GB 1.40 ≤ 1.50 met; peak / 1 MB 1.05 ≤ 1.05 met"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestGridsAlignColumns(t *testing.T) {
 	g := &grid{words: 2, remarks: true}
 	g.add("cell", "endpoint", "µs", "goals")
