@@ -10,8 +10,9 @@ import (
 // maxClients is what PgBouncer and pgshunt allow.
 const maxClients = 12_000
 
-// startShunt starts pgshunt as a pooler in front of the server, with parsing and
-// routing on as always.
+// startShunt starts pgshunt in front of the server, with a replica and a rule, so
+// that every statement is parsed and routed: without a replica all go to the primary
+// unasked. Nothing here is for a replica, whose place the same server takes.
 func (r *rig) startShunt(ctx context.Context) (*endpoint, error) {
 	port, err := freePort()
 	if err != nil {
@@ -23,13 +24,18 @@ func (r *rig) startShunt(ctx context.Context) (*endpoint, error) {
 	}
 	config := filepath.Join(dir, "pgshunt.yaml")
 	text := fmt.Sprintf(`listen: 127.0.0.1:%d
-primary: {url: "postgres://%s@127.0.0.1:%d/%s?sslmode=disable"}
+primary: {url: "%s"}
+replicas:
+  - {name: ml1, url: "%[2]s"}
+routing:
+  rules:
+    - {match: {relation: "reports.*", kind: read}, to: ml1}
 auth: {method: trust}
-pool: {mode: transaction, size: %d}
+pool: {mode: transaction, size: %[3]d}
 limits: {clients: %d}
 shutdown: 1s
 log: {level: warn}
-`, port, superuser, r.server.Port, database, poolSize, maxClients)
+`, port, fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", superuser, r.server.Port, database), poolSize, maxClients)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
