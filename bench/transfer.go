@@ -22,21 +22,28 @@ type transfer struct {
 	buf  []byte
 	// skip is how much of the current message is still to come.
 	skip int64
+	// ignore ends the watch for the end of the context.
+	ignore func() bool
 }
 
 // transferBuffer is large, so that the client makes few system calls.
 const transferBuffer = 256 << 10
 
-// openTransfer logs in.
+// openTransfer logs in. The end of ctx cuts the transfer off.
 func openTransfer(ctx context.Context, e *endpoint) (*transfer, error) {
 	conn, err := logIn(ctx, e.port)
 	if err != nil {
 		return nil, err
 	}
-	return &transfer{conn: conn, buf: make([]byte, transferBuffer)}, conn.SetDeadline(time.Now().Add(transferPatience))
+	t := &transfer{conn: conn, buf: make([]byte, transferBuffer)}
+	t.ignore = context.AfterFunc(ctx, func() { _ = conn.Close() }) // so that reads and writes fail
+	return t, conn.SetDeadline(time.Now().Add(transferPatience))
 }
 
-func (t *transfer) close() { _ = t.conn.Close() } // a connection that has nothing more to say
+func (t *transfer) close() {
+	t.ignore()
+	_ = t.conn.Close() // has nothing more to say
+}
 
 // fetch runs a statement and returns the number of bytes of the answer, all messages
 // with their heads.
