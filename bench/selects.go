@@ -34,9 +34,11 @@ func measureSelects(ctx context.Context, r *rig, o options) ([]*table, error) {
 				return sample{rate: res.tps, work: float64(res.transactions)}, err
 			}
 			c.round = func(ctx context.Context, e *endpoint) (sample, error) { return round(ctx, e, o.seconds) }
-			// A second each for the pools to fill, which also shows what does not work at all.
 			for _, e := range r.endpoints {
-				if _, err := round(ctx, e, 1); err != nil {
+				if err := warmUp(func(seconds int) error {
+					_, err := round(ctx, e, seconds)
+					return err
+				}); err != nil {
 					return nil, fmt.Errorf("%s over %s: %w", c.name, e.name, err)
 				}
 			}
@@ -50,6 +52,15 @@ func measureSelects(ctx context.Context, r *rig, o options) ([]*table, error) {
 		}
 	}
 	return []*table{t}, nil
+}
+
+// warmUp runs a second of work for the pools to fill, which also shows what does not
+// work at all. A busy machine may need more to log everybody in.
+func warmUp(work func(seconds int) error) error {
+	if work(1) == nil {
+		return nil
+	}
+	return work(5)
 }
 
 // setSelectGoals: as fast as PgBouncer and, where the proxy has enough to do for its
