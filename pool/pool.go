@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"container/list"
 	"context"
 	"slices"
 	"sync"
@@ -20,15 +21,7 @@ type Pool struct {
 	idle    []*Backend // the most recently used is last, and is taken first: its caches are warm
 	total   int        // backends that exist or are being dialed
 	dialing int        // of those, the ones being dialed
-	waiters []*waiter  // in order of arrival; empty while idle is not
-}
-
-// waiter is a session that waits for a backend. ch holds one result.
-type waiter struct{ ch chan result }
-
-type result struct {
-	b   *Backend
-	err error
+	waiters list.List  // of *Request, in order of arrival; empty while idle is not
 }
 
 // tryAcquire returns an idle backend, or nil: last if it is idle, else the one
@@ -56,52 +49,13 @@ func (p *Pool) tryAcquire(last *Backend) *Backend {
 	return b
 }
 
-// acquire waits until a backend is handed over, in order of arrival.
-func (p *Pool) acquire(ctx context.Context) (*Backend, error) {
-	w := &waiter{ch: make(chan result, 1)}
-	p.mu.Lock()
-	if n := len(p.idle); n > 0 {
-		b := p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		p.mu.Unlock()
-		return b, nil
-	}
-	p.waiters = append(p.waiters, w)
-	p.dialIfWanted()
-	p.mu.Unlock()
-	select {
-	case r := <-w.ch:
-		return r.b, r.err
-	case <-ctx.Done():
-		return nil, p.giveUp(ctx, w)
-	}
-}
-
-// giveUp takes w out of the queue. A backend that was handed over in the same
-// moment goes on to the next in line.
-func (p *Pool) giveUp(ctx context.Context, w *waiter) error {
-	p.mu.Lock()
-	if i := slices.Index(p.waiters, w); i >= 0 {
-		p.waiters = slices.Delete(p.waiters, i, i+1)
-	}
-	p.mu.Unlock()
-	select {
-	case r := <-w.ch:
-		if r.b != nil {
-			p.put(r.b)
-		}
-	default:
-	}
-	return context.Cause(ctx)
-}
-
 // dialIfWanted starts a connection when somebody waits who will not be served by
 // those being dialed already. The caller holds the mutex.
 //
 // Connections are made in the background: a session that stops waiting does not
 // waste one that is nearly there.
 func (p *Pool) dialIfWanted() {
-	if p.total < p.parent.cfg.Size && len(p.waiters) > p.dialing {
+	if p.total < p.parent.cfg.Size && p.waiters.Len() > p.dialing {
 		p.total++
 		p.dialing++
 		p.parent.work.Go(p.dial)
@@ -119,7 +73,7 @@ func (p *Pool) dial() {
 		p.total--
 		p.dialing--
 		if p.total == 0 { // else those in line wait for one of the others
-			p.handOver(result{err: err})
+			p.handOver(nil, err)
 			p.dialIfWanted() // the next in line gets an answer of its own
 		}
 		return
@@ -138,7 +92,7 @@ func (p *Pool) dial() {
 		defer p.mu.Unlock()
 		p.total--
 		p.dialing--
-		p.handOver(result{err: errClosed()})
+		p.handOver(nil, errClosed())
 		return
 	}
 	b.start(p.parent.cfg.Loops)
@@ -156,7 +110,7 @@ func (p *Pool) put(b *Backend) {
 }
 
 func (p *Pool) putLocked(b *Backend) {
-	if p.handOver(result{b: b}) {
+	if p.handOver(b, nil) {
 		return
 	}
 	b.idleAt = time.Now()
@@ -164,13 +118,14 @@ func (p *Pool) putLocked(b *Backend) {
 }
 
 // handOver serves the first in line. The caller holds the mutex.
-func (p *Pool) handOver(r result) bool {
-	if len(p.waiters) == 0 {
+func (p *Pool) handOver(b *Backend, err error) bool {
+	first := p.waiters.Front()
+	if first == nil {
 		return false
 	}
-	w := p.waiters[0]
-	p.waiters = slices.Delete(p.waiters, 0, 1)
-	w.ch <- r
+	r := p.waiters.Remove(first).(*Request)
+	r.place = nil
+	r.serve(b, err)
 	return true
 }
 

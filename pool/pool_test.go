@@ -133,8 +133,8 @@ func TestBackendsAreSharedWithoutTraces(t *testing.T) {
 	work.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.total > 3 || len(p.waiters) != 0 {
-		t.Errorf("%d backends, %d waiters", p.total, len(p.waiters))
+	if p.total > 3 || p.waiters.Len() != 0 {
+		t.Errorf("%d backends, %d waiters", p.total, p.waiters.Len())
 	}
 }
 
@@ -162,8 +162,8 @@ func TestGivingUpLosesNoBackend(t *testing.T) {
 	pools.Release(b, Clean)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.total != 1 || len(p.idle) != 1 || len(p.waiters) != 0 {
-		t.Errorf("%d backends, %d of them idle, %d waiters", p.total, len(p.idle), len(p.waiters))
+	if p.total != 1 || len(p.idle) != 1 || p.waiters.Len() != 0 {
+		t.Errorf("%d backends, %d of them idle, %d waiters", p.total, len(p.idle), p.waiters.Len())
 	}
 }
 

@@ -83,18 +83,6 @@ func (ps *Pools) Get(key Key) *Pool {
 // state nobody can see, such as currval, is most likely still there.
 func (p *Pool) TryAcquire(last *Backend) *Backend { return p.tryAcquire(last) }
 
-// Acquire returns a backend, waiting for one in order of arrival for at most
-// Config.Wait. The error is a *pgerr.Error: what the server answered to the
-// login, 08001, or 53300 when the wait was in vain; or the cause of ctx.
-func (p *Pool) Acquire(ctx context.Context) (*Backend, error) {
-	if p.parent.cfg.Wait > 0 {
-		bounded, cancel := context.WithTimeoutCause(ctx, p.parent.cfg.Wait, p.errWait())
-		defer cancel()
-		ctx = bounded
-	}
-	return p.acquire(ctx)
-}
-
 func (p *Pool) errWait() error {
 	return pgerr.New(pgerr.TooManyConnections, "no connection to server %q became free within %s", p.key.Target, p.parent.cfg.Wait).
 		WithDetail("All %d connections for user %q and database %q are in use.", p.parent.cfg.Size, p.key.User, p.key.Database).
@@ -200,7 +188,7 @@ func (ps *Pools) Load(target string) int {
 	for key, p := range ps.pools {
 		if key.Target == target {
 			p.mu.Lock()
-			n += p.total - len(p.idle) + len(p.waiters)
+			n += p.total - len(p.idle) + p.waiters.Len()
 			p.mu.Unlock()
 		}
 	}

@@ -89,11 +89,9 @@ func (s *session) attach(target string) error {
 	p := s.pool(target)
 	var b *pool.Backend
 	for {
-		if b = p.TryAcquire(s.last); b == nil {
-			var err error
-			if b, err = s.waitFor(p); err != nil {
-				return err
-			}
+		var err error
+		if b, err = s.obtain(p, target); err != nil {
+			return err
 		}
 		s.mu.Lock()
 		if b.Attach(s) {
@@ -141,9 +139,7 @@ func (s *session) waitFor(p *pool.Pool) (*pool.Backend, error) {
 	if err == nil {
 		return b, nil
 	}
-	e := *pgerr.From(err)
-	e.Severity = "ERROR" // the session itself goes on
-	return nil, &attachError{&e}
+	return nil, noBackend(err)
 }
 
 // replay sends the statements that bring b to the settings the session wants.
@@ -201,6 +197,7 @@ func (s *session) takeOff(b *pool.Backend) {
 // expect notes that a reply is owed for a message that is about to be sent. It
 // reports false where the server is skipping to a Sync and will ignore the message.
 func (s *session) expect(r reply) bool {
+	s.untouched = false
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.inflight.len() >= maxInflight {

@@ -95,9 +95,11 @@ func (srv *Server) cancelRequest(body []byte) {
 // backend cannot be detached before the request has reached the server: the next
 // session's statement would be hit.
 func (s *session) cancel() {
+	e := pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("cancel")
+	s.cancelLine(e)
 	s.mu.Lock()
 	if s.stopWait != nil {
-		s.stopWait(pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("cancel"))
+		s.stopWait(e)
 	}
 	b := s.current
 	training := s.training && b == s.replica

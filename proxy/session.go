@@ -45,9 +45,13 @@ type session struct {
 	began time.Time
 	// admitted: the startup is over. departed: so is everything.
 	admitted, departed bool
+	// untouched: nothing has been done about the message at hand, which may be put
+	// back; for the session's goroutine only.
+	untouched bool
 
 	// Guarded by link.mu:
 	state    state
+	line     line
 	seen     *pool.Settings          // the settings that view was made from
 	refusal  *pgerr.Error            // what a server said of a setting, last
 	undone   []*nameChange           // name changes that failed on the server
@@ -95,6 +99,9 @@ func (s *session) run() error {
 // step reads what the client has sent and executes it, without waiting for more.
 // A Loop has it called when something has arrived, or when the session was woken.
 func (s *session) step() error {
+	if s.inLine() {
+		return s.stepInLine()
+	}
 	if _, err := s.in.FillNow(); err != nil {
 		return left(err)
 	}
@@ -117,7 +124,13 @@ func (s *session) advance() error {
 			}
 			return errLeft
 		}
-		if err := s.dispatch(&m); err != nil {
+		s.untouched = s.turn.Leads()
+		err = s.dispatch(&m)
+		if errors.Is(err, errInLine) {
+			s.in.Back(&m)
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -322,6 +335,7 @@ func (s *session) wait() {
 
 // answer writes messages made here, once everything before them has been answered.
 func (s *session) answer(p []byte) error {
+	s.untouched = false
 	s.mu.Lock()
 	for !s.quiet() && s.end == nil {
 		s.wait()
@@ -346,6 +360,7 @@ func (s *session) answer(p []byte) error {
 // finish lets go of everything the session holds. A client that vanishes leaves
 // no query, lock or transaction behind.
 func (s *session) finish() {
+	s.quitLine()
 	s.mu.Lock()
 	s.awaitCancels()
 	held := []*pool.Backend{s.primary, s.replica}

@@ -21,6 +21,14 @@ type Conn struct {
 // NewConn takes over nc, which must not be used directly afterwards.
 func NewConn(nc net.Conn) *Conn { return &Conn{nc: nc} }
 
+// Pause, within Ready, keeps the handler from being called for bytes that arrive;
+// Wake and Close call it as before.
+func (c *Conn) Pause(on bool) { c.sock.Load().pause(on) }
+
+// Alive returns an error when the other side has ended the stream and nothing of it
+// is left to read, or the connection has failed. Only on a Conn that has joined.
+func (c *Conn) Alive() error { return c.sock.Load().alive() }
+
 // RemoteAddr is the address of the other side.
 func (c *Conn) RemoteAddr() net.Addr {
 	if c.nc != nil {

@@ -36,6 +36,9 @@ func (t *Turn) Block() {
 	t.handOver()
 }
 
+// Leads tells whether the calling goroutine serves a Loop and must not wait.
+func (t *Turn) Leads() bool { return t != nil && !t.gone }
+
 // Loops is a set of Loops that share the work. The nil *Loops has none, and
 // nothing joins it.
 type Loops struct {

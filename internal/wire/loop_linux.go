@@ -23,8 +23,9 @@ type Loop struct {
 	bell int // an eventfd in slot 0, rung to end a wait
 
 	events [64]syscall.EpollEvent // the leader's
-	// pending is set while woken is not empty or the Loop is to end.
-	pending atomic.Bool
+	// pending is set while woken is not empty or the Loop is to end; waiting while the
+	// leader waits, or is about to, without having seen pending.
+	pending, waiting atomic.Bool
 
 	mu         sync.Mutex
 	slots      []*socket // guarded by mu; an event carries slot and generation
@@ -42,6 +43,10 @@ type Loop struct {
 // there must be more of those than Loops. A signal ends the wait, which is how the
 // runtime gets the processor for a garbage collection.
 const busyWait = 1
+
+// edgeTriggered is EPOLLET as an unsigned number. With it the bell is heard at every
+// ring and need not be silenced by reading it.
+const edgeTriggered = 1 << 31
 
 func newLoop() (*Loop, error) {
 	epfd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
@@ -63,7 +68,7 @@ func (l *Loop) prepare() error {
 		return os.NewSyscallError("eventfd2", errno)
 	}
 	l.bell = int(bell)
-	ev := syscall.EpollEvent{Events: syscall.EPOLLIN}
+	ev := syscall.EpollEvent{Events: syscall.EPOLLIN | edgeTriggered}
 	if err := syscall.EpollCtl(l.epfd, syscall.EPOLL_CTL_ADD, l.bell, &ev); err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
@@ -90,6 +95,9 @@ func (l *Loop) close() {
 // ring makes the leader look at what is pending.
 func (l *Loop) ring() {
 	l.pending.Store(true)
+	if !l.waiting.Load() {
+		return // it looks before it waits
+	}
 	one := [8]byte{1} // any number but 0, in any byte order
 	_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(l.bell), uintptr(unsafe.Pointer(&one)), 8)
 }
@@ -112,8 +120,7 @@ func (l *Loop) lead() {
 		for i := range n {
 			ev := l.events[i]
 			if ev.Fd == 0 {
-				l.silence()
-				continue
+				continue // the bell: what is pending comes next
 			}
 			k, muted := l.at(ev.Fd, ev.Pad)
 			if k != nil && (muted || ev.Events&^syscall.EPOLLIN != 0) {
@@ -166,6 +173,11 @@ func (l *Loop) servePending(t *Turn) (led, ended bool) {
 
 // wait returns the number of events found; 0 is nothing to worry about.
 func (l *Loop) wait() int {
+	l.waiting.Store(true)
+	defer l.waiting.Store(false)
+	if l.pending.Load() {
+		return 0
+	}
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.epfd),
 		uintptr(unsafe.Pointer(&l.events[0])), uintptr(len(l.events)), busyWait, 0, 0)
 	if errno != 0 {
@@ -176,11 +188,6 @@ func (l *Loop) wait() int {
 	}
 	found, _ := syscall.EpollWait(l.epfd, l.events[:], -1) // fails only with a signal
 	return max(found, 0)
-}
-
-func (l *Loop) silence() {
-	var count [8]byte
-	_, _, _ = syscall.RawSyscall(syscall.SYS_READ, uintptr(l.bell), uintptr(unsafe.Pointer(&count)), 8)
 }
 
 // at returns the socket of an event, nil where it has been closed by a handler

@@ -35,3 +35,5 @@ func (*socket) resume()                          {}
 func (*socket) wake()                            {}
 func (*socket) waitBytes(*Turn, time.Time) error { return errors.ErrUnsupported }
 func (*socket) detach() (net.Conn, error)        { return nil, errors.ErrUnsupported }
+func (*socket) pause(bool)                       {}
+func (*socket) alive() error                     { return errors.ErrUnsupported }

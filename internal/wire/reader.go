@@ -145,6 +145,13 @@ func (r *Reader) Next() (m Message, ok bool, err error) {
 	return m, true, nil
 }
 
+// Back puts m, the message or first piece that Next has returned last, back: Next
+// returns it again.
+func (r *Reader) Back(m *Message) {
+	r.pos -= len(m.Data)
+	r.rest = 0
+}
+
 // piece returns what the buffer has of the message being passed in pieces.
 func (r *Reader) piece() (m Message, ok bool, err error) {
 	n := min(r.end-r.pos, r.rest)

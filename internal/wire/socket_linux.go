@@ -29,6 +29,7 @@ type socket struct {
 	events           uint32    // what epoll has been asked for
 	writing          bool      // somebody waits for room
 	awaited          bool      // somebody waits for bytes
+	paused           bool      // the handler does not want to be called for bytes
 	muted            bool      // the handler is at work elsewhere, or has not begun
 	again, queued    bool      // Wake was called while muted; it is in loop.woken
 	deadline         time.Time // for writes
@@ -315,6 +316,37 @@ func (k *socket) setWriteDeadline(t time.Time) {
 	k.loop.mu.Unlock()
 }
 
+func (k *socket) pause(on bool) {
+	k.loop.mu.Lock()
+	if k.paused != on {
+		k.paused = on
+		if k.watch() != nil { // out of kernel memory: nothing is to be had from it any more
+			k.again = true
+		}
+	}
+	k.loop.mu.Unlock()
+}
+
+// alive looks at what has arrived without taking it.
+func (k *socket) alive() error {
+	if !k.use() {
+		return net.ErrClosed
+	}
+	defer k.unuse()
+	var one [1]byte
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(k.fd), uintptr(unsafe.Pointer(&one)), 1,
+		syscall.MSG_DONTWAIT|syscall.MSG_PEEK, 0, 0)
+	switch {
+	case errno == syscall.EAGAIN, errno == syscall.EINTR:
+		return nil
+	case errno != 0:
+		return os.NewSyscallError("recvfrom", errno)
+	case n == 0:
+		return io.EOF
+	}
+	return nil
+}
+
 // mute keeps the handler from being called.
 func (k *socket) mute() {
 	k.loop.mu.Lock()
@@ -358,7 +390,7 @@ func (k *socket) wake() {
 // watch tells epoll what is wanted. The caller holds loop.mu.
 func (k *socket) watch() error {
 	var events uint32
-	if !k.muted || k.awaited {
+	if !k.muted && !k.paused || k.awaited {
 		events |= syscall.EPOLLIN
 	}
 	if k.writing {

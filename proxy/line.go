@@ -1,0 +1,116 @@
+package proxy
+
+import (
+	"errors"
+
+	"pgshunt/internal/pgerr"
+	"pgshunt/pool"
+)
+
+// line is a session's place in the line for a backend of the primary. A session
+// that a loop serves has no goroutine while it waits there: the message at hand is
+// put back, and read again when there is an answer. Guarded by link.mu.
+type line struct {
+	request  *pool.Request // nil when not in line
+	answered bool
+	b        *pool.Backend
+	err      error
+}
+
+// errInLine takes the message at hand back to advance, which puts it off.
+var errInLine = errors.New("in line for a backend")
+
+// obtain returns a backend of p, or an error for the client. Where nothing has been
+// done yet about the message at hand it may return errInLine instead of waiting.
+func (s *session) obtain(p *pool.Pool, target string) (*pool.Backend, error) {
+	if target == primaryTarget && s.inLine() {
+		return s.leaveLine()
+	}
+	if b := p.TryAcquire(s.last); b != nil {
+		return b, nil
+	}
+	if target == primaryTarget && s.untouched {
+		r := p.Ask(s.served)
+		s.mu.Lock()
+		s.line.request = r
+		s.mu.Unlock()
+		return nil, errInLine
+	}
+	return s.waitFor(p)
+}
+
+// served takes the answer to the session's request, under the pool's mutex.
+func (s *session) served(b *pool.Backend, err error) {
+	s.mu.Lock()
+	s.line.b, s.line.err, s.line.answered = b, err, true
+	s.mu.Unlock()
+	s.client.Wake()
+}
+
+func (s *session) inLine() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.line.request != nil
+}
+
+// stepInLine is step for a session in line: it goes on when there is an answer.
+func (s *session) stepInLine() error {
+	s.mu.Lock()
+	answered, end := s.line.answered, s.end
+	s.mu.Unlock()
+	switch {
+	case answered:
+		s.client.Pause(false)
+		return s.advance()
+	case end != nil:
+		return end
+	}
+	if err := s.client.Alive(); err != nil {
+		return left(err)
+	}
+	s.client.Pause(true) // what else it has to say must wait
+	return nil
+}
+
+// leaveLine returns the answer that has come.
+func (s *session) leaveLine() (*pool.Backend, error) {
+	s.mu.Lock()
+	l := s.line
+	s.line = line{}
+	s.mu.Unlock()
+	if l.err != nil {
+		return nil, noBackend(l.err)
+	}
+	return l.b, nil
+}
+
+// quitLine gives up the session's place, or what it was given there.
+func (s *session) quitLine() {
+	s.mu.Lock()
+	r := s.line.request
+	s.mu.Unlock()
+	if r == nil {
+		return
+	}
+	r.Withdraw()
+	if b, err := s.leaveLine(); err == nil && b != nil {
+		s.srv.pools.Release(b, pool.Clean)
+	}
+}
+
+// cancelLine answers the session's request with an error. Any goroutine may call it.
+func (s *session) cancelLine(e *pgerr.Error) {
+	s.mu.Lock()
+	r := s.line.request
+	s.mu.Unlock()
+	if r != nil && r.Withdraw() {
+		s.served(nil, e)
+	}
+}
+
+// noBackend is the error for a client whose statement found no backend.
+func noBackend(err error) error {
+	e := *pgerr.From(err)
+	e.Severity = "ERROR" // the session itself goes on
+	return &attachError{&e}
+}
