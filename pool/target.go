@@ -47,6 +47,9 @@ func (t *Target) login(ctx context.Context, key Key) (*pgconn.HijackedConn, erro
 	if err != nil {
 		return nil, loginError(t.Name, err)
 	}
+	if w, ok := hc.Conn.(interface{ Unwrap() net.Conn }); ok { // it took part in the login, and now only stands in the way
+		hc.Conn = w.Unwrap()
+	}
 	if err := hc.Conn.SetDeadline(time.Time{}); err != nil {
 		return nil, loginError(t.Name, err)
 	}
