@@ -1,6 +1,10 @@
 package configs
 
-import "time"
+import (
+	"time"
+
+	"pgshunt/internal/hba"
+)
 
 // Config is one configuration file after defaults, expansion of variables and
 // validation. It is read-only once Load or Parse has returned it: every part of
@@ -95,12 +99,22 @@ type Auth struct {
 	// Users may log in with method password, md5 or scram-sha-256. Their
 	// passwords also serve to log in to the servers under the same name.
 	Users []User `yaml:"users"`
-	// Query reads a user's verifier from the primary.
+	// Query is SQL that reads a user's verifier from the primary.
 	Query string `yaml:"query"`
-	// Passthrough relays the exchange between client and primary.
+	// Passthrough logs in to servers by the key that a client's own SCRAM login
+	// leaves behind, so that no password needs to be stored.
 	Passthrough bool `yaml:"passthrough"`
-	// HBA is a file in the form of pg_hba.conf.
+	// HBA is a file in the form of pg_hba.conf, which then decides the method. Its
+	// name is relative to the configuration file until Parse has resolved it.
 	HBA string `yaml:"hba"`
+}
+
+// Rules reads the file of HBA anew; nil without one.
+func (a *Auth) Rules() (*hba.Rules, error) {
+	if a.HBA == "" {
+		return nil, nil
+	}
+	return hba.Read(a.HBA)
 }
 
 // User is one entry of auth.users.
@@ -108,8 +122,8 @@ type User struct {
 	Name         string `yaml:"name"`
 	Password     Secret `yaml:"password"`
 	PasswordFile string `yaml:"password_file"`
-	// Verifier is a SCRAM verifier as pg_authid keeps it. It checks a client but
-	// cannot log in to a server.
+	// Verifier is what pg_authid keeps: a SCRAM verifier or an MD5 hash. It checks a
+	// client but cannot log in to a server.
 	Verifier Secret `yaml:"verifier"`
 }
 

@@ -33,6 +33,10 @@ func (r *fileReader) config(c *Config) {
 			u.Password = Secret(text)
 		}
 	}
+	c.Auth.HBA = r.path(c.Auth.HBA)
+	if _, err := c.Auth.Rules(); err != nil {
+		r.find("auth.hba", "%v", err)
+	}
 	c.TLS.Cert = r.path(c.TLS.Cert)
 	c.TLS.Key = r.path(c.TLS.Key)
 	c.TLS.ClientCA = r.path(c.TLS.ClientCA)

@@ -43,12 +43,14 @@ func (u URL) check() error {
 // Login returns what pgconn needs to log in to a server ("primary" or a replica's
 // name) for a client's user and database. Empty means those of the server's own
 // URL, which are used for pgshunt's own connections. A replica's users and
-// database are mapped. The password is that of the URL where the user is the
-// URL's, else that of auth.users, else that of the pass file.
+// database are mapped. For a client's user the password is that of auth.users, else
+// that of the URL where the user is the URL's, else that of the pass file; the other
+// way round for the URL's own user, where none is named. Without any of them it is
+// empty.
 //
 // The caller owns the result and may change it.
 func (c *Config) Login(target, user, database string) (*pgconn.Config, error) {
-	server := &c.Primary
+	server, session := &c.Primary, user != ""
 	if target != ToPrimary {
 		r := c.Replica(target)
 		if r == nil {
@@ -86,7 +88,7 @@ func (c *Config) Login(target, user, database string) (*pgconn.Config, error) {
 			base.Password = password
 		}
 	}
-	if u := c.Auth.User(user); u != nil && u.Password != "" && (!own || base.Password == "") {
+	if u := c.Auth.User(user); u != nil && u.Password != "" && (session || base.Password == "") {
 		base.Password = string(u.Password)
 	}
 	return base, nil

@@ -16,10 +16,12 @@ func TestLoginMapsUsersAndFindsPasswords(t *testing.T) {
 primary: {url: "postgres://own:p%40ss@db/production?application_name=pgshunt"}
 replicas:
   - {name: ml1, url: "host=ml user=own dbname=ml", password: "it's", users: {app: ml_app}, database: ml}
+  - {name: ml2, url: "postgres://listed:of-url@ml2/d"}
 auth:
   users:
     - {name: app, password: app-password}
     - {name: ml_app, password: "a&b c"}
+    - {name: listed, password: clients}
 `, nil)
 	for _, l := range []struct{ target, user, database, wantUser, wantDatabase, wantPassword string }{
 		{"primary", "", "", "own", "production", "p@ss"},
@@ -30,6 +32,8 @@ auth:
 		{"ml1", "app", "production", "ml_app", "ml", "a&b c"},
 		{"ml1", "own", "production", "own", "ml", "it's"},
 		{"ml1", "third", "production", "third", "ml", "from-passfile"},
+		{"ml2", "listed", "d", "listed", "d", "clients"},
+		{"ml2", "", "", "listed", "d", "of-url"},
 		{"ml1", `o'b\r`, "", `o'b\r`, "ml", ""},
 	} {
 		got, err := c.Login(l.target, l.user, l.database)
@@ -41,7 +45,7 @@ auth:
 			t.Errorf("%+v: got user %q, database %q, password %q", l, got.User, got.Database, got.Password)
 		}
 	}
-	if _, err := c.Login("ml2", "app", "x"); err == nil {
+	if _, err := c.Login("ml3", "app", "x"); err == nil {
 		t.Error("a server that is not configured was found")
 	}
 }

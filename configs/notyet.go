@@ -11,16 +11,6 @@ func (c *Config) notYet() []finding {
 		fs.add(is, key, "not in this version; %s", advice)
 	}
 	later(c.Admin.Listen != "", "admin.listen", "leave it out")
-	switch c.Auth.Method {
-	case AuthPassword, AuthMD5, AuthCert:
-		later(true, "auth.method", "use scram-sha-256 or trust")
-	}
-	later(c.Auth.Query != "", "auth.query", "list the users under auth.users")
-	later(c.Auth.Passthrough, "auth.passthrough", "list the users under auth.users")
-	later(c.Auth.HBA != "", "auth.hba", "use auth.method")
-	for i := range c.Auth.Users {
-		later(c.Auth.Users[i].Verifier != "", fmt.Sprintf("auth.users[%d].verifier", i), "use password or password_file")
-	}
 	later(c.Limits.Message != Default().Limits.Message, "limits.message", "leave it out; the limit is PostgreSQL's own, 1GB")
 	for i := range c.Replicas {
 		later(c.Replicas[i].Schedule != 0, fmt.Sprintf("replicas[%d].schedule", i), "refresh the copy by other means and leave it out")
@@ -47,12 +37,8 @@ func (c *Config) notYet() []finding {
 
 // warn lists what is valid and yet deserves a second look.
 func (c *Config) warn() []finding {
-	var fs findings
+	fs := findings(c.warnAuth())
 	open := c.listensBeyondLoopback()
-	fs.add(c.Auth.Method == AuthSCRAM && len(c.Auth.Users) == 0, "auth.users",
-		"nobody is listed, so nobody can log in; add users, or set auth.method: trust on a machine of your own")
-	fs.add(c.Auth.Method == AuthTrust && open, "auth.method",
-		"trust lets in everybody who reaches %s, under any name", c.Listen)
 	fs.add(c.TLS.Mode == TLSDisable && open, "tls",
 		"clients from other machines send their statements in the clear; set tls.cert and tls.key")
 	return fs

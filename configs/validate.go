@@ -46,7 +46,7 @@ func (c *Config) check() []finding {
 	fs.replicas(c.Replicas)
 	fs.names("databases", c.Databases)
 	fs.tls(&c.TLS)
-	fs.auth(&c.Auth)
+	fs.auth(c)
 	fs.pool(&c.Pool)
 	fs.limits(c)
 	fs.routing(c)
@@ -114,24 +114,6 @@ func (fs *findings) tls(t *TLS) {
 		fs.add(t.Mode != TLSDisable, "tls.mode", "mode %s needs cert and key", t.Mode)
 	}
 	fs.add(t.Mode == TLSVerifyFull && t.ClientCA == "", "tls.client_ca", "missing; mode verify-full checks the clients' certificates against it")
-}
-
-var verifier = regexp.MustCompile(`^SCRAM-SHA-256\$[1-9][0-9]{0,8}:[A-Za-z0-9+/]+=*\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$`)
-
-func (fs *findings) auth(a *Auth) {
-	seen := make(map[string]bool)
-	for i := range a.Users {
-		u, key := &a.Users[i], fmt.Sprintf("auth.users[%d]", i)
-		fs.add(u.Name == "", key+".name", "missing")
-		fs.add(seen[u.Name] && u.Name != "", key+".name", "%q is listed twice", u.Name)
-		seen[u.Name] = true
-		hasPassword := u.Password != "" || u.PasswordFile != ""
-		fs.add(hasPassword && u.Verifier != "", key+".verifier", "password is given too; leave one of the two out")
-		fs.add(u.Verifier != "" && !verifier.MatchString(string(u.Verifier)), key+".verifier",
-			"not a SCRAM verifier; copy rolpassword of pg_authid, which begins with SCRAM-SHA-256$")
-		fs.add(a.Method == AuthSCRAM && !hasPassword && u.Verifier == "", key+".password",
-			"missing; with method scram-sha-256 a user has a password, a password_file or a verifier")
-	}
 }
 
 func (fs *findings) pool(p *Pool) {

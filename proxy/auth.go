@@ -1,116 +1,210 @@
 package proxy
 
 import (
-	"crypto/hmac"
+	"bytes"
+	"context"
 	"crypto/rand"
-	"crypto/sha256"
+	"crypto/x509"
 	"errors"
-	"fmt"
+	"net/netip"
 
 	"github.com/jackc/pgx/v5/pgproto3"
-	"github.com/xdg-go/scram"
 
+	"pgshunt/auth"
+	"pgshunt/internal/hba"
 	"pgshunt/internal/pgerr"
+	"pgshunt/internal/scram"
 )
 
 // Auth is how clients prove who they are.
 type Auth struct {
-	// Trust lets everybody in as whoever they say.
-	Trust bool
-	// users holds what SCRAM-SHA-256 needs to know of each user's password.
-	users map[string]scram.StoredCredentials
-	// pepper makes up salts for users that do not exist, the same for the same name.
-	pepper [32]byte
-}
-
-// scramIterations is PostgreSQL's own number (SCRAM_SHA_256_DEFAULT_ITERATIONS).
-const scramIterations = 4096
-
-const scramMechanism = "SCRAM-SHA-256"
-
-// NewScramAuth returns an Auth for SCRAM-SHA-256 with clear-text passwords, of
-// which only the verifiers are kept.
-func NewScramAuth(passwords map[string]string) (Auth, error) {
-	a := Auth{users: make(map[string]scram.StoredCredentials)}
-	_, _ = rand.Read(a.pepper[:]) // never fails, see crypto/rand
-	for user, password := range passwords {
-		client, err := scram.SHA256.NewClient("", password, "")
-		if err != nil { // a password that SASLprep refuses is used as it is, as in PostgreSQL
-			client, err = scram.SHA256.NewClientUnprepped("", password, "")
-		}
-		if err != nil {
-			return a, fmt.Errorf("password of user %q: %w", user, err)
-		}
-		salt := make([]byte, 16)
-		_, _ = rand.Read(salt)
-		stored, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: string(salt), Iters: scramIterations})
-		if err != nil {
-			return a, fmt.Errorf("password of user %q: %w", user, err)
-		}
-		a.users[user] = stored
-	}
-	return a, nil
-}
-
-// lookup returns a user's verifier. An unknown user gets one that nothing
-// matches, so that the exchange takes the same steps and the same work.
-func (a *Auth) lookup(user string) (scram.StoredCredentials, bool) {
-	if c, ok := a.users[user]; ok {
-		return c, true
-	}
-	mac := hmac.New(sha256.New, a.pepper[:])
-	mac.Write([]byte(user))
-	sum := mac.Sum(nil)
-	return scram.StoredCredentials{
-		KeyFactors: scram.KeyFactors{Salt: string(sum[:16]), Iters: scramIterations},
-		StoredKey:  sum, ServerKey: sum,
-	}, false
+	// Method is for everybody where there are no Rules.
+	Method hba.Method
+	// Rules are a pg_hba.conf file, or nil.
+	Rules *hba.Rules
+	// Store has the passwords; it may be nil where no method asks for one.
+	Store *auth.Store
+	// Keys is where the keys of clients go that have proven themselves; nil forgets them.
+	Keys *auth.Keys
 }
 
 // authenticate has the client prove who it is.
 func (s *session) authenticate() error {
-	if s.srv.cfg.Auth.Trust {
-		return nil
-	}
-	stored, known := s.srv.cfg.Auth.lookup(s.who.user)
-	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) { return stored, nil })
+	rule, err := s.authRule()
 	if err != nil {
 		return err
 	}
-	conv := server.NewConversation()
-	if err := s.sendStartup(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{scramMechanism}}); err != nil {
-		return err
+	var cert *x509.Certificate
+	if rule.ClientCert != hba.NoCert {
+		if cert = s.verifiedCert(); cert == nil {
+			return pgerr.Fatal(pgerr.InvalidAuth, "connection requires a valid client certificate").In("authenticate")
+		}
 	}
-	body, err := s.passwordMessage()
+	var key *scram.Key
+	switch rule.Method {
+	case hba.Trust, hba.Cert:
+	case hba.Password:
+		key, err = s.askPassword()
+	case hba.MD5:
+		key, err = s.askMD5()
+	case hba.SCRAM:
+		key, err = s.askSCRAM(nil)
+	default:
+		err = pgerr.Fatal(pgerr.Internal, "no authentication method is configured").In("authenticate")
+	}
 	if err != nil {
 		return err
 	}
-	var initial pgproto3.SASLInitialResponse
-	if err := initial.Decode(body); err != nil {
-		return malformedSASL(err)
+	if rule.ClientCert == hba.VerifyFull && cert.Subject.CommonName != s.who.user {
+		return s.notWho(rule.Method, errors.New("the certificate is another user's"))
 	}
-	if initial.AuthMechanism != scramMechanism {
-		return pgerr.Fatal(pgerr.ProtocolViolation, "client selected an invalid SASL authentication mechanism").In("authenticate")
+	if key != nil && s.srv.cfg.Auth.Keys != nil {
+		s.srv.cfg.Auth.Keys.Put(s.who.user, key)
 	}
-	challenge, err := conv.Step(string(initial.Data))
-	if err != nil {
-		return malformedSASL(err)
-	}
-	if err := s.sendStartup(&pgproto3.AuthenticationSASLContinue{Data: []byte(challenge)}); err != nil {
-		return err
-	}
-	if body, err = s.passwordMessage(); err != nil {
-		return err
-	}
-	final, err := conv.Step(string(body))
-	if err != nil || !conv.Valid() || !known {
-		return pgerr.Fatal(pgerr.InvalidPassword, "password authentication failed for user %q", s.who.user).Because(err).In("authenticate")
-	}
-	return s.sendStartup(&pgproto3.AuthenticationSASLFinal{Data: []byte(final)})
+	return nil
 }
 
-func malformedSASL(err error) error {
-	return pgerr.Fatal(pgerr.ProtocolViolation, "malformed SCRAM message").Because(err).In("authenticate")
+// authRule finds out what is asked of this client.
+func (s *session) authRule() (*hba.Rule, error) {
+	a := &s.srv.cfg.Auth
+	if a.Rules == nil {
+		rule := &hba.Rule{Method: a.Method}
+		if a.Method == hba.Cert {
+			rule.ClientCert = hba.VerifyFull
+		}
+		return rule, nil
+	}
+	q := hba.Request{TLS: s.client.TLS() != nil, User: s.who.user, Database: s.who.database}
+	if ap, err := netip.ParseAddrPort(s.client.RemoteAddr().String()); err == nil {
+		q.Address = ap.Addr().Unmap()
+	}
+	encryption := "no encryption"
+	if q.TLS {
+		encryption = "SSL encryption"
+	}
+	rule := a.Rules.Match(q)
+	switch {
+	case rule == nil:
+		return nil, pgerr.Fatal(pgerr.InvalidAuth, "no pg_hba.conf entry for host %q, user %q, database %q, %s",
+			q.Address.WithZone(""), q.User, q.Database, encryption).In("authenticate")
+	case rule.Method == hba.Reject:
+		return nil, pgerr.Fatal(pgerr.InvalidAuth, "pg_hba.conf rejects connection for host %q, user %q, database %q, %s",
+			q.Address.WithZone(""), q.User, q.Database, encryption).In("authenticate")
+	}
+	s.log.Debug("authentication rule found", "rule", rule.Line, "reason", string(rule.Method))
+	return rule, nil
+}
+
+// verifiedCert is the client's certificate if our authority has issued it.
+func (s *session) verifiedCert() *x509.Certificate {
+	state := s.client.TLS()
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return nil
+	}
+	return state.PeerCertificates[0]
+}
+
+// notWho is the end of a client that is not who it says. The texts are
+// PostgreSQL's; why is for the log.
+func (s *session) notWho(m hba.Method, why error) error {
+	switch m {
+	case hba.Trust:
+		return pgerr.Fatal(pgerr.InvalidAuth, "%q authentication failed for user %q", m, s.who.user).Because(why).In("authenticate")
+	case hba.Cert:
+		return pgerr.Fatal(pgerr.InvalidAuth, "certificate authentication failed for user %q", s.who.user).Because(why).In("authenticate")
+	}
+	return pgerr.Fatal(pgerr.InvalidPassword, "password authentication failed for user %q", s.who.user).Because(why).In("authenticate")
+}
+
+// Why a password was not taken, for the log.
+var (
+	errNoSecret = errors.New("no such user, or no password that this method can check")
+	errMismatch = errors.New("the password does not match")
+)
+
+func whyNot(f auth.Found) error {
+	if _, doomed := f.Verifier(); doomed && !f.Known() {
+		return errNoSecret
+	}
+	return errMismatch
+}
+
+// findSecret finds what the client is checked against.
+func (s *session) findSecret() (auth.Found, error) {
+	s.turn.Block()
+	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.srv.cfg.StartupTimeout, errStartupTimeout)
+	defer cancel()
+	return s.srv.cfg.Auth.Store.Lookup(ctx, s.who.user)
+}
+
+// refreshSecret asks anew after a failure; ok is false where nothing has changed.
+func (s *session) refreshSecret(old auth.Found) (auth.Found, bool, error) {
+	s.turn.Block()
+	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.srv.cfg.StartupTimeout, errStartupTimeout)
+	defer cancel()
+	return s.srv.cfg.Auth.Store.Refresh(ctx, s.who.user, old)
+}
+
+// askPassword checks a password in the clear against whatever is stored.
+func (s *session) askPassword() (*scram.Key, error) {
+	if err := s.sendStartup(&pgproto3.AuthenticationCleartextPassword{}); err != nil {
+		return nil, err
+	}
+	body, err := s.passwordText()
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.findSecret()
+	if err != nil {
+		return nil, err
+	}
+	key, ok := found.Password(s.who.user, body)
+	if !ok {
+		again, changed, err := s.refreshSecret(found)
+		if err != nil {
+			return nil, err
+		}
+		if changed {
+			key, ok = again.Password(s.who.user, body)
+		}
+	}
+	if !ok {
+		return nil, s.notWho(hba.Password, whyNot(found))
+	}
+	return key, nil
+}
+
+// askMD5 is method md5: an MD5 challenge, or SCRAM where only a SCRAM verifier is
+// stored, as in PostgreSQL.
+func (s *session) askMD5() (*scram.Key, error) {
+	found, err := s.findSecret()
+	if err != nil {
+		return nil, err
+	}
+	if !found.MD5() {
+		return s.askSCRAM(&found)
+	}
+	var salt [4]byte
+	_, _ = rand.Read(salt[:]) // never fails, see crypto/rand
+	if err := s.sendStartup(&pgproto3.AuthenticationMD5Password{Salt: salt}); err != nil {
+		return nil, err
+	}
+	answer, err := s.passwordText()
+	if err != nil {
+		return nil, err
+	}
+	ok := found.Response(answer, salt)
+	if !ok {
+		again, changed, err := s.refreshSecret(found)
+		if err != nil {
+			return nil, err
+		}
+		ok = changed && again.Response(answer, salt)
+	}
+	if !ok {
+		return nil, s.notWho(hba.MD5, whyNot(found))
+	}
+	return nil, nil
 }
 
 func (s *session) sendStartup(m pgproto3.BackendMessage) error {
@@ -124,28 +218,47 @@ func (s *session) sendStartup(m pgproto3.BackendMessage) error {
 	return nil
 }
 
-// maxSASL bounds a message before the client is known; PostgreSQL's own limit
-// (PG_MAX_SASL_MESSAGE_LENGTH).
-const maxSASL = 1024
+// Bounds of messages before the client is known. That of SASL is PostgreSQL's
+// (PG_MAX_SASL_MESSAGE_LENGTH); passwords are shorter here than there.
+const (
+	maxSASL     = 1024
+	maxPassword = 4096
+)
+
+// passwordText reads a PasswordMessage.
+func (s *session) passwordText() (string, error) {
+	body, err := s.passwordMessage(maxPassword, "password")
+	if err != nil {
+		return "", err
+	}
+	n := bytes.IndexByte(body, 0)
+	switch {
+	case n < 0 || n != len(body)-1:
+		return "", pgerr.Fatal(pgerr.ProtocolViolation, "invalid password packet size").In("authenticate")
+	case n == 0:
+		return "", pgerr.Fatal(pgerr.InvalidPassword, "empty password returned by client").In("authenticate")
+	}
+	return string(body[:n]), nil
+}
 
 // passwordMessage reads the body of a 'p' message, valid until the next read.
-func (s *session) passwordMessage() ([]byte, error) {
+func (s *session) passwordMessage(limit int, what string) ([]byte, error) {
 	for {
 		m, ok, err := s.in.Next()
 		if err != nil {
 			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").Because(err).In("authenticate")
 		}
 		if !ok {
-			if s.in.Buffered() > maxSASL {
-				return nil, pgerr.Fatal(pgerr.ProtocolViolation, "SASL message too long").In("authenticate")
+			if s.in.Buffered() > limit {
+				return nil, pgerr.Fatal(pgerr.ProtocolViolation, "%s message too long", what).In("authenticate")
 			}
 			if err := s.fillStartup(); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if m.Type != 'p' || !m.Whole() || len(m.Data) > maxSASL {
-			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "expected SASL response, got message type %d", m.Type).In("authenticate")
+		if m.Type != 'p' || !m.Whole() || len(m.Data) > limit {
+			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "expected %s response, got message type %d", what, m.Type).In("authenticate")
 		}
 		return m.Body(), nil
 	}

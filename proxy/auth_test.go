@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"pgshunt/auth"
+	"pgshunt/internal/hba"
 	"pgshunt/internal/pgtest"
 	"pgshunt/proxy"
 )
@@ -19,11 +21,16 @@ const password = "correct horse battery"
 
 func scramAuth(t *testing.T) *proxy.Auth {
 	t.Helper()
-	auth, err := proxy.NewScramAuth(map[string]string{"postgres": password, "unicode": "Passwörter ⅷ"})
-	if err != nil {
-		t.Fatal(err)
+	return clearAuth(hba.SCRAM, map[string]string{"postgres": password, "unicode": "Passwörter ⅷ"})
+}
+
+// clearAuth is an Auth for users whose passwords are known.
+func clearAuth(m hba.Method, passwords map[string]string) *proxy.Auth {
+	var users []auth.User
+	for user, pw := range passwords {
+		users = append(users, auth.User{Name: user, Password: pw})
 	}
-	return &auth
+	return &proxy.Auth{Method: m, Store: auth.NewStore(users, nil, nil)}
 }
 
 // Whether a user does not exist or a password is wrong is nobody's business: all

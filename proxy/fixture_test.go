@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pgshunt/internal/hba"
 	"pgshunt/internal/pgtest"
 	"pgshunt/internal/wire"
 	"pgshunt/parser"
@@ -73,7 +74,7 @@ func start(t *testing.T, c setup) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.proxy.Auth = proxy.Auth{Trust: true}
+	c.proxy.Auth = proxy.Auth{Method: hba.Trust}
 	if c.auth != nil {
 		c.proxy.Auth = *c.auth
 	}

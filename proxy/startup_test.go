@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"pgshunt/internal/hba"
 	"pgshunt/internal/pgtest"
 	"pgshunt/pool"
 	"pgshunt/proxy"
@@ -19,11 +20,7 @@ func TestStartupSilentClientIsEnded(t *testing.T) {
 	pgtest.SharedPrimary(t)
 	pgtest.NoLeaks(t)
 	ca := newAuthority(t)
-	auth, err := proxy.NewScramAuth(map[string]string{"postgres": "secret"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := start(t, setup{auth: &auth, proxy: proxy.Config{
+	f := start(t, setup{auth: clearAuth(hba.SCRAM, map[string]string{"postgres": "secret"}), proxy: proxy.Config{
 		TLS: &tls.Config{Certificates: []tls.Certificate{ca.issue("pgshunt")}}, StartupTimeout: 250 * time.Millisecond,
 	}})
 	const ended = "FATAL 57014 canceling authentication due to timeout; closed"

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"pgshunt/configs"
@@ -65,6 +64,7 @@ type serving struct {
 	server *proxy.Server
 	pools  *pool.Pools
 	loops  *wire.Loops
+	who    *identity
 	grace  time.Duration
 	done   chan error
 }
@@ -78,13 +78,13 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 	if err != nil {
 		return nil, fmt.Errorf("routing: %w", err)
 	}
-	auth, err := clientAuth(cfg.Auth)
-	if err != nil {
-		return nil, err
-	}
 	tlsConfig, err := cfg.TLS.ServerConfig()
 	if err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
+	}
+	who, err := newIdentity(cfg, tlsConfig, log)
+	if err != nil {
+		return nil, err
 	}
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
@@ -98,16 +98,16 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 		Size: cfg.Pool.Size, Wait: time.Duration(cfg.Pool.Wait), ConnectTimeout: connectTimeout,
 		Idle: time.Duration(cfg.Pool.Idle), Lifetime: time.Duration(cfg.Pool.Lifetime),
 		Prepared: cfg.Pool.Prepared, NoReuse: !cfg.Pool.Reuse, Log: log, Loops: loops,
-	}, targets(cfg))
+	}, who.targets())
 	server := proxy.New(proxy.Config{
 		Log: log, Pools: pools, Parser: parser.New(parser.Options{}), Policy: policy,
-		SessionMode: cfg.Pool.Mode == configs.PoolSession, Auth: auth,
+		SessionMode: cfg.Pool.Mode == configs.PoolSession, Auth: who.clients,
 		TLS: tlsConfig, RequireTLS: cfg.TLS.Mode == configs.TLSRequire || cfg.TLS.Mode == configs.TLSVerifyFull,
 		Databases: cfg.Databases, MaxClients: cfg.Limits.Clients, StartupTimeout: time.Duration(cfg.Limits.Startup),
 		Loops: loops,
 	}, fleetOf(cfg))
 	s := &serving{
-		addr: l.Addr(), log: log, server: server, pools: pools, loops: loops,
+		addr: l.Addr(), log: log, server: server, pools: pools, loops: loops, who: who,
 		grace: time.Duration(cfg.Shutdown), done: make(chan error, 1),
 	}
 	go func() { s.done <- server.Serve(l) }()
@@ -146,21 +146,8 @@ func (s *serving) close(grace time.Duration) {
 	}
 	s.pools.Close()
 	s.loops.Close()
+	s.who.close()
 	s.log.Info("stopped")
-}
-
-func targets(cfg *configs.Config) []*pool.Target {
-	names := []string{configs.ToPrimary}
-	for i := range cfg.Replicas {
-		names = append(names, cfg.Replicas[i].Name)
-	}
-	var out []*pool.Target
-	for _, name := range names {
-		out = append(out, &pool.Target{Name: name, Login: func(user, database string) (*pgconn.Config, error) {
-			return cfg.Login(name, user, database)
-		}})
-	}
-	return out
 }
 
 // fleetOf is the fleet as configured, everything taken to be healthy.
@@ -174,17 +161,6 @@ func fleetOf(cfg *configs.Config) *router.Fleet {
 		})
 	}
 	return f
-}
-
-func clientAuth(a configs.Auth) (proxy.Auth, error) {
-	if a.Method == configs.AuthTrust {
-		return proxy.Auth{Trust: true}, nil
-	}
-	passwords := make(map[string]string)
-	for _, u := range a.Users {
-		passwords[u.Name] = string(u.Password)
-	}
-	return proxy.NewScramAuth(passwords)
 }
 
 func newLogger(w io.Writer, c configs.Log) *slog.Logger {

@@ -64,6 +64,9 @@ type Rules struct {
 // All returns the rules in their order, for checks of a configuration.
 func (r *Rules) All() []*Rule { return r.rules }
 
+// NeedsTLS tells whether the rule is for encrypted connections only.
+func (r *Rule) NeedsTLS() bool { return r.kind == "hostssl" }
+
 // Match returns the first rule for the request, or nil.
 func (r *Rules) Match(q Request) *Rule {
 	q.Address = q.Address.Unmap().WithZone("")

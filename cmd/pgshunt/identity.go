@@ -1,0 +1,111 @@
+package main
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/auth"
+	"pgshunt/configs"
+	"pgshunt/internal/hba"
+	"pgshunt/pool"
+	"pgshunt/proxy"
+)
+
+// identity is who clients are, and as whom pgshunt logs in to servers for them.
+type identity struct {
+	cfg     *configs.Config
+	clients proxy.Auth
+	query   *auth.Query // nil without auth.query
+}
+
+// newIdentity builds what auth says.
+func newIdentity(cfg *configs.Config, tlsConfig *tls.Config, log *slog.Logger) (*identity, error) {
+	id := &identity{cfg: cfg, clients: proxy.Auth{Method: hba.Method(cfg.Auth.Method)}}
+	var err error
+	if id.clients.Rules, err = cfg.Auth.Rules(); err != nil {
+		return nil, fmt.Errorf("auth.hba: %w", err)
+	}
+	var users []auth.User
+	for _, u := range cfg.Auth.Users {
+		user := auth.User{Name: u.Name, Password: string(u.Password)}
+		switch {
+		case u.Verifier != "":
+			if user.Secret, err = auth.ParseSecret(string(u.Verifier)); err != nil {
+				return nil, fmt.Errorf("auth.users: verifier of %q: %w", u.Name, err)
+			}
+		case u.Password == "": // listed for its name, as with method cert
+			continue
+		}
+		users = append(users, user)
+	}
+	if cfg.Auth.Query != "" {
+		id.query = auth.NewQuery(auth.QueryConfig{
+			SQL: cfg.Auth.Query, Log: log,
+			Login: func() (*pgconn.Config, error) { return cfg.Login(configs.ToPrimary, "", "") },
+		})
+	}
+	id.clients.Store = auth.NewStore(users, id.query, seed(tlsConfig))
+	if cfg.Auth.Passthrough {
+		id.clients.Keys = auth.NewKeys()
+	}
+	return id, nil
+}
+
+func (id *identity) close() {
+	if id.query != nil {
+		id.query.Close()
+	}
+}
+
+// seed is something that only we know and that outlives a restart: the private
+// key of our certificate, hashed; nil without one.
+func seed(cfg *tls.Config) []byte {
+	if cfg == nil || len(cfg.Certificates) == 0 {
+		return nil
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(cfg.Certificates[0].PrivateKey)
+	if err != nil {
+		return nil
+	}
+	sum := sha256.Sum256(der)
+	return sum[:]
+}
+
+// targets are the servers, with how to log in to them for a session's user: by a
+// password of the configuration, else by the key that the user's own login left.
+func (id *identity) targets() []*pool.Target {
+	names := []string{configs.ToPrimary}
+	for i := range id.cfg.Replicas {
+		names = append(names, id.cfg.Replicas[i].Name)
+	}
+	var out []*pool.Target
+	for _, name := range names {
+		out = append(out, &pool.Target{Name: name, Login: func(user, database string) (*pgconn.Config, error) {
+			return id.login(name, user, database)
+		}})
+	}
+	return out
+}
+
+func (id *identity) login(target, user, database string) (*pgconn.Config, error) {
+	cfg, err := id.cfg.Login(target, user, database)
+	if err != nil || cfg.Password != "" || id.clients.Keys == nil {
+		return cfg, err
+	}
+	key := id.clients.Keys.Get(user)
+	if key == nil {
+		return cfg, nil
+	}
+	auth.UseKey(cfg, key, func() {
+		if target == configs.ToPrimary { // the password was changed: the next login of the client shall bring the new key
+			id.clients.Keys.Drop(user, key)
+			id.clients.Store.Forget(user)
+		}
+	})
+	return cfg, nil
+}
