@@ -205,12 +205,12 @@ func discard(pc *pgconn.PgConn) {
 // read makes an answer of the rows.
 func (q *Query) read(user string, result *pgconn.Result, a *answer) error {
 	switch {
-	case len(result.FieldDescriptions) < 2:
-		return fmt.Errorf("auth.query returns %d columns; it should return the user's name and the verifier", len(result.FieldDescriptions))
-	case len(result.Rows) > 1:
-		return fmt.Errorf("auth.query returns %d rows for one user", len(result.Rows))
 	case len(result.Rows) == 0:
 		return nil
+	case len(result.Rows) > 1:
+		return fmt.Errorf("auth.query returns %d rows for one user", len(result.Rows))
+	case len(result.Rows[0]) < 2:
+		return errors.New("auth.query returns one column; it should return the user's name and the verifier")
 	}
 	row := result.Rows[0]
 	switch {
