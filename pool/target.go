@@ -3,7 +3,9 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -60,10 +62,14 @@ func (t *Target) login(ctx context.Context, key Key) (*pgconn.HijackedConn, erro
 // connection failure. Addresses stay out of the client's sight.
 func loginError(target string, err error) error {
 	if pe := (*pgconn.PgError)(nil); errors.As(err, &pe) {
-		return &pgerr.Error{
+		e := &pgerr.Error{
 			Severity: "FATAL", Code: pe.Code, Message: pe.Message, Detail: pe.Detail, Hint: pe.Hint,
 			Routine: "login", Err: err,
 		}
+		if strings.HasPrefix(pe.Code, "28") { // else it reads as if the client had not proven itself to us
+			e.Hint = strings.TrimSpace(fmt.Sprintf("This was pgshunt's login to server %q as the session's user. %s", target, pe.Hint))
+		}
+		return e
 	}
 	e := pgerr.Fatal(pgerr.CannotConnect, "could not connect to server %q", target).In("login").Because(err)
 	var timeout net.Error
