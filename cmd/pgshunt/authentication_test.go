@@ -269,3 +269,9 @@ func noSecrets(t *testing.T, log string) {
 	}
 }
 
+// pgError is the server's part of an error, or nil.
+func pgError(err error) *pgconn.PgError {
+	var e *pgconn.PgError
+	errors.As(err, &e)
+	return e
+}
