@@ -42,14 +42,14 @@ auth:
 %s`, server.Port, more)
 }
 
-// verifierOf copies a role's verifier from one server to another.
-func copyVerifier(t *testing.T, from, to *pgtest.Server, role string) {
+// verifierOf is what a server stores of a role's password.
+func verifierOf(t *testing.T, server *pgtest.Server, role string) string {
 	t.Helper()
 	var verifier string
-	if err := from.Super(t, "postgres").QueryRow(t.Context(), "SELECT rolpassword FROM pg_authid WHERE rolname = $1", role).Scan(&verifier); err != nil {
+	if err := server.Super(t, "postgres").QueryRow(t.Context(), "SELECT rolpassword FROM pg_authid WHERE rolname = $1", role).Scan(&verifier); err != nil {
 		t.Fatal(err)
 	}
-	to.Exec(t, "ALTER ROLE "+role+" PASSWORD '"+verifier+"'")
+	return verifier
 }
 
 // endSessions ends a role's connections, as a failover or an administrator does.
@@ -208,7 +208,7 @@ replicas: [{name: ml1, url: "postgres://gate@127.0.0.1:%d/postgres?sslmode=disab
 	if e := pgError(err); e == nil || e.Code != "28P01" || !strings.Contains(e.Detail, "not the one that the client logged in with") || !strings.Contains(e.Hint, "ml1") {
 		t.Errorf("another verifier: %+v", e)
 	}
-	copyVerifier(t, server, ml, "scram")
+	ml.Exec(t, "ALTER ROLE scram PASSWORD '"+verifierOf(t, server, "scram")+"'")
 	if err := ask("scram", "secret-scram"); err != nil {
 		t.Errorf("the same verifier: %v", err)
 	}
