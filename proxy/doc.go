@@ -4,9 +4,9 @@
 // # The path of a query
 //
 // Server accepts a connection; startup (startup.go) brings it past TLS, the
-// startup packet, authentication (auth.go) and the welcome (welcome.go). From
-// then on it is a session, and a loop of internal/wire calls session.Ready when
-// its client has sent something. A Query message goes:
+// startup packet, authentication (auth.go, auth_scram.go) and the welcome
+// (welcome.go). From then on it is a session, and a loop of internal/wire calls
+// session.Ready when its client has sent something. A Query message goes:
 //
 //	session.step     what has arrived is read
 //	session.advance  the message is framed by wire.Reader, not decoded
