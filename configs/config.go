@@ -114,7 +114,11 @@ func (a *Auth) Rules() (*hba.Rules, error) {
 	if a.HBA == "" {
 		return nil, nil
 	}
-	return hba.Read(a.HBA)
+	data, err := readSmall(a.HBA)
+	if err != nil {
+		return nil, err
+	}
+	return hba.Parse(a.HBA, data, readSmall)
 }
 
 // User is one entry of auth.users.

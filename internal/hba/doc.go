@@ -1,8 +1,8 @@
 // Package hba reads a file in the form of PostgreSQL's pg_hba.conf and finds the
 // line that applies to a client.
 //
-//	rules, err := hba.Read("pg_hba.conf")   // err names every bad line
-//	rule := rules.Match(hba.Request{...})   // the first that matches, nil if none does
+//	rules, err := hba.Parse("pg_hba.conf", data, os.ReadFile) // err names every bad line
+//	rule := rules.Match(hba.Request{...})                     // the first that matches, nil if none does
 //
 // What is taken from PostgreSQL 16 as it is: tokens, quotes, comments, lines that
 // go on after a backslash, lists, @files, /regular expressions, all, sameuser,

@@ -3,52 +3,19 @@ package hba
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// Bounds: a file's name may be wrong, and @files may name themselves.
-const (
-	maxFile  = 1 << 20
-	maxDepth = 10
-)
+// maxDepth bounds @files, which may name themselves.
+const maxDepth = 10
 
-// Read reads the rules of a file. The error joins one for each bad line, which
-// begins with file and line.
-func Read(path string) (*Rules, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return Parse(path, data, readFile)
-}
-
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = fmt.Errorf("%s is larger than %d bytes", path, maxFile)
-	}
-	return data, err
-}
-
-// Parse is Read for content that is at hand; include reads the files that it names.
+// Parse reads the rules of a file whose content is at hand; include reads the files
+// that it names. The error joins one for each bad line, which begins with file and
+// line.
 func Parse(name string, data []byte, include func(path string) ([]byte, error)) (*Rules, error) {
 	p := &parser{include: include}
 	rules := &Rules{}
