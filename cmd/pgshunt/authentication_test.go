@@ -143,6 +143,15 @@ RESET password_encryption;
 
 const shadowQuery = "SELECT usename, passwd, valuntil FROM pg_shadow WHERE usename = $1"
 
+// certificates puts ca.crt, server.crt and server.key into a directory.
+func certificates(t *testing.T, dir string) *pgtest.Authority {
+	t.Helper()
+	ca := pgtest.NewAuthority(t)
+	ca.WriteCA(filepath.Join(dir, "ca.crt"))
+	ca.Write(dir, "server", "localhost")
+	return ca
+}
+
 // encrypt has a server offer TLS with the certificates of a directory.
 func encrypt(t *testing.T, server *pgtest.Server, dir string) {
 	t.Helper()
@@ -195,7 +204,7 @@ func TestAuthenticationIsPostgreSQLs(t *testing.T) {
 	hba := strings.ReplaceAll(oracleHBA, "localhost4", "127.0.0.1/32")
 	databases := []string{"db_trust", "db_reject", "db_password", "db_md5", "db_scram", "db_ssl", "db_nossl", "db_cert", "db_ca", "db_full", "scram", "db_ten"}
 	dir := t.TempDir()
-	ca := newCertificates(t, dir)
+	ca := certificates(t, dir)
 	server := pgtest.Primary(t, pgtest.Options{HBA: hba, Settings: map[string]string{"listen_addresses": "127.0.0.1,::1"}})
 	server.Exec(t, makeRoles)
 	for _, db := range databases {
@@ -214,10 +223,10 @@ auth:
   query: "%s"
 `, server.SocketDir(), server.Port, shadowQuery))
 
-	plain, trusting := (*tls.Config)(nil), &tls.Config{RootCAs: ca.pool, ServerName: "localhost"}
+	plain, trusting := (*tls.Config)(nil), &tls.Config{RootCAs: ca.Pool, ServerName: "localhost"}
 	as := func(name string) *tls.Config {
 		cfg := trusting.Clone()
-		cfg.Certificates = []tls.Certificate{ca.issue(name)}
+		cfg.Certificates = []tls.Certificate{ca.Issue(name)}
 		return cfg
 	}
 	ways := map[string]*tls.Config{"plain": plain, "TLS": trusting, "certificate of scram": as("scram"), "certificate of md5": as("md5")}

@@ -15,7 +15,7 @@ import (
 func TestChannelBinding(t *testing.T) {
 	server := guarded(t, pgtest.Primary)
 	dir := t.TempDir()
-	ca := newCertificates(t, dir)
+	ca := certificates(t, dir)
 	f := serve(t, dir, passing(server, "tls: {cert: server.crt, key: server.key, client_ca: ca.crt}"))
 	conninfo := func(more string) string {
 		return fmt.Sprintf("host=localhost hostaddr=127.0.0.1 port=%d user=scram dbname=postgres %s", f.port, more)
@@ -31,7 +31,7 @@ func TestChannelBinding(t *testing.T) {
 			t.Errorf("psql with %s: %s, %v", more, out, err)
 		}
 	}
-	trusting := &tls.Config{RootCAs: ca.pool, ServerName: "localhost"}
+	trusting := &tls.Config{RootCAs: ca.Pool, ServerName: "localhost"}
 	for _, binding := range []string{"require", "prefer", "disable"} {
 		a := attempt{user: "scram", password: "secret-scram", database: "postgres", tls: trusting, binding: binding}
 		if got := a.login(t, f.port); got != "in as scram scram" {
@@ -50,7 +50,7 @@ func TestChannelBinding(t *testing.T) {
 func TestPassthroughIsBoundToTheServersCertificate(t *testing.T) {
 	server := guarded(t, pgtest.Primary)
 	dir := t.TempDir()
-	newCertificates(t, dir)
+	certificates(t, dir)
 	for more, want := range map[string]string{
 		"sslmode=verify-full&channel_binding=require":                                 "in as scram scram",
 		"sslmode=require&channel_binding=prefer&require_auth=scram-sha-256":           "in as scram scram",

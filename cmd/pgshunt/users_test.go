@@ -89,8 +89,8 @@ func TestMethodCert(t *testing.T) {
 	server := pgtest.Primary(t)
 	server.Exec(t, "CREATE ROLE holder LOGIN")
 	dir := t.TempDir()
-	ca := newCertificates(t, dir)
-	ca.write("holder", ca.issue("holder"))
+	ca := certificates(t, dir)
+	ca.Write(dir, "holder", "holder")
 	f := serve(t, dir, fmt.Sprintf(`
 primary: {url: "%s"}
 tls: {cert: server.crt, key: server.key, client_ca: ca.crt}
