@@ -97,6 +97,7 @@ func (s *serverCheck) run(ctx context.Context) {
 	if err := s.ask(ctx); err != nil {
 		s.add(levelProblem, "query", "grant the role what the message names, or raise --timeout", "cannot be examined: %s", cause(err))
 	}
+	s.authQuery(ctx)
 }
 
 func (s *serverCheck) ask(ctx context.Context) error {
