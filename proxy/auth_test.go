@@ -160,6 +160,41 @@ func TestAuthMalformed(t *testing.T) {
 	}
 }
 
+// What is sent in place of a password, under the methods that ask for one.
+func TestAuthMalformedPasswords(t *testing.T) {
+	pgtest.SharedPrimary(t)
+	pgtest.NoLeaks(t)
+	for _, method := range []hba.Method{hba.Password, hba.MD5} {
+		f := start(t, setup{auth: clearAuth(method, map[string]string{"postgres": password})})
+		asked := map[hba.Method]string{hba.Password: "AuthenticationCleartextPassword", hba.MD5: "AuthenticationMD5Password"}[method]
+		for name, c := range map[string]struct {
+			sent []byte
+			want string
+		}{
+			"a query":           {message('Q', "SELECT 1\x00"), "FATAL 08P01 expected password response, got message type 81"},
+			"no end":            {message('p', password), "FATAL 08P01 invalid password packet size"},
+			"more than one end": {message('p', password+"\x00\x00"), "FATAL 08P01 invalid password packet size"},
+			"nothing":           {message('p', ""), "FATAL 08P01 invalid password packet size"},
+			"empty":             {message('p', "\x00"), "FATAL 28P01 empty password returned by client"},
+			"wrong":             {message('p', "wrong\x00"), "FATAL 28P01 password authentication failed for user \"postgres\""},
+			"too long":          {message('p', strings.Repeat("x", 10000)+"\x00"), "FATAL 08P01 "},
+			"a gigabyte":        {[]byte("p\x3f\xff\xff\xff" + strings.Repeat("x", 5000)), "FATAL 08P01 "},
+		} {
+			t.Run(string(method)+" "+name, func(t *testing.T) {
+				cl := dial(t, f.addr)
+				cl.startup("user", "postgres")
+				cl.put(c.sent)
+				if got := joined(cl.answer()); !strings.HasPrefix(got, asked+"; "+c.want) || !strings.HasSuffix(got, "; closed") {
+					t.Errorf("got %q", got)
+				}
+			})
+		}
+		if strings.Contains(f.log.String(), password) {
+			t.Error("the log contains a password")
+		}
+	}
+}
+
 // A client that has not proven who it is learns nothing of databases.
 func TestAuthComesBeforeDatabases(t *testing.T) {
 	pgtest.SharedPrimary(t)
