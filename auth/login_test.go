@@ -134,10 +134,14 @@ func TestLoginByKey(t *testing.T) {
 		}, "", false},
 		"trust":                         {"", welcome, "", false},
 		"trust where SCRAM is demanded": {"require_auth=scram-sha-256", welcome, "without the authentication that the connection string demands", false},
-		"SCRAM where it is forbidden": {"require_auth=!scram-sha-256", func(be *pgproto3.Backend) error { return exchangeBy(be, v, "") },
-			"28P01", false},
-		"binding demanded without TLS": {"channel_binding=require", func(be *pgproto3.Backend) error { return exchangeBy(be, v, "") },
-			"does not offer SCRAM-SHA-256-PLUS", false},
+		"SCRAM where it is forbidden": {
+			"require_auth=!scram-sha-256", func(be *pgproto3.Backend) error { return exchangeBy(be, v, "") },
+			"28P01", false,
+		},
+		"binding demanded without TLS": {
+			"channel_binding=require", func(be *pgproto3.Backend) error { return exchangeBy(be, v, "") },
+			"does not offer SCRAM-SHA-256-PLUS", false,
+		},
 		"another salt": {"", func(be *pgproto3.Backend) error {
 			return exchangeBy(be, scram.New("secret", []byte("salt of sixteen!"), 4096), "")
 		}, "28P01", true},
