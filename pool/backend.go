@@ -182,8 +182,10 @@ func (b *Backend) SetParam(name, value string) {
 // of its own with the same TLS policy, and returns when the server has passed
 // the request on (it closes that connection then). The backend must stay
 // attached until Cancel has returned, or the next session's statement could be hit.
-func (b *Backend) Cancel(ctx context.Context) error {
-	pc, err := pgconn.Construct(b.hijacked)
+func (b *Backend) Cancel(ctx context.Context) error { return cancelOn(ctx, b.hijacked) }
+
+func cancelOn(ctx context.Context, hc *pgconn.HijackedConn) error {
+	pc, err := pgconn.Construct(hc)
 	if err != nil {
 		return err
 	}

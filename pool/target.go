@@ -45,15 +45,25 @@ func (t *Target) login(ctx context.Context, key Key) (*pgconn.HijackedConn, erro
 	if err := pc.SyncConn(ctx); err != nil {
 		return nil, loginError(t.Name, err)
 	}
-	hc, err := pc.Hijack()
+	hc, err := takeOver(pc)
 	if err != nil {
 		return nil, loginError(t.Name, err)
+	}
+	return hc, nil
+}
+
+// takeOver parts a connection from pgconn, which has left a deadline on it.
+func takeOver(pc *pgconn.PgConn) (*pgconn.HijackedConn, error) {
+	hc, err := pc.Hijack()
+	if err != nil {
+		return nil, err
 	}
 	if w, ok := hc.Conn.(interface{ Unwrap() net.Conn }); ok { // it took part in the login, and now only stands in the way
 		hc.Conn = w.Unwrap()
 	}
 	if err := hc.Conn.SetDeadline(time.Time{}); err != nil {
-		return nil, loginError(t.Name, err)
+		_ = hc.Conn.Close()
+		return nil, err
 	}
 	return hc, nil
 }

@@ -95,6 +95,10 @@ func (srv *Server) cancelRequest(body []byte) {
 // backend cannot be detached before the request has reached the server: the next
 // session's statement would be hit.
 func (s *session) cancel() {
+	if s.walsender != nil {
+		s.cancelWalsender()
+		return
+	}
 	e := pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("cancel")
 	s.cancelLine(e)
 	s.mu.Lock()

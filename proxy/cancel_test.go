@@ -21,10 +21,10 @@ import (
 const canceled = "ERROR 57014 canceling statement due to user request; ready I"
 
 // enterWithKey is enter, and returns what a cancel request needs.
-func enterWithKey(t testing.TB, addr, database string) (*client, *pgproto3.BackendKeyData) {
+func enterWithKey(t testing.TB, addr, database string, params ...string) (*client, *pgproto3.BackendKeyData) {
 	t.Helper()
 	c := dial(t, addr)
-	c.startup("user", "postgres", "database", database)
+	c.startup(append([]string{"user", "postgres", "database", database}, params...)...)
 	var key pgproto3.BackendKeyData
 	for {
 		m, err := c.fe.Receive()

@@ -40,6 +40,8 @@
 //     they are missing (names.go).
 //   - Settings belong to the session (state.go) and are replayed when a backend is
 //     attached.
+//   - A connection for replication has a server process of its own and is passed
+//     through as it is (replication.go).
 //   - A cancel key is ours, never a server's (cancel.go).
 //
 // Everything that both goroutines of a session touch is guarded by link.mu, and

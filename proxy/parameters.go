@@ -45,9 +45,9 @@ func (s *session) identify(params []param) (*pool.Settings, error) {
 		case p.name == "database":
 			s.who.database = p.value
 		case p.name == "replication":
-			if p.value != "false" && p.value != "off" && p.value != "0" && p.value != "no" {
-				return nil, pgerr.Fatal(pgerr.FeatureNotSupported, "replication connections are not supported").
-					WithHint("Connect to the primary directly for replication.").In("identify")
+			var err error
+			if s.who.replication, err = replicationOf(p.value); err != nil {
+				return nil, err
 			}
 		case p.name == "options":
 			opts, err := startupOptions(p.value)
@@ -65,7 +65,10 @@ func (s *session) identify(params []param) (*pool.Settings, error) {
 	if s.who.user == "" {
 		return nil, pgerr.Fatal(pgerr.InvalidAuth, "no PostgreSQL user name specified in startup packet").In("identify")
 	}
-	if s.who.database == "" {
+	switch {
+	case s.who.replication == physicalReplication:
+		s.who.database = "" // it belongs to none, whatever the client says
+	case s.who.database == "":
 		s.who.database = s.who.user
 	}
 	if app, ok := startup.Get("application_name"); ok {

@@ -49,6 +49,9 @@ type session struct {
 	// back; for the session's goroutine only.
 	untouched bool
 
+	// walsender is set, once, in a session for replication, which uses nothing of link.
+	walsender *walsender
+
 	// Guarded by link.mu:
 	state    state
 	line     line
@@ -73,13 +76,18 @@ type identity struct {
 	user, database, application string
 	// path is the search_path that a login of this user to this database gets.
 	path string
-	key  cancelKey
-	pool *pool.Pool // of the primary, once it has been used
+	// replication is what kind of connection for it the client asked for, if any.
+	replication replicationKind
+	key         cancelKey
+	pool        *pool.Pool // of the primary, once it has been used
 }
 
 // run serves a client that is read by a goroutine of its own until it leaves or
 // must leave.
 func (s *session) run() error {
+	if s.walsender != nil {
+		return s.replicate()
+	}
 	for {
 		if err := s.advance(); err != nil {
 			return err
@@ -204,6 +212,9 @@ func (s *session) cutOff() {
 		if b != nil {
 			b.StopWriting() // the session's goroutine may be waiting for that
 		}
+	}
+	if s.walsender != nil {
+		s.walsender.StopWriting()
 	}
 	_ = s.client.SetWriteDeadline(time.Now().Add(lastWordsTimeout))
 	s.mu.Unlock()
@@ -361,6 +372,9 @@ func (s *session) answer(p []byte) error {
 // no query, lock or transaction behind.
 func (s *session) finish() {
 	s.quitLine()
+	if s.walsender != nil {
+		s.walsender.Close()
+	}
 	s.mu.Lock()
 	s.awaitCancels()
 	held := []*pool.Backend{s.primary, s.replica}

@@ -208,8 +208,8 @@ func (s *session) directTLS(received []byte) error {
 	return nil
 }
 
-// leaveLoop takes the connection off its Loop for TLS, which this goroutine serves
-// from then on.
+// leaveLoop takes the connection off its Loop for TLS or replication, which this
+// goroutine serves from then on.
 func (s *session) leaveLoop() (net.Conn, error) {
 	s.turn.Block()
 	nc, err := s.client.Detach()
@@ -221,18 +221,23 @@ func (s *session) leaveLoop() (net.Conn, error) {
 
 func (s *session) encrypt(nc net.Conn, cfg *tls.Config) error {
 	tc := tls.Server(nc, cfg)
-	s.mu.Lock()
-	s.client = wire.NewConn(tc)
-	s.mu.Unlock()
-	_ = s.client.SetDeadline(s.deadline)
-	if s.srv.draining.Load() { // whoever woke the session may have woken what it was before
-		s.wake()
-	}
+	s.readAlone(tc)
 	if err := tc.Handshake(); err != nil {
 		return errors.Join(errSilent, err)
 	}
 	s.in.Reset(s.client)
 	return nil
+}
+
+// readAlone replaces the session's connection by one that no Loop serves.
+func (s *session) readAlone(nc net.Conn) {
+	s.mu.Lock()
+	s.client = wire.NewConn(nc)
+	s.mu.Unlock()
+	_ = s.client.SetDeadline(s.deadline)
+	if s.srv.draining.Load() { // whoever woke the session may have woken what it was before
+		s.wake()
+	}
 }
 
 // prefixedConn gives back bytes that were read before it was known what they are.
@@ -289,9 +294,12 @@ func (s *session) admit(params []param, longKey bool) error {
 	if err := s.authenticate(); err != nil {
 		return err
 	}
-	if allowed := s.srv.cfg.Databases; len(allowed) > 0 && !slices.Contains(allowed, s.who.database) {
+	if allowed := s.srv.cfg.Databases; len(allowed) > 0 && !slices.Contains(allowed, s.who.database) && s.who.replication != physicalReplication {
 		return pgerr.Fatal(pgerr.UndefinedDatabase, "database %q does not exist", s.who.database).
 			WithDetail("pgshunt serves only the databases that its configuration names.").In("admit")
+	}
+	if s.who.replication != noReplication {
+		return s.openWalsender(startup, longKey)
 	}
 	w, err := s.greet(startup)
 	if err != nil {
@@ -310,8 +318,7 @@ func (s *session) admit(params []param, longKey bool) error {
 	return s.sendWelcome(w, longKey)
 }
 
-// sendWelcome ends the startup: authentication is fine, these are the
-// parameters, this is the key, ask what you like.
+// sendWelcome welcomes a client to a session of statements.
 func (s *session) sendWelcome(w *welcome, longKey bool) error {
 	pid := w.pid
 	if s.srv.cfg.SessionMode {
@@ -323,12 +330,18 @@ func (s *session) sendWelcome(w *welcome, longKey bool) error {
 		}
 		pid = s.to.PID
 	}
+	return s.letIn(w.params, pid, longKey)
+}
+
+// letIn ends the startup: authentication is fine, these are the parameters, this
+// is the key, ask what you like.
+func (s *session) letIn(params []pgproto3.ParameterStatus, pid uint32, longKey bool) error {
 	s.who.key = newCancelKey(pid, longKey)
 	s.srv.cancels.add(s)
 	out, err := (&pgproto3.AuthenticationOk{}).Encode(nil)
-	for i := range w.params {
+	for i := range params {
 		if err == nil {
-			out, err = w.params[i].Encode(out)
+			out, err = params[i].Encode(out)
 		}
 	}
 	if err == nil {

@@ -260,19 +260,6 @@ func TestStartupUnservedDatabase(t *testing.T) {
 	}
 }
 
-func TestStartupReplicationIsRefused(t *testing.T) {
-	pgtest.SharedPrimary(t)
-	f := start(t, setup{})
-	for value, refused := range map[string]bool{"true": true, "database": true, "1": true, "false": false, "off": false} {
-		c := dial(t, f.addr)
-		c.startup("user", "postgres", "replication", value)
-		got := joined(c.answer())
-		if refused != strings.HasPrefix(got, "FATAL 0A000 ") {
-			t.Errorf("replication=%s: %q", value, got)
-		}
-	}
-}
-
 // What a client asks for when it connects comes back after every kind of reset.
 func TestStartupSettingsComeBack(t *testing.T) {
 	pgtest.SharedPrimary(t)
