@@ -25,6 +25,9 @@ type Config struct {
 	Pool      Pool     `yaml:"pool"`
 	Routing   Routing  `yaml:"routing"`
 	Limits    Limits   `yaml:"limits"`
+	// Instance is this pgshunt's number among its peers.
+	Instance int    `yaml:"instance"`
+	Peers    []Peer `yaml:"peers"`
 	// Shutdown is how long sessions in a transaction may go on after SIGTERM.
 	Shutdown Duration `yaml:"shutdown"`
 	Log      Log      `yaml:"log"`
@@ -220,6 +223,20 @@ type Limits struct {
 	Startup Duration `yaml:"startup"`
 	// Message is the largest message taken from a client.
 	Message Size `yaml:"message"`
+}
+
+// Peer is another pgshunt in front of the same servers, to which cancel requests
+// with its keys are passed on.
+type Peer struct {
+	// Instance is the peer's own number, as in its configuration.
+	Instance int `yaml:"instance"`
+	// Address is where it listens for clients, host:port.
+	Address string `yaml:"address"`
+	// TLS says how requests are passed on; left out means "disable". Require
+	// encrypts without asking who answers, verify-full checks its certificate.
+	TLS TLSMode `yaml:"tls"`
+	// CA is who may have issued the peer's certificate.
+	CA string `yaml:"ca"`
 }
 
 // Log is pgshunt's own log, on standard error.

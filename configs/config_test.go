@@ -103,7 +103,7 @@ func TestReferenceFileHasEveryKeyWithItsDefault(t *testing.T) {
 	want.complete()
 	// What the file gives as examples.
 	want.Primary, want.Replicas = c.Primary, c.Replicas
-	want.Auth.Users, want.Routing.Rules = c.Auth.Users, c.Routing.Rules
+	want.Auth.Users, want.Routing.Rules, want.Peers = c.Auth.Users, c.Routing.Rules, c.Peers
 	want.File, want.Warnings = c.File, c.Warnings
 	want.Databases = []string{}
 	if diff := cmp.Diff(want, c); diff != "" {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +46,15 @@ func (r *fileReader) config(c *Config) {
 			r.find("tls.cert", "cannot use this certificate with its key: %v", err)
 		}
 		r.private("tls.key", c.TLS.Key)
+	}
+	for i := range c.Peers {
+		p := &c.Peers[i]
+		if p.CA = r.path(p.CA); p.CA == "" {
+			continue
+		}
+		if _, err := certPool(p.CA); err != nil {
+			r.find(fmt.Sprintf("peers[%d].ca", i), "%v", err)
+		}
 	}
 	if c.TLS.ClientCA != "" {
 		if _, err := certPool(c.TLS.ClientCA); err != nil {
@@ -167,6 +177,33 @@ func (t *TLS) ServerConfig() (*tls.Config, error) {
 	cfg.ClientAuth = tls.VerifyClientCertIfGiven
 	if t.Mode == TLSVerifyFull {
 		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return cfg, nil
+}
+
+// ClientConfig returns what passing requests to the peer in TLS needs, nil when
+// they go in the clear. It shows this instance's own certificate, if it has one, to a peer that
+// demands one.
+func (p *Peer) ClientConfig(own *TLS) (*tls.Config, error) {
+	if p.TLS == TLSDisable || p.TLS == "" {
+		return nil, nil
+	}
+	host, _, err := net.SplitHostPort(p.Address)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, InsecureSkipVerify: p.TLS == TLSRequire}
+	if p.CA != "" {
+		if cfg.RootCAs, err = certPool(p.CA); err != nil {
+			return nil, fmt.Errorf("ca: %w", err)
+		}
+	}
+	if own.Cert != "" && own.Key != "" {
+		cert, err := tls.LoadX509KeyPair(own.Cert, own.Key)
+		if err != nil {
+			return nil, fmt.Errorf("tls.cert: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{cert}
 	}
 	return cfg, nil
 }

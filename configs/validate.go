@@ -18,6 +18,11 @@ func (c *Config) complete() {
 			c.TLS.Mode = TLSAllow
 		}
 	}
+	for i := range c.Peers {
+		if c.Peers[i].TLS == "" {
+			c.Peers[i].TLS = TLSDisable
+		}
+	}
 	for i := range c.Replicas {
 		r := &c.Replicas[i]
 		if r.Feed == "" {
@@ -49,6 +54,7 @@ func (c *Config) check() []finding {
 	fs.auth(c)
 	fs.pool(&c.Pool)
 	fs.limits(c)
+	fs.peers(c)
 	fs.routing(c)
 	return append(fs, c.notYet()...)
 }
@@ -127,6 +133,28 @@ func (fs *findings) limits(c *Config) {
 	fs.add(l.Startup == 0, "limits.startup", "0 would let half-open connections stay for ever; write a time such as 10s")
 	fs.add(l.Message < 64<<10, "limits.message", "%s would refuse ordinary statements; write 64kB or more", l.Message)
 	fs.add(l.Message > 1<<30, "limits.message", "%s is more than PostgreSQL itself takes; write 1GB or less", l.Message)
+}
+
+// maxInstance keeps the number within the byte that a cancel key has for it.
+const maxInstance = 255
+
+func (fs *findings) peers(c *Config) {
+	out := func(n int) bool { return n < 0 || n > maxInstance }
+	fs.add(out(c.Instance), "instance", "%d is not a number from 0 to %d", c.Instance, maxInstance)
+	seen := map[int]string{c.Instance: "this instance"}
+	for i := range c.Peers {
+		p, key := &c.Peers[i], fmt.Sprintf("peers[%d]", i)
+		fs.add(out(p.Instance), key+".instance", "%d is not a number from 0 to %d", p.Instance, maxInstance)
+		whose, taken := seen[p.Instance]
+		fs.add(taken, key+".instance", "%d is already the number of %s; each instance has its own, which all others name", p.Instance, whose)
+		seen[p.Instance] = key
+		if host, port, err := net.SplitHostPort(p.Address); err != nil || host == "" || port == "" || port == "0" {
+			fs.add(true, key+".address", "%q is not the address of a listener; write host:port such as 10.0.0.2:6432", p.Address)
+		}
+		fs.add(p.TLS == TLSAllow, key+".tls", "write disable, require or verify-full: this side decides")
+		fs.add(p.TLS == TLSVerifyFull && p.CA == "", key+".ca", "missing; mode verify-full checks the peer's certificate against it")
+		fs.add(p.TLS != TLSVerifyFull && p.CA != "", key+".ca", "is of no use without tls: verify-full")
+	}
 }
 
 func (fs *findings) routing(c *Config) {

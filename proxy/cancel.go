@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -23,12 +24,26 @@ type cancelKey struct {
 // cancelTimeout bounds the side connections that cancel or terminate.
 const cancelTimeout = 10 * time.Second
 
-func newCancelKey(pid uint32, longKey bool) cancelKey {
+// Cancel requests have connections of their own to servers and to other
+// instances, no more than that many at a time of each kind. Those beyond wait for
+// a bounded time and are then dropped. Only a request with a right key gets as
+// far as a connection to a server; one that names another instance gets as far as that.
+const (
+	maxCancels  = 64
+	maxForwards = 16
+
+	forwardTimeout = 5 * time.Second
+)
+
+var errManyCancels = errors.New("too many cancel requests under way")
+
+func (p *peers) newCancelKey(pid uint32, longKey bool) cancelKey {
 	secret := make([]byte, 4)
 	if longKey {
 		secret = make([]byte, 32)
 	}
 	_, _ = rand.Read(secret) // never fails, see crypto/rand
+	p.sign(secret)
 	pid &= 1<<31 - 1
 	if pid == 0 {
 		pid = 1
@@ -78,16 +93,28 @@ func (r *cancelRegistry) find(pid uint32, secret []byte) *session {
 
 // cancelRequest serves a CancelRequest, whose body follows the request code. A
 // wrong key or a session with nothing in flight is passed over in silence, as
-// PostgreSQL does.
-func (srv *Server) cancelRequest(body []byte) {
+// PostgreSQL does. One that another instance has passed on is not passed on again.
+func (srv *Server) cancelRequest(body []byte, passedOn bool) {
 	if len(body) < 8 || len(body) > 4+256 {
 		return
 	}
-	s := srv.cancels.find(binary.BigEndian.Uint32(body), body[4:])
+	pid, secret := binary.BigEndian.Uint32(body), body[4:]
+	if peer := srv.peers.issuer(secret); peer != nil && !passedOn {
+		srv.forwardCancel(peer, body)
+		return
+	}
+	s := srv.cancels.find(pid, secret)
 	if s == nil {
 		srv.cfg.Log.Debug("cancel request with an unknown key")
 		return
 	}
+	ctx, cancel := context.WithTimeout(srv.ctx, cancelTimeout)
+	defer cancel()
+	if !srv.canceling.take(ctx) {
+		srv.cfg.Log.Warn("cancel request dropped", "error", errManyCancels)
+		return
+	}
+	defer srv.canceling.give()
 	s.cancel()
 }
 

@@ -25,6 +25,12 @@ func enterWithKey(t testing.TB, addr, database string, params ...string) (*clien
 	t.Helper()
 	c := dial(t, addr)
 	c.startup(append([]string{"user", "postgres", "database", database}, params...)...)
+	return c, c.key(t)
+}
+
+// key reads the welcome, which has the key.
+func (c *client) key(t testing.TB) *pgproto3.BackendKeyData {
+	t.Helper()
 	var key pgproto3.BackendKeyData
 	for {
 		m, err := c.fe.Receive()
@@ -37,7 +43,7 @@ func enterWithKey(t testing.TB, addr, database string, params ...string) (*clien
 		case *pgproto3.ErrorResponse:
 			t.Fatal(m.Message)
 		case *pgproto3.ReadyForQuery:
-			return c, &key
+			return &key
 		}
 	}
 }

@@ -42,7 +42,8 @@
 //     attached.
 //   - A connection for replication has a server process of its own and is passed
 //     through as it is (replication.go).
-//   - A cancel key is ours, never a server's (cancel.go).
+//   - A cancel key is ours, never a server's (cancel.go). One of another instance is
+//     passed on to that one (peers.go).
 //
 // Everything that both goroutines of a session touch is guarded by link.mu, and
 // no lock is held across a read or write of a socket.

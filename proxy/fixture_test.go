@@ -46,6 +46,8 @@ type setup struct {
 	replicas []*pgtest.Server // ml1, ml2 ...
 	trainers int              // how many of them train; 0 is all
 	auth     *proxy.Auth      // nil trusts everybody
+	// listener is what the proxy accepts from; nil takes a free port.
+	listener net.Listener
 	// replicaDatabase maps the client's database to the one on replicas, if it differs.
 	replicaDatabase string
 }
@@ -79,9 +81,11 @@ func start(t *testing.T, c setup) *fixture {
 		c.proxy.Auth = *c.auth
 	}
 	f.server = proxy.New(withProxyDefaults(c.proxy, f.pools, policy, log), fleet)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	l := c.listener
+	if l == nil {
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	f.addr = l.Addr().String()
 	served := make(chan error, 1)

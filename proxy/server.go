@@ -37,6 +37,9 @@ type Config struct {
 	RequireTLS bool
 	// Databases that may be asked for; empty means all of the primary's.
 	Databases []string
+	// Instance is this pgshunt's number among its Peers, which must be different from theirs.
+	Instance uint8
+	Peers    []Peer
 	// MaxClients bounds connections, authenticated or not.
 	MaxClients int
 	// StartupTimeout bounds everything before the first query.
@@ -53,8 +56,11 @@ type Server struct {
 	catalog  *pool.Catalog
 	welcomes *lru.Cache[string, *welcome]
 	cancels  cancelRegistry
-	fleet    atomic.Pointer[router.Fleet]
-	observe  func(*session, *parser.Statement, router.Decision)
+	peers    peers
+	// canceling and forwards bound the side connections of cancel requests.
+	canceling, forwards slots
+	fleet               atomic.Pointer[router.Fleet]
+	observe             func(*session, *parser.Statement, router.Decision)
 
 	ctx      context.Context
 	stop     context.CancelCauseFunc
@@ -82,6 +88,7 @@ func New(cfg Config, fleet *router.Fleet) *Server {
 	ctx, stop := context.WithCancelCause(context.Background())
 	srv := &Server{
 		cfg: cfg, pools: cfg.Pools, parser: cfg.Parser, catalog: pool.NewCatalog(catalogSize), welcomes: welcomes,
+		peers: newPeers(cfg.Instance, cfg.Peers), canceling: make(slots, maxCancels), forwards: make(slots, maxForwards),
 		ctx: ctx, stop: stop,
 		sessions: make(map[*session]struct{}),
 	}

@@ -44,9 +44,9 @@ func (s *session) startup() error {
 		return err
 	}
 	code := binary.BigEndian.Uint32(body)
-	if code == codeCancel {
+	if code == codeCancel || code == codePeerCancel {
 		s.turn.Block()
-		s.srv.cancelRequest(body[4:])
+		s.srv.cancelRequest(body[4:], code == codePeerCancel)
 		return nil
 	}
 	if code>>16 != majorVersion {
@@ -336,7 +336,7 @@ func (s *session) sendWelcome(w *welcome, longKey bool) error {
 // letIn ends the startup: authentication is fine, these are the parameters, this
 // is the key, ask what you like.
 func (s *session) letIn(params []pgproto3.ParameterStatus, pid uint32, longKey bool) error {
-	s.who.key = newCancelKey(pid, longKey)
+	s.who.key = s.srv.peers.newCancelKey(pid, longKey)
 	s.srv.cancels.add(s)
 	out, err := (&pgproto3.AuthenticationOk{}).Encode(nil)
 	for i := range params {

@@ -86,6 +86,10 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 	if err != nil {
 		return nil, err
 	}
+	peers, err := peersOf(cfg)
+	if err != nil {
+		return nil, err
+	}
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -103,6 +107,7 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 		Log: log, Pools: pools, Parser: parser.New(parser.Options{}), Policy: policy,
 		SessionMode: cfg.Pool.Mode == configs.PoolSession, Auth: who.clients,
 		TLS: tlsConfig, RequireTLS: cfg.TLS.Mode == configs.TLSRequire || cfg.TLS.Mode == configs.TLSVerifyFull,
+		Instance: uint8(cfg.Instance), Peers: peers,
 		Databases: cfg.Databases, MaxClients: cfg.Limits.Clients, StartupTimeout: time.Duration(cfg.Limits.Startup),
 		Loops: loops,
 	}, fleetOf(cfg))
@@ -161,6 +166,20 @@ func fleetOf(cfg *configs.Config) *router.Fleet {
 		})
 	}
 	return f
+}
+
+// peersOf are the other instances, for cancel requests that come to the wrong one.
+func peersOf(cfg *configs.Config) ([]proxy.Peer, error) {
+	var out []proxy.Peer
+	for i := range cfg.Peers {
+		p := &cfg.Peers[i]
+		tlsConfig, err := p.ClientConfig(&cfg.TLS)
+		if err != nil {
+			return nil, fmt.Errorf("peers[%d]: %w", i, err)
+		}
+		out = append(out, proxy.Peer{Instance: uint8(p.Instance), Address: p.Address, TLS: tlsConfig})
+	}
+	return out, nil
 }
 
 func newLogger(w io.Writer, c configs.Log) *slog.Logger {
