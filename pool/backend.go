@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"sync"
 	"time"
 
@@ -195,11 +196,24 @@ func cancelOn(ctx context.Context, hc *pgconn.HijackedConn) error {
 // Terminate ends the server process from a side connection with the same login.
 // It is for work that ignores a cancel, such as a model being fitted.
 func (b *Backend) Terminate(ctx context.Context) error {
-	side, err := pgconn.ConnectConfig(ctx, b.hijacked.Config.Copy())
+	side, err := pgconn.ConnectConfig(ctx, sameServer(b.hijacked))
 	if err != nil {
 		return err
 	}
 	defer side.Close(ctx)
 	sql := fmt.Sprintf("SELECT pg_terminate_backend(%d)", b.PID)
 	return side.Exec(ctx, sql).Close()
+}
+
+// sameServer is the configuration of hc for the very server that it reached, in
+// TLS or not as it did: on another one of several hosts, the process id would be
+// somebody else's.
+func sameServer(hc *pgconn.HijackedConn) *pgconn.Config {
+	cfg := hc.Config.Copy()
+	remote, ok := hc.Conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return cfg
+	}
+	cfg.Host, cfg.Port, cfg.TLSConfig, cfg.Fallbacks = remote.IP.String(), uint16(remote.Port), hc.TLSConfig, nil
+	return cfg
 }
