@@ -14,9 +14,9 @@ import (
 // check reports whether the connection string can be used, in a text that never
 // quotes it: where it is malformed nobody can say which part is the password.
 func (u URL) check() error {
-	_, err := pgconn.ParseConfig(string(u))
+	cfg, err := pgconn.ParseConfig(string(u))
 	if err == nil {
-		return nil
+		return checkTLS(cfg)
 	}
 	if !strings.Contains(string(u), "://") && !strings.Contains(string(u), "=") {
 		return errors.New("not a connection string; write postgres://user@host:5432/database")
@@ -88,6 +88,7 @@ func (c *Config) Login(target, user, database string) (*pgconn.Config, error) {
 			base.Password = password
 		}
 	}
+	demandALPN(base)
 	if u := c.Auth.User(user); u != nil && u.Password != "" && (session || base.Password == "") {
 		base.Password = string(u.Password)
 	}
