@@ -217,8 +217,15 @@ type Match struct {
 
 // Limits protect pgshunt from its clients.
 type Limits struct {
-	// Clients is how many connections are served at once.
+	// Clients is how many sessions are served at once.
 	Clients int `yaml:"clients"`
+	// PerUser is how many of them one user may have; 0 is no limit.
+	PerUser int `yaml:"per_user"`
+	// PerAddress is how many connections may come from one address; 0 is no limit.
+	PerAddress int `yaml:"per_address"`
+	// StartupClients is how many connections may not have been authenticated yet;
+	// 0 is as many as Clients.
+	StartupClients int `yaml:"startup_clients"`
 	// Startup is the time for TLS, startup and authentication together.
 	Startup Duration `yaml:"startup"`
 	// Message is the largest message taken from a client.

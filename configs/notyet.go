@@ -11,7 +11,6 @@ func (c *Config) notYet() []finding {
 		fs.add(is, key, "not in this version; %s", advice)
 	}
 	later(c.Admin.Listen != "", "admin.listen", "leave it out")
-	later(c.Limits.Message != Default().Limits.Message, "limits.message", "leave it out; the limit is PostgreSQL's own, 1GB")
 	for i := range c.Replicas {
 		later(c.Replicas[i].Schedule != 0, fmt.Sprintf("replicas[%d].schedule", i), "refresh the copy by other means and leave it out")
 	}

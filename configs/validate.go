@@ -130,6 +130,12 @@ func (fs *findings) pool(p *Pool) {
 func (fs *findings) limits(c *Config) {
 	l := &c.Limits
 	fs.add(l.Clients < 1, "limits.clients", "%d lets nobody in; write 1 or more", l.Clients)
+	for _, n := range []struct {
+		key   string
+		value int
+	}{{"per_user", l.PerUser}, {"per_address", l.PerAddress}, {"startup_clients", l.StartupClients}} {
+		fs.add(n.value < 0, "limits."+n.key, "%d is negative; write 0 (no limit of its own) or more", n.value)
+	}
 	fs.add(l.Startup == 0, "limits.startup", "0 would let half-open connections stay for ever; write a time such as 10s")
 	fs.add(l.Message < 64<<10, "limits.message", "%s would refuse ordinary statements; write 64kB or more", l.Message)
 	fs.add(l.Message > 1<<30, "limits.message", "%s is more than PostgreSQL itself takes; write 1GB or less", l.Message)

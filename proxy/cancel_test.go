@@ -152,7 +152,7 @@ func TestCancelWithSaturatedPool(t *testing.T) {
 	primary := pgtest.SharedPrimary(t)
 	db := primary.NewDatabase(t)
 	pgtest.NoLeaks(t)
-	f := start(t, setup{pool: pool.Config{Size: 1}, proxy: proxy.Config{MaxClients: 2}})
+	f := start(t, setup{pool: pool.Config{Size: 1}, proxy: proxy.Config{Limits: proxy.Limits{Clients: 2}}})
 	first, firstKey := enterWithKey(t, f.addr, db)
 	second, secondKey := enterWithKey(t, f.addr, db)
 	first.send(&pgproto3.Query{String: "SELECT pg_sleep(600)"})

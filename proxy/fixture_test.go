@@ -140,8 +140,8 @@ func withPoolDefaults(c pool.Config, log *slog.Logger) pool.Config {
 
 func withProxyDefaults(c proxy.Config, pools *pool.Pools, policy *router.Policy, log *slog.Logger) proxy.Config {
 	c.Log, c.Pools, c.Policy, c.Parser = log, pools, policy, parser.New(parser.Options{})
-	if c.MaxClients == 0 {
-		c.MaxClients = 1000
+	if c.Limits.Clients == 0 {
+		c.Limits.Clients = 1000
 	}
 	if c.StartupTimeout == 0 {
 		c.StartupTimeout = 10 * time.Second

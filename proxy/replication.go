@@ -166,6 +166,9 @@ func (s *session) feedWalsender() error {
 			if !ok {
 				break
 			}
+			if e := s.oversized(&m); e != nil {
+				return e
+			}
 			if m.First && (m.Type == 'Q' || m.Type == 'F' || m.Type == 'S') {
 				w.owed.Add(1)
 			}

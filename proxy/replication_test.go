@@ -340,7 +340,7 @@ func TestReplicationKeepsTheRules(t *testing.T) {
 		c.startup("user", "postgres", "database", database, "replication", kind)
 		return joined(c.answer())
 	}
-	one := start(t, setup{proxy: proxy.Config{MaxClients: 1}})
+	one := start(t, setup{proxy: proxy.Config{Limits: proxy.Limits{Clients: 1}}})
 	c, _ := replicationClient(t, one.addr, db, "true")
 	if got := ask(one, db, "true"); !strings.HasPrefix(got, "FATAL 53300 ") {
 		t.Errorf("beyond the limit: %q", got)

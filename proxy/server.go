@@ -40,8 +40,7 @@ type Config struct {
 	// Instance is this pgshunt's number among its Peers, which must be different from theirs.
 	Instance uint8
 	Peers    []Peer
-	// MaxClients bounds connections, authenticated or not.
-	MaxClients int
+	Limits   Limits
 	// StartupTimeout bounds everything before the first query.
 	StartupTimeout time.Duration
 	// Loops serve the clients once they have been let in; nil where each has a goroutine.
@@ -65,7 +64,7 @@ type Server struct {
 	ctx      context.Context
 	stop     context.CancelCauseFunc
 	draining atomic.Bool
-	clients  atomic.Int64
+	census   *census
 	work     sync.WaitGroup
 
 	mu        sync.Mutex
@@ -89,7 +88,8 @@ func New(cfg Config, fleet *router.Fleet) *Server {
 	srv := &Server{
 		cfg: cfg, pools: cfg.Pools, parser: cfg.Parser, catalog: pool.NewCatalog(catalogSize), welcomes: welcomes,
 		peers: newPeers(cfg.Instance, cfg.Peers), canceling: make(slots, maxCancels), forwards: make(slots, maxForwards),
-		ctx: ctx, stop: stop,
+		census: newCensus(cfg.Limits),
+		ctx:    ctx, stop: stop,
 		sessions: make(map[*session]struct{}),
 	}
 	srv.cancels.init()
@@ -172,9 +172,15 @@ const acceptPause = 50 * time.Millisecond
 
 // accept begins to serve a connection: by its Loop, or on a goroutine of its own.
 func (srv *Server) accept(c *wire.Conn) {
-	n := srv.clients.Add(1)
-	s := &session{srv: srv, client: c, log: srv.cfg.Log.With("client", c.RemoteAddr().String())}
-	s.opening = opening{deadline: time.Now().Add(srv.cfg.StartupTimeout), full: int(n) > srv.cfg.MaxClients}
+	seat, refusal := srv.census.arrive(addressOf(c))
+	if refusal != nil {
+		srv.cfg.Log.Info("connection refused", "client", c.RemoteAddr().String(), "error", refusal)
+		turnAway(c, refusal)
+		return
+	}
+	patience := seat.timeout(srv.cfg.StartupTimeout)
+	s := &session{srv: srv, client: c, seat: seat, log: srv.cfg.Log.With("client", c.RemoteAddr().String())}
+	s.opening = opening{deadline: time.Now().Add(patience)}
 	s.changed.L = &s.mu
 	s.status = 'I'
 	s.in = wire.NewReader(c, clientWhole, maxClientMessage)
@@ -187,12 +193,10 @@ func (srv *Server) accept(c *wire.Conn) {
 	srv.mu.Unlock()
 	switch {
 	case draining:
-		srv.clients.Add(-1)
-		_ = c.SetWriteDeadline(time.Now())
-		_, _ = c.Write(appendError(nil, errDraining)) // which a new connection has room for
-		c.End()
+		seat.leave()
+		turnAway(c, errDraining)
 	case c.Joined():
-		s.impatience = time.AfterFunc(srv.cfg.StartupTimeout, s.wake)
+		s.impatience = time.AfterFunc(patience, s.wake)
 		c.Handle(s)
 		c.Resume()
 	default:
@@ -283,7 +287,7 @@ func (s *session) forget() {
 	srv.mu.Lock()
 	delete(srv.sessions, s)
 	srv.mu.Unlock()
-	srv.clients.Add(-1)
+	s.seat.leave()
 	srv.work.Done()
 }
 

@@ -24,6 +24,7 @@ type session struct {
 	client *wire.Conn // replaced under link.mu by one that is encrypted
 	in     *wire.Reader
 	log    *slog.Logger
+	seat   *seat
 	who    identity
 	names  names
 	view   router.View
@@ -67,7 +68,6 @@ type session struct {
 type opening struct {
 	deadline   time.Time
 	impatience *time.Timer // wakes the session at the deadline; nil without a Loop
-	full       bool        // there are as many clients as may be
 	asked      [2]bool     // for TLS, for GSSAPI encryption
 }
 
@@ -242,6 +242,9 @@ func (s *session) dispatch(m *wire.Message) error {
 	}
 	if len(m.Data)+m.Rest-1 > maxSmall && !largeTypes[m.Type] { // the length does not count the type
 		return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").In("dispatch"))
+	}
+	if e := s.oversized(m); e != nil {
+		return s.afterAnswers(e)
 	}
 	if !copyTypes[m.Type] && s.copying() {
 		return s.interruptCopy(m)

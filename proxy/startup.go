@@ -61,9 +61,8 @@ func (s *session) startup() error {
 	if err := s.negotiate(minor, params); err != nil {
 		return err
 	}
-	if s.full {
-		return pgerr.Fatal(pgerr.TooManyConnections, "sorry, too many clients already").
-			WithHint("pgshunt serves at most %d clients, see limits.clients.", s.srv.cfg.MaxClients).In("startup")
+	if s.seat.refusal != nil {
+		return s.seat.refusal
 	}
 	return s.admit(params, minor >= newestMinor)
 }
@@ -297,6 +296,9 @@ func (s *session) admit(params []param, longKey bool) error {
 	if allowed := s.srv.cfg.Databases; len(allowed) > 0 && !slices.Contains(allowed, s.who.database) && s.who.replication != physicalReplication {
 		return pgerr.Fatal(pgerr.UndefinedDatabase, "database %q does not exist", s.who.database).
 			WithDetail("pgshunt serves only the databases that its configuration names.").In("admit")
+	}
+	if err := s.seat.enter(s.who.user); err != nil {
+		return err
 	}
 	if s.who.replication != noReplication {
 		return s.openWalsender(startup, longKey)

@@ -164,7 +164,7 @@ func TestStartupImpossiblePackets(t *testing.T) {
 func TestStartupLimitOfClients(t *testing.T) {
 	pgtest.SharedPrimary(t)
 	pgtest.NoLeaks(t)
-	f := start(t, setup{proxy: proxy.Config{MaxClients: 2}})
+	f := start(t, setup{proxy: proxy.Config{Limits: proxy.Limits{Clients: 2}}})
 	first, second := enter(t, f.addr, "postgres"), enter(t, f.addr, "postgres")
 	third := dial(t, f.addr)
 	third.startup("user", "postgres")

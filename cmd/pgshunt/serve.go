@@ -108,7 +108,7 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 		SessionMode: cfg.Pool.Mode == configs.PoolSession, Auth: who.clients,
 		TLS: tlsConfig, RequireTLS: cfg.TLS.Mode == configs.TLSRequire || cfg.TLS.Mode == configs.TLSVerifyFull,
 		Instance: uint8(cfg.Instance), Peers: peers,
-		Databases: cfg.Databases, MaxClients: cfg.Limits.Clients, StartupTimeout: time.Duration(cfg.Limits.Startup),
+		Databases: cfg.Databases, Limits: limitsOf(cfg.Limits), StartupTimeout: time.Duration(cfg.Limits.Startup),
 		Loops: loops,
 	}, fleetOf(cfg))
 	s := &serving{
@@ -166,6 +166,12 @@ func fleetOf(cfg *configs.Config) *router.Fleet {
 		})
 	}
 	return f
+}
+
+func limitsOf(l configs.Limits) proxy.Limits {
+	return proxy.Limits{
+		Clients: l.Clients, PerUser: l.PerUser, PerAddress: l.PerAddress, Startups: l.StartupClients, Message: int(l.Message),
+	}
 }
 
 // peersOf are the other instances, for cancel requests that come to the wrong one.
