@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -129,10 +130,12 @@ func (s *session) replicate() error {
 		w.mu.Lock()
 		w.ended, w.err = true, err
 		w.mu.Unlock()
+		w.StopWriting()
 		s.wake()
 	}()
 	err := s.feedWalsender()
-	if ended, _ := w.end(); !ended { // also where the session itself was cut off
+	_ = s.client.SetWriteDeadline(time.Now().Add(lastWordsTimeout)) // the other goroutine may be waiting for it to read
+	if ended, _ := w.end(); !ended && w.owed.Load() > 0 {
 		s.abandonWalsender()
 	}
 	w.Close()

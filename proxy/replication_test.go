@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -231,6 +232,25 @@ func TestReplicationClientVanishes(t *testing.T) {
 	if !pgtest.Eventually(walsenders(t, primary, key.ProcessID)) {
 		t.Error("the statement goes on")
 	}
+}
+
+// One that neither reads nor says more holds nothing up.
+func TestReplicationClientStopsReading(t *testing.T) {
+	primary := pgtest.SharedPrimary(t)
+	pgtest.NoLeaks(t)
+	f := start(t, setup{})
+	c, key := replicationClient(t, f.addr, "", "true")
+	c.send(&pgproto3.Query{String: "BASE_BACKUP (CHECKPOINT 'fast')"})
+	if !pgtest.Eventually(func() bool { // every buffer on the way is full
+		return count(t, primary, "SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'WalSenderWriteData' OR pid = $1 AND wait_event = 'ClientWrite'", key.ProcessID) == 1
+	}) {
+		t.Error("the backup does not wait for its client")
+	}
+	_ = c.Conn.(*net.TCPConn).CloseWrite()
+	if !pgtest.Eventually(walsenders(t, primary, key.ProcessID)) {
+		t.Error("the backup goes on")
+	}
+	f.stop() // the session ends although its client does not close
 }
 
 // What the server says last reaches the client, and then its connection ends.
