@@ -347,3 +347,74 @@ func TestTLSTowardsClients(t *testing.T) {
 		}
 	}
 }
+
+// A peer that demands a certificate of its clients is shown this instance's own.
+func TestTLSTowardsPeers(t *testing.T) {
+	ca, other := newAuthority(t, "authority"), newAuthority(t, "authority")
+	ca.issue("server")
+	primary := pgtest.Primary(t)
+	instance := func(c *configs.Config, number int, peer configs.Peer) {
+		c.Instance, c.Peers = number, []configs.Peer{peer}
+		c.TLS = configs.TLS{Mode: configs.TLSVerifyFull, Cert: ca.file("server.crt"), Key: ca.file("server.key"), ClientCA: ca.file("authority.crt")}
+	}
+	second := behind(t, primary.URL("postgres", "postgres"), func(c *configs.Config) {
+		instance(c, 1, configs.Peer{Instance: 0, Address: "localhost:1"})
+	})
+	u, err := url.Parse(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "localhost:" + u.Port()
+	conn, err := pgconn.Connect(t.Context(), "postgres://postgres@"+address+"/postgres?sslmode=verify-full&sslrootcert="+
+		ca.file("authority.crt")+"&sslcert="+ca.file("server.crt")+"&sslkey="+ca.file("server.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	done := make(chan error, 1)
+	mark := primary.Mark(t)
+	go func() { done <- conn.Exec(t.Context(), "SELECT pg_sleep(600)").Close() }()
+	primary.WaitStatement(t, mark, "pg_sleep")
+	for _, peer := range []configs.Peer{
+		{TLS: configs.TLSVerifyFull, CA: other.file("authority.crt")}, // which does not get through
+		{TLS: configs.TLSVerifyFull, CA: ca.file("authority.crt")},
+	} {
+		peer.Instance, peer.Address = 1, address
+		first, err := url.Parse(behind(t, primary.URL("postgres", "postgres"), func(c *configs.Config) { instance(c, 0, peer) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sendCancel(t, first.Host, conn)
+		select {
+		case err := <-done:
+			if peer.CA != ca.file("authority.crt") || err == nil || !strings.Contains(err.Error(), "57014") {
+				t.Errorf("by a peer that trusts %s: %v", peer.CA, err)
+			}
+			return
+		default:
+		}
+	}
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "57014") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// sendCancel has a connection cancelled at an address, and waits until that is done.
+func sendCancel(t *testing.T, address string, conn *pgconn.PgConn) {
+	t.Helper()
+	nc, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(pgtest.Patience))
+	out := binary.BigEndian.AppendUint32(nil, uint32(12+len(conn.SecretKey())))
+	out = binary.BigEndian.AppendUint32(out, 80877102)
+	out = binary.BigEndian.AppendUint32(out, conn.PID())
+	if _, err := nc.Write(append(out, conn.SecretKey()...)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("got %v", err)
+	}
+}
