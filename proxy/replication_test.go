@@ -171,6 +171,32 @@ func TestReplicationReceiveLogical(t *testing.T) {
 	}
 }
 
+// A hot standby may follow its primary through the proxy.
+func TestReplicationStandbyFollows(t *testing.T) {
+	primary := pgtest.Primary(t)
+	standby := pgtest.Standby(t, primary)
+	pgtest.NoLeaks(t)
+	f := start(t, setup{primary: primary})
+	host, port, err := net.SplitHostPort(f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := standby.Mark(t)
+	standby.Exec(t, fmt.Sprintf("ALTER SYSTEM SET primary_conninfo = 'host=%s port=%s user=postgres sslmode=disable application_name=through'", host, port))
+	standby.Exec(t, "SELECT pg_reload_conf()")
+	standby.WaitLog(t, mark, "started streaming WAL from primary")
+	primary.Exec(t, "CREATE TABLE followed AS SELECT generate_series(1, 1000) i")
+	if !pgtest.Eventually(func() bool {
+		return count(t, standby, "SELECT FROM pg_class WHERE relname = 'followed'") == 1 && count(t, standby, "SELECT FROM followed") == 1000
+	}) {
+		t.Error("the rows do not arrive")
+	}
+	if n := count(t, primary, "SELECT FROM pg_stat_replication WHERE application_name = 'through' AND state = 'streaming'"); n != 1 {
+		t.Errorf("%d standbys stream through the proxy", n)
+	}
+	f.stop()
+}
+
 // replicationClient logs in for replication and returns its key.
 func replicationClient(t *testing.T, addr, database, kind string) (*client, *pgproto3.BackendKeyData) {
 	t.Helper()
