@@ -105,10 +105,14 @@ func runCheck(ctx context.Context, opts checkOptions, out, errOut io.Writer) err
 // check examines a valid configuration and its servers. The order of the findings
 // is that of the configuration.
 func check(ctx context.Context, cfg *configs.Config, timeout time.Duration) []finding {
+	authentication := string(cfg.Auth.Method)
+	if cfg.Auth.HBA != "" {
+		authentication = "by " + cfg.Auth.HBA
+	}
 	findings := []finding{{
 		"config", "config", levelOK,
 		fmt.Sprintf("valid; listens on %s, authentication %s, TLS %s, pool mode %s with %d backends",
-			cfg.Listen, cfg.Auth.Method, cfg.TLS.Mode, cfg.Pool.Mode, cfg.Pool.Size), "",
+			cfg.Listen, authentication, cfg.TLS.Mode, cfg.Pool.Mode, cfg.Pool.Size), "",
 	}}
 	for _, w := range cfg.Warnings {
 		first, _, _ := strings.Cut(w, "\n")
