@@ -118,12 +118,13 @@ func (s *session) notWho(m hba.Method, why error) error {
 
 // Why a password was not taken, for the log.
 var (
-	errNoSecret = errors.New("no such user, or no password that this method can check")
+	errNoSecret = errors.New("no such user, or one without a valid password")
+	errOnlyMD5  = errors.New("only an MD5 hash is stored, which SCRAM cannot check")
 	errMismatch = errors.New("the password does not match")
 )
 
 func whyNot(f auth.Found) error {
-	if _, doomed := f.Verifier(); doomed && !f.Known() {
+	if !f.Known() {
 		return errNoSecret
 	}
 	return errMismatch

@@ -66,7 +66,11 @@ func (s *session) askSCRAM(found *auth.Found) (*scram.Key, error) {
 		if _, _, err := s.refreshSecret(*found); err != nil {
 			return nil, err
 		}
-		return nil, s.notWho(hba.SCRAM, whyNot(*found))
+		why := whyNot(*found)
+		if doomed && found.Known() {
+			why = errOnlyMD5
+		}
+		return nil, s.notWho(hba.SCRAM, why)
 	}
 	if err := s.sendStartup(&pgproto3.AuthenticationSASLFinal{Data: answer}); err != nil {
 		return nil, err

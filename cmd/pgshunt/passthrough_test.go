@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +11,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pgshunt/configs"
 	"pgshunt/internal/pgtest"
+	"pgshunt/internal/scram"
 )
 
 // guarded is a server where everybody needs a password, with a role for pgshunt
@@ -94,6 +97,9 @@ func TestPassthroughNeedsNoPassword(t *testing.T) {
 		if got := (attempt{user: user, password: "secret-" + user, database: "postgres"}).login(t, f.port); got != want {
 			t.Errorf("%s: %s", user, got)
 		}
+	}
+	if log := f.log.String(); !strings.Contains(log, "only an MD5 hash is stored") || !strings.Contains(log, "no such user") {
+		t.Error("the log does not say why")
 	}
 	noSecrets(t, f.log.String())
 }
@@ -221,4 +227,50 @@ replicas: [{name: ml1, url: "postgres://gate@127.0.0.1:%d/postgres?sslmode=disab
 		t.Errorf("the replica's refusal has cost the primary its key: %v", err)
 	}
 	noSecrets(t, f.log.String())
+}
+
+// Where a server's password comes from, in order: auth.users, the server's URL, the
+// client's key. A mapped user is the only one whom a session's is exchanged for.
+func TestCredentialsForServers(t *testing.T) {
+	t.Setenv("PGPASSFILE", "/dev/null")
+	key, ok := scram.New("secret-key", []byte("salt of sixteen."), 4096).Check("secret-key")
+	if !ok {
+		t.Fatal("a password is not its own")
+	}
+	cfg, err := configs.Parse("test.yaml", []byte(`
+primary: {url: "postgres://own:secret-url@db/production"}
+replicas: [{name: ml1, url: "postgres://own@ml/d", users: {alias: own, app: other}}]
+auth:
+  query: SELECT 1, $1
+  passthrough: true
+  users: [{name: app, password: secret-app}, {name: own, password: secret-own}]
+`), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := newIdentity(cfg, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer id.close()
+	for _, user := range []string{"own", "app", "third", "alias"} {
+		id.clients.Keys.Put(user, key)
+	}
+	for _, c := range []struct {
+		target, user, as, password string
+		byKey                      bool
+	}{
+		{"primary", "app", "app", "secret-app", false},
+		{"primary", "own", "own", "secret-own", false},
+		{"primary", "third", "third", "", true},
+		{"primary", "stranger", "stranger", "", false},
+		{"ml1", "alias", "own", "secret-own", false},
+		{"ml1", "app", "other", "", true},
+		{"ml1", "third", "third", "", true},
+	} {
+		got, err := id.login(c.target, c.user, "production")
+		if err != nil || got.User != c.as || got.Password != c.password || (got.AfterNetConnect != nil) != c.byKey {
+			t.Errorf("%+v: as %s, password %q, key %v, %v", c, got.User, got.Password, got.AfterNetConnect != nil, err)
+		}
+	}
 }
