@@ -117,11 +117,11 @@ func (a *Auth) Rules() (*hba.Rules, error) {
 	if a.HBA == "" {
 		return nil, nil
 	}
-	data, err := readSmall(a.HBA)
+	data, err := readRules(a.HBA)
 	if err != nil {
 		return nil, err
 	}
-	return hba.Parse(a.HBA, data, readSmall)
+	return hba.Parse(a.HBA, data, readRules)
 }
 
 // User is one entry of auth.users.

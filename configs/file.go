@@ -12,8 +12,12 @@ import (
 	"strings"
 )
 
-// maxSecretFile bounds what is read for one secret, since its name may be wrong.
-const maxSecretFile = 64 << 10
+// maxSecretFile and maxRulesFile bound what is read for one secret, or of a
+// pg_hba.conf, since the name may be wrong.
+const (
+	maxSecretFile = 64 << 10
+	maxRulesFile  = 1 << 20
+)
 
 // A fileReader resolves file names against the directory of the configuration and
 // reads the secrets they hold.
@@ -83,7 +87,7 @@ func (r *fileReader) secret(key, name, value, file string) (string, bool) {
 		return "", false
 	}
 	path := r.path(file)
-	data, err := readSmall(path)
+	data, err := readUpTo(path, maxSecretFile)
 	if err != nil {
 		r.find(key, "cannot read it: %v", err)
 		return "", false
@@ -117,9 +121,12 @@ func (r *fileReader) find(key, format string, args ...any) {
 	r.findings = append(r.findings, finding{key, fmt.Sprintf(format, args...)})
 }
 
-// readSmall reads a regular file of at most maxSecretFile bytes. Devices and pipes
-// are refused: reading one may never end.
-func readSmall(path string) ([]byte, error) {
+// readRules reads a pg_hba.conf or a file that it names.
+func readRules(path string) ([]byte, error) { return readUpTo(path, maxRulesFile) }
+
+// readUpTo reads a regular file of at most limit bytes. Devices and pipes are
+// refused: reading one may never end.
+func readUpTo(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -132,9 +139,9 @@ func readSmall(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
-	if err == nil && len(data) > maxSecretFile {
-		err = fmt.Errorf("%s is larger than %d bytes", path, maxSecretFile)
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", path, limit)
 	}
 	return data, err
 }
