@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -152,34 +151,6 @@ func certificates(t *testing.T, dir string) *pgtest.Authority {
 	return ca
 }
 
-// encrypt has a server offer TLS with the certificates of a directory.
-func encrypt(t *testing.T, server *pgtest.Server, dir string) {
-	t.Helper()
-	owner, err := os.Stat(filepath.Join(server.Dir(), "data", "PG_VERSION"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	st := owner.Sys().(*syscall.Stat_t)
-	for name, setting := range map[string]string{"server.crt": "ssl_cert_file", "server.key": "ssl_key_file", "ca.crt": "ssl_ca_file"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(server.Dir(), name)
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chown(path, int(st.Uid), int(st.Gid)); err != nil { // the server insists on owning its key
-			t.Fatal(err)
-		}
-		server.Exec(t, fmt.Sprintf("ALTER SYSTEM SET %s = '%s'", setting, path))
-	}
-	server.Exec(t, "ALTER SYSTEM SET ssl = on")
-	if err := server.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // The file that both PostgreSQL and pgshunt follow. Each method has a database.
 const oracleHBA = `# the same lines for both
 local   all         all                     trust
@@ -210,7 +181,7 @@ func TestAuthenticationIsPostgreSQLs(t *testing.T) {
 	for _, db := range databases {
 		server.Exec(t, "CREATE DATABASE "+db)
 	}
-	encrypt(t, server, dir)
+	server.EnableTLS(t, ca)
 	if err := os.WriteFile(filepath.Join(dir, "pg_hba.conf"), []byte(hba), 0o600); err != nil {
 		t.Fatal(err)
 	}

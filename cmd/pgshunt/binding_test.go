@@ -50,7 +50,7 @@ func TestChannelBinding(t *testing.T) {
 func TestPassthroughIsBoundToTheServersCertificate(t *testing.T) {
 	server := guarded(t, pgtest.Primary)
 	dir := t.TempDir()
-	certificates(t, dir)
+	server.EnableTLS(t, certificates(t, dir))
 	for more, want := range map[string]string{
 		"sslmode=verify-full&channel_binding=require":                                 "in as scram scram",
 		"sslmode=require&channel_binding=prefer&require_auth=scram-sha-256":           "in as scram scram",
@@ -58,7 +58,6 @@ func TestPassthroughIsBoundToTheServersCertificate(t *testing.T) {
 		"sslmode=require&require_auth=!scram-sha-256,!none":                           "FATAL 28P01 password authentication failed for user \"scram\"",
 		"sslmode=disable&channel_binding=disable&require_auth=scram-sha-256,password": "in as scram scram",
 	} {
-		encrypt(t, server, dir)
 		config := strings.ReplaceAll(passing(server, ""), "sslmode=disable", more+"&sslrootcert="+filepath.Join(dir, "ca.crt"))
 		config = strings.ReplaceAll(config, "@127.0.0.1", "@localhost")
 		// The look-ups are pgshunt's own login and no business of this test.

@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -85,5 +87,32 @@ func (a *Authority) write(path, kind string, der []byte) {
 	a.tb.Helper()
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
 		a.tb.Fatal(err)
+	}
+}
+
+// EnableTLS has the server offer TLS with a certificate of a, check the clients'
+// certificates against a, and restarts it.
+func (s *Server) EnableTLS(tb testing.TB, a *Authority) {
+	tb.Helper()
+	a.Write(s.Dir(), "server", "localhost")
+	a.WriteCA(filepath.Join(s.Dir(), "ca.crt"))
+	owner, err := os.Stat(filepath.Join(s.Dir(), "data", "PG_VERSION"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for name, setting := range map[string]string{"server.crt": "ssl_cert_file", "server.key": "ssl_key_file", "ca.crt": "ssl_ca_file"} {
+		path := filepath.Join(s.Dir(), name)
+		if st, ok := owner.Sys().(*syscall.Stat_t); ok { // the server insists on owning its key
+			if err := os.Chown(path, int(st.Uid), int(st.Gid)); err != nil {
+				tb.Fatal(err)
+			}
+		}
+		s.Exec(tb, "ALTER SYSTEM SET "+setting+" = '"+path+"'")
+	}
+	s.Exec(tb, "ALTER SYSTEM SET ssl = on")
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	if err := s.Restart(ctx); err != nil {
+		tb.Fatal(err)
 	}
 }
