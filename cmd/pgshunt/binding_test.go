@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgshunt/internal/pgtest"
 )
@@ -67,5 +70,34 @@ func TestPassthroughIsBoundToTheServersCertificate(t *testing.T) {
 			t.Errorf("%s: %s", more, got)
 		}
 		noSecrets(t, f.log.String())
+	}
+}
+
+// A connection that was logged in by a key and over TLS is like any other: it can be
+// cancelled.
+func TestPassthroughConnectionsAreCancelled(t *testing.T) {
+	server := guarded(t, pgtest.Primary)
+	dir := t.TempDir()
+	server.EnableTLS(t, certificates(t, dir))
+	f := serve(t, dir, strings.ReplaceAll(passing(server, ""), "sslmode=disable", "sslmode=require"))
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience)
+	defer cancel()
+	conn, err := pgconn.Connect(ctx, fmt.Sprintf("postgres://scram:secret-scram@127.0.0.1:%d/postgres?sslmode=disable", f.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	mark := server.Mark(t)
+	asleep := make(chan error, 1)
+	go func() { asleep <- conn.Exec(ctx, "SELECT pg_sleep(60)").Close() }()
+	server.WaitStatement(t, mark, "pg_sleep")
+	if err := conn.CancelRequest(ctx); err != nil {
+		t.Error(err)
+	}
+	if e := pgError(<-asleep); e == nil || e.Code != "57014" {
+		t.Errorf("the sleep ends with %+v", e)
+	}
+	if got := conn.ExecParams(ctx, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", nil, nil, nil, nil).Read(); got.Err != nil || string(got.Rows[0][0]) != "t" {
+		t.Errorf("not over TLS: %v", got.Err)
 	}
 }
