@@ -64,7 +64,14 @@ func (s *session) onReplica(d router.Decision, st *parser.Statement) error {
 		s.turnTo(b)
 	}
 	kept := s.keep.why()
+	want := s.state.local
+	behind := fits && !s.phase.openReplica && b.Settings != s.abroad(want)
 	s.mu.Unlock()
+	if behind { // it has been kept while the session changed its settings
+		if err := s.replay(b, s.abroad(want), false); err != nil {
+			return err
+		}
+	}
 	if !fits {
 		if b != nil && kept != "" {
 			return s.keptElsewhere(b.Key.Target, d, kept)
@@ -106,6 +113,9 @@ func (s *session) attach(target string) error {
 	}
 	s.turnTo(b)
 	want := s.state.local
+	if target != primaryTarget {
+		want = s.abroad(want)
+	}
 	tell := s.state.tell && b == s.primary
 	s.state.tell = s.state.tell && !tell
 	s.mu.Unlock()
@@ -189,7 +199,7 @@ func (s *session) takeOff(b *pool.Backend) {
 		s.primary = nil
 	}
 	if s.replica == b {
-		s.replica = nil
+		s.replica, s.keep = nil, keep{}
 	}
 	s.current, s.to, s.refusal = nil, nil, nil
 }

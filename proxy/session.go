@@ -39,6 +39,8 @@ type session struct {
 	last *pool.Backend
 	// to is where the session's goroutine writes: what was current when it last looked.
 	to *pool.Backend
+	// abroadIs is what abroad made of abroadOf.
+	abroadOf, abroadIs *pool.Settings
 	// turn is what the session's goroutine must Block before it waits; nil where it may.
 	turn *wire.Turn
 	opening
@@ -79,7 +81,9 @@ type identity struct {
 	// replication is what kind of connection for it the client asked for, if any.
 	replication replicationKind
 	key         cancelKey
-	pool        *pool.Pool // of the primary, once it has been used
+	// native is what the primary gives to a login and replicas may give differently.
+	native *pool.Settings
+	pool   *pool.Pool // of the primary, once it has been used
 }
 
 // run serves a client that is read by a goroutine of its own until it leaves or

@@ -134,3 +134,27 @@ func (s *session) restoreStartup() error {
 	}
 	return nil
 }
+
+// native returns the settings of the primary's welcome by which text is written and
+// read. Where the client has none of its own, they hold on replicas too.
+func native(params []pgproto3.ParameterStatus) (s *pool.Settings) {
+	for _, p := range params {
+		switch name := strings.ToLower(p.Name); name {
+		case "client_encoding", "datestyle", "intervalstyle", "timezone", "standard_conforming_strings":
+			s = s.With(pool.Setting{Name: name, SQL: setConfig(name, p.Value), Value: p.Value})
+		}
+	}
+	return s
+}
+
+// abroad returns the settings that a replica is brought to for a session with own. The
+// session's goroutine only.
+func (s *session) abroad(own *pool.Settings) *pool.Settings {
+	if s.abroadOf != own || s.abroadIs == nil {
+		s.abroadOf, s.abroadIs = own, s.who.native
+		for _, set := range own.All() {
+			s.abroadIs = s.abroadIs.With(set)
+		}
+	}
+	return s.abroadIs
+}
