@@ -39,7 +39,10 @@
 //   - Prepared statements have names of ours on servers and are prepared where
 //     they are missing (names.go).
 //   - Settings belong to the session (state.go) and are replayed when a backend is
-//     attached.
+//     attached; startup_settings.go has those the client connected with, bound.go
+//     those whose values come with Bind.
+//   - What cannot be carried pins the session to its backend, until the server says
+//     that nothing of it is left (pins.go).
 //   - A connection for replication has a server process of its own and is passed
 //     through as it is (replication.go).
 //   - A cancel key is ours, never a server's (cancel.go). One of another instance is
