@@ -81,9 +81,7 @@ type identity struct {
 	// replication is what kind of connection for it the client asked for, if any.
 	replication replicationKind
 	key         cancelKey
-	// native is what the primary gives to a login and replicas may give differently.
-	native *pool.Settings
-	pool   *pool.Pool // of the primary, once it has been used
+	pool        *pool.Pool // of the primary, once it has been used
 }
 
 // run serves a client that is read by a goroutine of its own until it leaves or

@@ -314,7 +314,7 @@ func (s *session) admit(params []param, longKey bool) error {
 	}
 	s.state.start(startup, pin)
 	s.state.welcomed(w.params)
-	s.who.native = native(w.params)
+	s.state.native = native(w.params)
 	s.view.User, s.view.Database, s.view.Application = s.who.user, s.who.database, s.who.application
 	s.view.SearchPath = splitPath(s.state.searchPath(w.path), s.who.user)
 	s.view.Cursor, s.view.Prepared = placeOf(&s.made.cursors), placeOf(&s.made.prepared)

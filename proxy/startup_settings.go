@@ -136,22 +136,30 @@ func (s *session) restoreStartup() error {
 }
 
 // native returns the settings of the primary's welcome by which text is written and
-// read. Where the client has none of its own, they hold on replicas too.
+// read, and the application's name. Where the client has none of its own, they hold on
+// replicas too.
 func native(params []pgproto3.ParameterStatus) (s *pool.Settings) {
 	for _, p := range params {
 		switch name := strings.ToLower(p.Name); name {
-		case "client_encoding", "datestyle", "intervalstyle", "timezone", "standard_conforming_strings":
+		case "client_encoding", "datestyle", "intervalstyle", "timezone", "standard_conforming_strings", "application_name":
 			s = s.With(pool.Setting{Name: name, SQL: setConfig(name, p.Value), Value: p.Value})
 		}
 	}
 	return s
 }
 
+// strange tells whether a reported value, of a parameter that the session has not
+// set, is other than after a login: a function has set it.
+func (t *state) strange(name, value string) bool {
+	login, settable := t.native.Get(name)
+	return settable && login.Value != value
+}
+
 // abroad returns the settings that a replica is brought to for a session with own. The
 // session's goroutine only.
 func (s *session) abroad(own *pool.Settings) *pool.Settings {
 	if s.abroadOf != own || s.abroadIs == nil {
-		s.abroadOf, s.abroadIs = own, s.who.native
+		s.abroadOf, s.abroadIs = own, s.state.native
 		for _, set := range own.All() {
 			s.abroadIs = s.abroadIs.With(set)
 		}

@@ -32,6 +32,8 @@ type state struct {
 	// told holds what the client has been told of those it set when it connected; see
 	// reports.
 	told []toldParameter
+	// native is what a login to the primary has of what is reported and can be set.
+	native *pool.Settings
 	// untrue is set once something of told may have escaped the client.
 	untrue bool
 	// due is what the client is still to be told before anything else.
@@ -210,7 +212,7 @@ func (t *state) withCustom(s *pool.Settings) *pool.Settings {
 
 // reported takes over the value that the server reports for a parameter. It is
 // the whole truth where a statement is not: SET DateStyle TO iso leaves the
-// order of day and month as it was.
+// order of day and month as it was, and a function may set what it likes.
 func (t *state) reported(name, value string) {
 	name = strings.ToLower(name)
 	if t.isBare(name) {
@@ -218,7 +220,7 @@ func (t *state) reported(name, value string) {
 	}
 	whole := func(s *pool.Settings) *pool.Settings {
 		set, ok := s.Get(name)
-		if !ok || set.Value == value {
+		if ok && set.Value == value || !ok && !t.strange(name, value) {
 			return s
 		}
 		return s.With(pool.Setting{Name: name, SQL: setConfig(name, value), Value: value})

@@ -33,6 +33,9 @@ func TestSettingsAreTheSessionsOwn(t *testing.T) {
 	primary := pgtest.SharedPrimary(t)
 	db := primary.NewDatabase(t)
 	primary.Exec(t, "CREATE ROLE prop_a; CREATE ROLE prop_b; CREATE ROLE prop_login LOGIN IN ROLE prop_a")
+	// Reported parameters are followed even where only a function knows that they are set.
+	primary.ExecIn(t, db, `CREATE FUNCTION prop_set() RETURNS void LANGUAGE plpgsql AS $$ BEGIN SET TimeZone = 'Africa/Nairobi'; END $$;
+		CREATE FUNCTION prop_set_local() RETURNS void LANGUAGE plpgsql AS $$ BEGIN SET LOCAL DateStyle = 'sql, ymd'; END $$`)
 	t.Cleanup(func() { primary.Exec(t, "DROP ROLE prop_a, prop_b, prop_login") })
 	for _, size := range []int{1, 2} {
 		t.Run(fmt.Sprintf("%d backends", size), func(t *testing.T) {
@@ -180,6 +183,6 @@ func (w *twin) statement(rt *rapid.T) string {
 		"SHOW " + name, "SHOW " + name, "SHOW " + name, "SELECT current_user, session_user, timestamptz '2024-02-03 04:05+00'",
 		"SELECT 1/0", "SET ROLE prop_a", "SET LOCAL ROLE prop_a", "SET ROLE NONE", "RESET ROLE", "SHOW role",
 		"SET SESSION AUTHORIZATION prop_b", "SET LOCAL SESSION AUTHORIZATION prop_b", "RESET SESSION AUTHORIZATION",
-		"DISCARD ALL", "SET TIME ZONE INTERVAL '2' HOUR TO MINUTE", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SHOW transaction_read_only",
+		"SELECT prop_set(), prop_set_local()", "DISCARD ALL", "SET TIME ZONE INTERVAL '2' HOUR TO MINUTE", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SHOW transaction_read_only",
 	}).Draw(rt, "statement")
 }
