@@ -41,6 +41,7 @@ type Backend struct {
 	// The labels: what the server process has. Only for whoever has attached it.
 	Settings *Settings
 	Unnamed  *Prepared // the unnamed statement
+	Tenant   *Tenant   // who had it last
 	// Stale is set when the labels are not true: the server refused a setting.
 	Stale   bool
 	held    *held
@@ -61,6 +62,10 @@ type Backend struct {
 	ended  sync.Once
 	over   bool // the end has been dealt with; for Ready alone
 }
+
+// Tenant tells those apart who have backends one after the other. Only its address
+// counts; it is not what they are, so that an idle backend keeps nothing alive.
+type Tenant struct{ _ byte }
 
 // ErrNotOwner is returned by an Owner that let go of the backend between the
 // arrival of bytes and the call of Receive; whoever owns it now is asked again.

@@ -108,12 +108,18 @@ func (s *session) attach(target string) error {
 	}
 	if target == primaryTarget {
 		s.primary, s.last = b, b
+		if s.tenant == nil {
+			s.tenant = new(pool.Tenant)
+		}
+		s.stranger = b.Tenant != s.tenant
+		b.Tenant = s.tenant
 	} else {
 		s.replica = b
 	}
 	s.turnTo(b)
 	want := s.state.local
 	if target != primaryTarget {
+		s.state.likePrimary(b)
 		want = s.abroad(want)
 	}
 	tell := s.state.tell && b == s.primary

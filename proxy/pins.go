@@ -230,15 +230,38 @@ func (n *names) certain(s *session) bool {
 // pinParameter is answered with SHOW: why the session may not leave its backend.
 const pinParameter = "pgshunt.pin"
 
-// tellPin prepares the primary for SHOW pgshunt.pin, which is then its to answer, in
-// either protocol. Within a batch it is too late for that.
-func (s *session) tellPin(st *parser.Statement) error {
-	asked := slices.ContainsFunc(st.Parts, func(p parser.Part) bool {
-		return p.Kind == parser.Show && strings.EqualFold(p.Name, pinParameter)
-	})
-	if !asked {
+// foresee prepares the primary for a statement that asks for what only pgshunt knows, or
+// would otherwise be told what belongs to another session.
+func (s *session) foresee(st *parser.Statement) error {
+	stranger := s.stranger
+	s.stranger = false
+	for i := range st.Parts {
+		switch p := &st.Parts[i]; {
+		case p.Kind == parser.Show && strings.EqualFold(p.Name, pinParameter):
+			return s.tellPin()
+		case p.Pin == parser.PinSequence && stranger && len(st.Parts) == 1:
+			// An error of PostgreSQL's is better than another session's currval.
+			return s.aside("DISCARD SEQUENCES")
+		}
+	}
+	return nil
+}
+
+// aside sends a statement of ours, whose answer nobody waits for. Not within a batch.
+func (s *session) aside(sql string) error {
+	s.mu.Lock()
+	open := s.phase.openPrimary
+	s.mu.Unlock()
+	if open {
 		return nil
 	}
+	s.setUnnamed(nil) // a simple query drops it
+	s.expect(reply{kind: 'Q', action: mute, proof: &proof{marks: -1}})
+	return s.sendMessage(&pgproto3.Query{String: sql})
+}
+
+// tellPin has the primary answer SHOW pgshunt.pin, in either protocol.
+func (s *session) tellPin() error {
 	s.mu.Lock()
 	open := s.phase.openPrimary
 	s.mu.Unlock()
@@ -257,7 +280,5 @@ func (s *session) tellPin(st *parser.Statement) error {
 		text = s.keep.pin + " on " + s.replica.Key.Target
 	}
 	s.mu.Unlock()
-	s.setUnnamed(nil)
-	s.expect(reply{kind: 'Q', action: mute, proof: &proof{marks: -1}})
-	return s.sendMessage(&pgproto3.Query{String: setConfig(pinParameter, text)})
+	return s.aside(setConfig(pinParameter, text))
 }

@@ -198,3 +198,47 @@ func TestNotificationsComeWhileTheSessionIdles(t *testing.T) {
 		})
 	}
 }
+
+// TestSequenceStateIsNotAnothers: where another session has had the backend meanwhile,
+// currval and lastval are not its values but PostgreSQL's error.
+func TestSequenceStateIsNotAnothers(t *testing.T) {
+	db := pgtest.SharedPrimary(t).NewDatabase(t)
+	pgtest.SharedPrimary(t).ExecIn(t, db, "CREATE SEQUENCE s")
+	for protocol, mode := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			f := start(t, setup{pool: pool.Config{Size: 1}})
+			ctx := context.Background()
+			ask := func(conn *pgx.Conn, sql string) (n int64, err error) {
+				err = conn.QueryRow(ctx, sql, mode).Scan(&n)
+				return n, err
+			}
+			for _, question := range []string{"SELECT currval('s')", "SELECT lastval()"} {
+				other := pgtest.Connect(t, f.url("postgres", db))
+				if _, err := ask(other, "SELECT nextval('s')"); err != nil {
+					t.Fatal(err)
+				}
+				conn := pgtest.Connect(t, f.url("postgres", db))
+				_, err := ask(conn, question)
+				wantState(t, err, "55000")
+				_ = conn.Close(ctx) // it is pinned
+				for _, block := range [][2]string{{"", ""}, {"BEGIN", "COMMIT"}} {
+					if _, err := ask(other, "SELECT nextval('s')"); err != nil {
+						t.Fatal(err)
+					}
+					conn := pgtest.Connect(t, f.url("postgres", db))
+					execute(t, conn, block[0])
+					own, err := ask(conn, "SELECT nextval('s')")
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got, err := ask(conn, question); err != nil || got != own {
+						t.Errorf("%s %s: %d, %v; the session's own is %d", block[0], question, got, err, own)
+					}
+					execute(t, conn, block[1])
+					_ = conn.Close(ctx)
+				}
+				_ = other.Close(ctx)
+			}
+		})
+	}
+}

@@ -26,7 +26,7 @@ func (s *session) place(st *parser.Statement, bind *wire.Message) (done bool, er
 		return true, s.fail(d.Err, false)
 	case d.Place != router.Replica:
 		if err = s.onPrimary(); err == nil {
-			err = s.tellPin(st)
+			err = s.foresee(st)
 		}
 	default:
 		if err = s.beforeReplica(d); err == nil {

@@ -37,6 +37,10 @@ type session struct {
 	made made
 	// last is the primary's backend that the session had last, which may be another's now.
 	last *pool.Backend
+	// tenant is the session to backends of the primary; stranger is set from the moment
+	// it gets one that another had before until the first statement.
+	tenant   *pool.Tenant
+	stranger bool
 	// to is where the session's goroutine writes: what was current when it last looked.
 	to *pool.Backend
 	// abroadIs is what abroad made of abroadOf.

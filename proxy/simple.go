@@ -56,7 +56,7 @@ func (s *session) queryPrimary(m *wire.Message, st *parser.Statement) error {
 	if err != nil {
 		return err
 	}
-	if err := s.tellPin(st); err != nil {
+	if err := s.foresee(st); err != nil {
 		return err
 	}
 	s.sent(st)

@@ -140,19 +140,33 @@ func (s *session) restoreStartup() error {
 // replicas too.
 func native(params []pgproto3.ParameterStatus) (s *pool.Settings) {
 	for _, p := range params {
-		switch name := strings.ToLower(p.Name); name {
-		case "client_encoding", "datestyle", "intervalstyle", "timezone", "standard_conforming_strings", "application_name":
+		if name := strings.ToLower(p.Name); settable[name] == p.Name {
 			s = s.With(pool.Setting{Name: name, SQL: setConfig(name, p.Value), Value: p.Value})
 		}
 	}
 	return s
 }
 
+// settable maps parameters that a session may set to the names that servers report them by.
+var settable = map[string]string{
+	"client_encoding": "client_encoding", "datestyle": "DateStyle", "intervalstyle": "IntervalStyle", "timezone": "TimeZone",
+	"standard_conforming_strings": "standard_conforming_strings", "application_name": "application_name",
+}
+
+// likePrimary labels a replica's backend with what it has by itself as the primary does.
+func (t *state) likePrimary(b *pool.Backend) {
+	for _, set := range t.native.All() {
+		if _, labelled := b.Settings.Get(set.Name); !labelled && b.Param(settable[set.Name]) == set.Value {
+			b.Settings = b.Settings.With(set)
+		}
+	}
+}
+
 // strange tells whether a reported value, of a parameter that the session has not
 // set, is other than after a login: a function has set it.
 func (t *state) strange(name, value string) bool {
-	login, settable := t.native.Get(name)
-	return settable && login.Value != value
+	login, known := t.native.Get(name)
+	return known && login.Value != value
 }
 
 // abroad returns the settings that a replica is brought to for a session with own. The
