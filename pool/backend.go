@@ -51,7 +51,7 @@ type Backend struct {
 	hijacked *pgconn.HijackedConn
 	pool     *Pool
 	born     time.Time
-	idleAt   time.Time // guarded by the pool's mutex
+	idleAt   time.Time // when expire first saw it idle; guarded by the pool's mutex
 
 	mu     sync.Mutex
 	owner  Owner             // guarded by mu

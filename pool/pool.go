@@ -113,7 +113,7 @@ func (p *Pool) putLocked(b *Backend) {
 	if p.handOver(b, nil) {
 		return
 	}
-	b.idleAt = time.Now()
+	b.idleAt = time.Time{} // expire looks at the clock, so that not every transaction has to
 	p.idle = append(p.idle, b)
 }
 
@@ -147,6 +147,9 @@ func (p *Pool) expire(now time.Time) {
 	p.mu.Lock()
 	var old []*Backend
 	p.idle = slices.DeleteFunc(p.idle, func(b *Backend) bool {
+		if b.idleAt.IsZero() {
+			b.idleAt = now
+		}
 		stale := cfg.Idle > 0 && now.Sub(b.idleAt) > cfg.Idle || cfg.Lifetime > 0 && now.Sub(b.born) > cfg.Lifetime
 		if stale {
 			old = append(old, b)

@@ -165,6 +165,10 @@ func (s *session) waitFor(p *pool.Pool) (*pool.Backend, error) {
 // A setting that the server refuses does no harm but to the labels. A role is
 // different: nothing may run before the server has accepted it.
 func (s *session) replay(b *pool.Backend, want *pool.Settings, restores bool) error {
+	if b.Settings.Equal(want) {
+		b.Settings = want
+		return nil
+	}
 	statements, sameRole := b.Settings.Replay(want), b.Settings.SameIdentity(want)
 	b.Settings = want
 	for _, sql := range statements {
