@@ -68,7 +68,7 @@ func (s *session) onReplica(d router.Decision, st *parser.Statement) error {
 	behind := fits && !s.phase.openReplica && b.Settings != s.abroad(want)
 	s.mu.Unlock()
 	if behind { // it has been kept while the session changed its settings
-		if err := s.replay(b, s.abroad(want), false); err != nil {
+		if err := s.replay(b, s.abroad(want)); err != nil {
 			return err
 		}
 	}
@@ -122,10 +122,8 @@ func (s *session) attach(target string) error {
 		s.state.likePrimary(b)
 		want = s.abroad(want)
 	}
-	tell := s.state.tell && b == s.primary
-	s.state.tell = s.state.tell && !tell
 	s.mu.Unlock()
-	return s.replay(b, want, tell)
+	return s.replay(b, want)
 }
 
 // pool is where backends of a target come from, remembered for the primary.
@@ -159,12 +157,11 @@ func (s *session) waitFor(p *pool.Pool) (*pool.Backend, error) {
 }
 
 // replay sends the statements that bring b to the settings the session wants.
-// They go out in one write with what follows them. restores is for changes that
-// the client has brought about, and so hears of.
+// They go out in one write with what follows them. The client does not hear of them.
 //
 // A setting that the server refuses does no harm but to the labels. A role is
 // different: nothing may run before the server has accepted it.
-func (s *session) replay(b *pool.Backend, want *pool.Settings, restores bool) error {
+func (s *session) replay(b *pool.Backend, want *pool.Settings) error {
 	if b.Settings.Equal(want) {
 		b.Settings = want
 		return nil
@@ -175,7 +172,7 @@ func (s *session) replay(b *pool.Backend, want *pool.Settings, restores bool) er
 		if sql == "" {
 			continue // a setting of pgshunt itself
 		}
-		s.expect(reply{kind: 'Q', action: mute, restores: restores})
+		s.expect(reply{kind: 'Q', action: mute})
 		if err := s.sendMessage(&pgproto3.Query{String: sql}); err != nil {
 			return err
 		}
@@ -227,6 +224,7 @@ func (s *session) expect(r reply) bool {
 			_ = s.sendMessage(&pgproto3.Flush{})
 		}
 		_ = s.flush() // what is waited for must have been sent
+		_ = s.flushFakes()
 		s.mu.Lock()
 		for s.inflight.len() >= maxInflight && s.end == nil {
 			s.wait()
@@ -257,6 +255,19 @@ func (s *session) sendMessage(m pgproto3.FrontendMessage) error {
 // settle waits until everything sent has been answered. Within an open batch it
 // asks the server to answer now.
 func (s *session) settle() error {
+	if err := s.askForAnswers(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.quiet() && s.end == nil && !s.phase.copyIn {
+		s.wait()
+	}
+	return s.end
+}
+
+// askForAnswers has the server answer what has been sent, also within an open batch.
+func (s *session) askForAnswers() error {
 	s.mu.Lock()
 	open := s.open() && s.inflight.len() > 0 && !s.phase.copyIn
 	if open {
@@ -271,12 +282,7 @@ func (s *session) settle() error {
 	if err := s.flush(); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for !s.quiet() && s.end == nil && !s.phase.copyIn {
-		s.wait()
-	}
-	return s.end
+	return s.flushFakes()
 }
 
 // leaveReplica ends what the session does on a replica. In an open batch the

@@ -70,7 +70,11 @@ func (s *session) flushMessage(m *wire.Message) error {
 	}
 	s.mu.Lock()
 	attached := s.current != nil && s.open() && !s.phase.copyIn
+	s.inflight.markFlushed()
 	s.mu.Unlock()
+	if err := s.flushFakes(); err != nil {
+		return err
+	}
 	if !attached {
 		return nil
 	}

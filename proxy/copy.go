@@ -13,6 +13,7 @@ func (s *session) copyData(m *wire.Message) error {
 	}
 	s.turnTo(s.current)
 	if m.Type != 'd' {
+		s.copySent = false
 		s.phase.copyIn = false
 		s.inflight.pushCopyEnd()
 	}
@@ -34,7 +35,10 @@ func (s *session) interruptCopy(m *wire.Message) error {
 	if m.Type == 'X' {
 		return errLeft
 	}
-	s.hold()
+	s.mu.Lock()
+	s.turnTo(s.current)
+	s.phase.copyIn = false // an answer is on its way
+	s.mu.Unlock()
 	s.passing = true
 	return s.send(m.Data)
 }

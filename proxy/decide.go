@@ -110,6 +110,9 @@ func (s *session) look() (quiet bool) {
 
 // sent notes that a statement is on its way to the primary.
 func (s *session) sent(st *parser.Statement) {
+	for i := range st.Parts {
+		s.copySent = s.copySent || st.Parts[i].Kind == parser.CopyFrom
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current != s.primary {
@@ -142,6 +145,13 @@ func (s *session) inBlock() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.status != 'I' || s.phase.openPrimary
+}
+
+// openNow tells whether the current backend is within an extended-protocol batch.
+func (s *session) openNow() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open()
 }
 
 func (s *session) onReplicaNow() bool {

@@ -24,6 +24,9 @@ func (s *session) parse(m *wire.Message) error {
 	if err := s.settleSettings(); err != nil {
 		return err
 	}
+	if err := s.giveNames(st, true); err != nil { // the server looks at what EXECUTE returns
+		return err
+	}
 	p := s.srv.catalog.Prepared(body, s.signature())
 	known := statement{facts: st, prepared: p}
 	b := s.to
@@ -58,6 +61,7 @@ func (s *session) parse(m *wire.Message) error {
 		return err
 	}
 	if !s.expectChange(reply{kind: 'P', held: p, name: s.change(name, known)}) {
+		b.Forget(p) // the error came just now
 		return nil
 	}
 	return s.send(parseMessage(p.Name, p.Body))
@@ -99,6 +103,11 @@ func (s *session) bind(m *wire.Message) error {
 	} else if done, err := s.stay(); done || err != nil {
 		return err
 	}
+	if known.facts != nil {
+		if err := s.giveNames(known.facts, true); err != nil {
+			return err
+		}
+	}
 	p := portal{facts: known.facts, onReplica: s.onReplicaNow()}
 	if known.facts != nil && parametric(known.facts) {
 		p.bound = boundSettings(known, m)
@@ -118,7 +127,8 @@ func (s *session) bind(m *wire.Message) error {
 	if err != nil {
 		return err
 	}
-	if !s.expect(reply{kind: 'B'}) {
+	known.prepared = prepared
+	if !s.expect(reply{kind: 'B', named: known}) {
 		s.passing = false
 		return nil
 	}
@@ -174,7 +184,8 @@ func (s *session) describe(m *wire.Message) error {
 		if err != nil {
 			return err
 		}
-		return s.expectAndSend(reply{kind: 'D'}, nameMessage('D', p.Name))
+		known.prepared = p
+		return s.expectAndSend(reply{kind: 'D', named: known}, nameMessage('D', p.Name))
 	}
 	return s.expectAndSend(reply{kind: 'D'}, m.Data)
 }
@@ -191,10 +202,10 @@ func (s *session) execute(m *wire.Message) error {
 	}
 	r := reply{kind: 'E'}
 	if p.facts != nil {
-		var err error
-		if r.name, err = s.giveNames(p.facts, true); err != nil {
+		if err := s.giveNames(p.facts, true); err != nil {
 			return err
 		}
+		r.name = s.dropNames(p.facts)
 		r.statement, r.follow, r.bound = p.facts, changesState(p.facts), p.bound
 		if p.bound == nil && parametric(p.facts) {
 			s.pin(parser.PinSetting)
@@ -219,9 +230,7 @@ func (s *session) closeName(m *wire.Message) error {
 		if known.prepared == nil || known.verbatim {
 			return s.closeOnServer(m, kind, name)
 		}
-		if s.expectChange(reply{kind: 'C', action: fake, name: s.change(name, statement{})}) {
-			return s.flushFakes()
-		}
+		s.expectChange(reply{kind: 'C', action: fake, name: s.change(name, statement{})})
 		return nil
 	}
 	return s.closeOnServer(m, kind, name)

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"slices"
+
 	"pgshunt/parser"
 	"pgshunt/pool"
 )
@@ -36,13 +38,14 @@ type reply struct {
 	follow    bool
 	// bound is what the statement sets, where that came with Bind.
 	bound []parser.Setting
-	// restores is set where a muted message changes what the client sees: parameters
-	// that it makes the server report are passed on.
-	restores bool
 	// held is the prepared statement that the message creates on the backend, and
 	// name what it does to the session's own names; both are undone if it fails.
 	held *pool.Prepared
 	name *nameChange
+	// named is the statement that the message uses under a name of ours.
+	named statement
+	// flushed is set where a Flush follows the message.
+	flushed bool
 	// proof is set where the message is a question of ours that only pgshunt hears of.
 	proof *proof
 }
@@ -108,6 +111,30 @@ func (q *inflight) each(f func(*reply)) {
 	}
 }
 
+// markFlushed notes that a Flush follows what has been sent.
+func (q *inflight) markFlushed() {
+	if n := len(q.queue); n > q.head {
+		q.queue[n-1].flushed = true
+	}
+}
+
+// withhold has the client not be given what its last, open batch has not asked to
+// be flushed: only an error would come by itself.
+func (q *inflight) withhold() {
+	for i := len(q.queue) - 1; i >= q.head; i-- {
+		r := &q.queue[i]
+		if r.flushed || r.kind == 'S' || r.kind == 'Q' || r.kind == 'F' {
+			return
+		}
+		switch {
+		case r.action == forward:
+			r.action = skip
+		case r.action == fake && r.kind != 'c':
+			q.queue = slices.Delete(q.queue, i, i+1)
+		}
+	}
+}
+
 // dropToSync removes what the server skips after an error, calling undo for
 // each. It reports whether a Sync was found, which is then the first.
 func (q *inflight) dropToSync(undo func(reply)) bool {
@@ -122,18 +149,21 @@ func (q *inflight) dropToSync(undo func(reply)) bool {
 
 // dropCopied removes the Syncs that the server reads while it expects copy data
 // and ignores: those sent after the COPY and before the end of the data. It
-// reports whether that end has been sent already.
-func (q *inflight) dropCopied() (ended bool) {
+// reports whether that end has been sent already, and whether the batch that the
+// COPY is part of has lost its Sync and goes on.
+func (q *inflight) dropCopied() (ended, reopened bool) {
 	kept := q.queue[:q.head+1]
 	rest := q.queue[q.head+1:]
 	for _, r := range rest {
 		ended = ended || r.kind == 'c'
 		if !ended && r.kind == 'S' {
+			reopened = q.queue[q.head].kind == 'E'
 			continue
 		}
+		reopened = reopened && r.kind != 'S'
 		kept = append(kept, r)
 	}
 	clear(q.queue[len(kept):])
 	q.queue = kept
-	return ended
+	return ended, reopened
 }

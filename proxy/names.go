@@ -9,6 +9,7 @@ import (
 
 // statement is what a session knows of a prepared statement.
 type statement struct {
+	name     string // the client's
 	facts    *parser.Statement
 	prepared *pool.Prepared
 	// verbatim: the primary knows it by the client's own name, since the backend
@@ -120,7 +121,8 @@ func (n *names) apply(c *nameChange) {
 
 // change notes what a message that is about to be sent does to a name.
 func (s *session) change(name []byte, st statement) *nameChange {
-	return s.note(&nameChange{name: string(name), after: st})
+	st.name = string(name)
+	return s.note(&nameChange{name: st.name, after: st})
 }
 
 // changeAll notes that a message is about to drop every named statement.
@@ -348,7 +350,10 @@ func (s *session) inject(b *pool.Backend, name string, p *pool.Prepared) error {
 	if err := s.evict(b.Hold(p)); err != nil {
 		return err
 	}
-	s.expect(reply{kind: 'P', action: skip, held: p})
+	if !s.expect(reply{kind: 'P', action: skip, held: p}) {
+		b.Forget(p) // the error came just now
+		return nil
+	}
 	return s.send(parseMessage(name, p.Body))
 }
 
@@ -361,11 +366,11 @@ func (s *session) evict(p *pool.Prepared) error {
 }
 
 // materialize gives a statement the name the client knows it by on the current
-// backend, for SQL that refers to it: EXECUTE, DEALLOCATE, PREPARE. PostgreSQL
-// itself then finds it, runs it, drops it or complains that it exists. Before a
-// Query it takes a Sync, without which an error would make the server skip the
-// Query; within a batch an error is one that the client's own message would meet.
-func (s *session) materialize(name string, p *pool.Prepared, inBatch bool) error {
+// backend, for SQL that refers to it: EXECUTE, DEALLOCATE, PREPARE. From then on it
+// has that name. Before a Query it takes a Sync, without which an error would make
+// the server skip the Query; within a batch an error is one that the client's own
+// message would meet.
+func (s *session) materialize(st statement, inBatch bool) error {
 	act := mute
 	if inBatch {
 		act = skip
@@ -373,11 +378,14 @@ func (s *session) materialize(name string, p *pool.Prepared, inBatch bool) error
 	if !s.expect(reply{kind: 'C', action: act}) {
 		return nil
 	}
-	s.expect(reply{kind: 'P', action: act})
-	if err := s.sendMessage(closeStatement(name)); err != nil {
+	if err := s.sendMessage(closeStatement(st.name)); err != nil {
 		return err
 	}
-	if err := s.send(parseMessage(name, p.Body)); err != nil || inBatch {
+	st.verbatim = true
+	if !s.expectChange(reply{kind: 'P', action: act, name: s.change([]byte(st.name), st)}) {
+		return nil
+	}
+	if err := s.send(parseMessage(st.name, st.prepared.Body)); err != nil || inBatch {
 		return err
 	}
 	s.expect(reply{kind: 'S', action: act})

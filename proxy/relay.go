@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -73,6 +74,9 @@ func (s *session) walk(b *pool.Backend) (run []byte, more bool, err error) {
 	r := b.Reader
 	start := r.Pos()
 	end := start
+	if next := s.inflight.first(); next != nil && next.action == fake {
+		return nil, true, nil
+	}
 	for {
 		m, ok, err := r.Next()
 		if err != nil || !ok {
@@ -154,11 +158,15 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 			s.inflight.pop()
 		}
 	case 'G', 'W':
-		s.phase.copyIn = !s.inflight.dropCopied()
+		ended, reopened := s.inflight.dropCopied()
+		s.phase.copyIn = !ended
+		if reopened {
+			s.setOpen(true)
+		}
 	case 'E':
 		return s.acceptError(b, first, m), nil
 	case 'S':
-		return s.acceptParameter(b, m, pass || first.restores), nil
+		return s.acceptParameter(b, m, pass), nil
 	case 'Z':
 		return s.acceptReady(b, m)
 	case 'N', 'A':
@@ -208,7 +216,7 @@ func (s *session) acceptParameter(b *pool.Backend, m *wire.Message, pass bool) b
 
 // acceptError drops what the server skips after an error.
 func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bool {
-	act := first.action
+	act, named := first.action, first.named
 	s.phase.copyIn = false
 	if b != s.primary && m.Whole() && isFatal(m.Body()) {
 		s.log.Debug("server ends the connection", "target", b.Key.Target, "error", errorText(m))
@@ -238,9 +246,22 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 		b.Unnamed = unsure // what is skipped may have been going to replace it
 		if !s.inflight.dropToSync(func(r reply) { s.undo(b, r) }) {
 			s.phase.skipping = true
+			s.setOpen(true) // the Sync that was sent has been lost among copy data
 		}
 	}
-	return act != mute
+	return act != mute && !s.rename(m, named)
+}
+
+// rename puts the client's own name of a statement in place of ours in an error
+// that has it. The caller holds mu.
+func (s *session) rename(m *wire.Message, st statement) bool {
+	if st.prepared == nil || !m.Whole() || !bytes.Contains(m.Body(), []byte(st.prepared.Name)) {
+		return false
+	}
+	renamed := bytes.Replace(m.Data, []byte(st.prepared.Name), []byte(st.name), 1)
+	putLength(renamed)
+	s.state.due = append(s.state.due, renamed...)
+	return true
 }
 
 // acceptReady ends a batch: the transaction status is the server's word.

@@ -267,6 +267,9 @@ func (s *session) begin() bool {
 // depart ends a session that has been let in. err is nil or errLeft where the
 // client knows why.
 func (s *session) depart(err error) {
+	if errors.Is(err, errHalfClosed) {
+		s.linger()
+	}
 	s.srv.cancels.remove(s)
 	s.finish()
 	if err != nil && !errors.Is(err, errLeft) {

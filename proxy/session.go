@@ -3,10 +3,12 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"pgshunt/internal/pgerr"
@@ -33,6 +35,8 @@ type session struct {
 	// current backend; refused, that everything up to Sync is dropped because of an
 	// error made here. Both only for the session's goroutine.
 	passing, refused bool
+	// copySent: a statement is on its way for which the server may expect copy data.
+	copySent bool
 	// made is what the session has made on a replica; for its goroutine only.
 	made made
 	// last is the primary's backend that the session had last, which may be another's now.
@@ -63,6 +67,7 @@ type session struct {
 	state    state
 	line     line
 	seen     *pool.Settings          // the settings that view was made from
+	deaf     bool                    // the client does not take answers any more
 	refusal  *pgerr.Error            // what a server said of a setting, last
 	undone   []*nameChange           // name changes that failed on the server
 	canceled *pool.Backend           // was terminated in order to cancel what it ran
@@ -153,9 +158,15 @@ func (s *session) advance() error {
 // errLeft is the end of the stream.
 var errLeft = errors.New("client closed the connection")
 
+// errHalfClosed is errLeft where the client may still read.
+var errHalfClosed = fmt.Errorf("%w", errLeft)
+
 // left is the end of the session because of what reading the client has come to.
 func left(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+	if errors.Is(err, io.EOF) {
+		return errHalfClosed
+	}
+	if errors.Is(err, net.ErrClosed) {
 		return errLeft
 	}
 	return errors.Join(errLeft, err)
@@ -252,8 +263,13 @@ func (s *session) dispatch(m *wire.Message) error {
 	if e := s.oversized(m); e != nil {
 		return s.afterAnswers(e)
 	}
-	if !copyTypes[m.Type] && s.copying() {
-		return s.interruptCopy(m)
+	if !copyTypes[m.Type] && (s.copySent || s.copying()) {
+		if err := s.settle(); err != nil {
+			return err
+		}
+		if s.copySent = s.copying(); s.copySent {
+			return s.interruptCopy(m)
+		}
 	}
 	switch m.Type {
 	case 'Q':
@@ -325,12 +341,15 @@ func (s *session) flush() error {
 	return nil
 }
 
-// backendWrite handles a failed write to a backend: closing it makes its own
-// goroutine report the loss, with whatever the server said last.
+// backendWrite handles a failed write to a backend. Where the server has hung up, it
+// may have said why, and whoever reads it comes to that and to the end; otherwise
+// the connection is closed here.
 func (s *session) backendWrite(b *pool.Backend, err error) error {
 	s.log.Debug("write to server failed", "target", b.Key.Target, "error", err)
 	b.Writer.Discard()
-	b.Close()
+	if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+		b.Close()
+	}
 	return nil
 }
 
@@ -342,6 +361,10 @@ func (s *session) toClient(t *wire.Turn, p []byte) {
 		return
 	}
 	if _, err := s.client.WriteIn(t, p); err != nil {
+		s.mu.Lock()
+		s.deaf = true
+		s.changed.Broadcast()
+		s.mu.Unlock()
 		s.wake()
 	}
 }

@@ -52,10 +52,10 @@ func (s *session) queryPrimary(m *wire.Message, st *parser.Statement) error {
 	if err := s.onPrimary(); err != nil {
 		return s.failAttach(err, true)
 	}
-	gone, err := s.giveNames(st, false)
-	if err != nil {
+	if err := s.giveNames(st, s.openNow()); err != nil {
 		return err
 	}
+	gone := s.dropNames(st)
 	if err := s.foresee(st); err != nil {
 		return err
 	}
@@ -144,34 +144,39 @@ func (s *session) functionCall(m *wire.Message) error {
 }
 
 // giveNames makes prepared statements of the protocol visible to SQL that names
-// them, and forgets those that SQL is about to drop. It returns the change that
-// the message makes to all names, if any.
-func (s *session) giveNames(st *parser.Statement, inBatch bool) (all *nameChange, err error) {
+// them: the server then finds them, runs them, drops them or complains.
+func (s *session) giveNames(st *parser.Statement, inBatch bool) error {
 	for i := range st.Parts {
 		p := &st.Parts[i]
-		switch {
-		case p.Kind == parser.Discard && p.Setting != nil && !s.inBlock(),
-			p.Kind == parser.Deallocate && p.Name == "":
+		if p.Name == "" || p.Kind != parser.Execute && p.Kind != parser.Prepare && p.Kind != parser.Deallocate && p.Body != parser.Execute {
+			continue
+		}
+		named, err := s.known([]byte(p.Name))
+		if err != nil {
+			return err
+		}
+		if named.prepared == nil || named.verbatim {
+			continue
+		}
+		s.pin("statement named in SQL")
+		if err := s.materialize(named, inBatch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropNames notes that SQL is about to drop all names, if it is.
+func (s *session) dropNames(st *parser.Statement) (all *nameChange) {
+	for i := range st.Parts {
+		p := &st.Parts[i]
+		if p.Kind == parser.Discard && p.Setting != nil && !s.inBlock() || p.Kind == parser.Deallocate && p.Name == "" {
 			all = s.changeAll()
 			s.to.ForgetAll()
 			s.setUnnamed(unsure)
-			continue
-		case p.Kind != parser.Execute && p.Kind != parser.Prepare && p.Kind != parser.Deallocate && p.Body != parser.Execute:
-			continue
-		}
-		named := s.lookup([]byte(p.Name))
-		if p.Name == "" || named.prepared == nil || named.verbatim {
-			continue
-		}
-		if err := s.materialize(p.Name, named.prepared, inBatch); err != nil {
-			return nil, err
-		}
-		s.pin("statement named in SQL")
-		if p.Kind == parser.Deallocate {
-			s.change([]byte(p.Name), statement{}).fate = kept
 		}
 	}
-	return all, nil
+	return all
 }
 
 func detachedNotice() []byte {

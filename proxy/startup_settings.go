@@ -91,7 +91,7 @@ func (t *state) label() *pool.Settings {
 		return t.now
 	}
 	label := t.withoutBare(t.now)
-	t.bare, t.bareBefore, t.tell = nil, nil, true
+	t.bare, t.bareBefore = nil, nil
 	return label
 }
 
@@ -117,7 +117,7 @@ func (s *session) restoreStartup() error {
 		t.bareBefore = nil
 	}
 	s.mu.Unlock()
-	if err := s.replay(s.to, want, true); err != nil {
+	if err := s.replay(s.to, want); err != nil {
 		return err
 	}
 	for _, b := range bare {
@@ -125,7 +125,7 @@ func (s *session) restoreStartup() error {
 		if !b.local || set.SQL == "" {
 			continue
 		}
-		s.expect(reply{kind: 'Q', action: mute, restores: true})
+		s.expect(reply{kind: 'Q', action: mute})
 		sql := "SELECT pg_catalog.set_config(" + quoteLiteral(b.name) + ", " + quoteLiteral(set.Value) + ", true)"
 		if err := s.sendMessage(&pgproto3.Query{String: sql}); err != nil {
 			return err

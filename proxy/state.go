@@ -25,10 +25,7 @@ type state struct {
 	custom *pool.Settings
 	// bare names the startup settings that the server has been told to reset, and so has
 	// with the value of our login. bareBefore is bare when the transaction began.
-	// tell: that backend has been left; what the next one is brought to must be
-	// reported to the client, who has heard of the reset.
 	bare, bareBefore []bareSetting
-	tell             bool
 	// told holds what the client has been told of those it set when it connected; see
 	// reports.
 	told []toldParameter

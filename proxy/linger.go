@@ -1,0 +1,34 @@
+package proxy
+
+import (
+	"time"
+)
+
+// lingerTimeout is how long a client that has ended its side of the connection
+// may be owed an answer. PostgreSQL notices the end only after it has answered; but
+// a client that has gone altogether looks the same, and shall not leave a query behind.
+const lingerTimeout = 2 * time.Second
+
+// linger lets a client that has ended its side of the connection have the answers
+// to what it sent before.
+func (s *session) linger() {
+	s.mu.Lock()
+	s.inflight.withhold()
+	s.mu.Unlock()
+	over := false
+	timer := time.AfterFunc(lingerTimeout, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		over = true
+		s.changed.Broadcast()
+	})
+	defer timer.Stop()
+	if err := s.askForAnswers(); err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.quiet() && s.end == nil && !s.deaf && !over && !s.phase.copyIn {
+		s.wait()
+	}
+}
