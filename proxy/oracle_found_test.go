@@ -1,0 +1,57 @@
+package proxy_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pgshunt/pool"
+)
+
+// TestLikePostgreSQLBefore plays scripts that once made a difference and that have
+// no place among transcripts, since they need startup parameters or a client that
+// closes its side of the connection.
+func TestLikePostgreSQLBefore(t *testing.T) {
+	o := newOracle(t)
+	f := start(t, setup{pool: pool.Config{Size: 2, Wait: time.Minute}})
+	tokyo := []string{"TimeZone", "Asia/Tokyo", "DateStyle", "SQL, DMY"}
+	for name, s := range map[string]*script{
+		"RESET": {startup: tokyo, groups: groups(
+			[]string{`Query "RESET ALL"`}, []string{`Query "SET TimeZone = 'Europe/Paris'"`}, []string{`Query "RESET TimeZone"`}, []string{`Query "SHOW TimeZone"`},
+			[]string{`Query "SET TimeZone = 'UTC'"`}, []string{`Query "DISCARD ALL"`}, []string{`Query "SHOW TimeZone"`},
+		)},
+		"RESET rolled back": {startup: tokyo, groups: groups(
+			[]string{`Query "SET TimeZone = 'Europe/Paris'"`}, []string{`Query "BEGIN"`}, []string{`Query "SAVEPOINT a"`}, []string{`Query "RESET TimeZone"`}, []string{`Query "SHOW TimeZone"`},
+			[]string{`Query "ROLLBACK TO a"`}, []string{`Query "SHOW TimeZone"`}, []string{`Query "RESET ALL"`}, []string{`Query "ROLLBACK"`}, []string{`Query "SHOW TimeZone"`},
+		)},
+		"half closed": {halfway: true, groups: []scriptGroup{{send: []string{
+			`Query "SELECT pg_sleep(0.1)"`, `Parse "" "SELECT 1"`, `Bind "" ""`, `Execute "" 0`, `Sync`, `Query "SELECT 2"`,
+		}}}},
+		"half closed after a Flush": {halfway: true, groups: []scriptGroup{{send: []string{
+			`Parse "" "SELECT 1"`, `Bind "" ""`, `Flush`, `Execute "" 0`, `Close P ""`,
+		}}}},
+		"half closed after an error":  {halfway: true, groups: []scriptGroup{{send: []string{`Describe S ""`, `Parse "" "SELECT 1"`}}}},
+		"half closed after copy data": {halfway: true, groups: []scriptGroup{{send: []string{`Query "COPY t0 (id) FROM STDIN"`, `CopyData "77\n"`, `CopyDone`}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, conn := range o.admins {
+				o.exec(t, conn, tables(0))
+			}
+			want, counts := playScript(s, o.server, o.direct, nil)
+			got, _ := playScript(s, f.addr, o.proxied, counts)
+			if !slices.Equal(want, got) {
+				t.Errorf("(-PostgreSQL +pgshunt):\n%s", cmp.Diff(readable(want), readable(got)))
+			}
+		})
+	}
+}
+
+// groups are sent one after the other.
+func groups(sent ...[]string) (all []scriptGroup) {
+	for _, g := range sent {
+		all = append(all, scriptGroup{send: g, wait: true})
+	}
+	return all
+}
