@@ -107,9 +107,19 @@ func (t *state) withoutBare(s *pool.Settings) *pool.Settings {
 
 // restoreStartup sets again what a RESET or DISCARD ALL has taken to the values
 // of our login: the client's own are those it asked for when it connected.
+//
+// It waits for the answers that are on their way: until a batch is over, what it has
+// reset may come back, and the values that servers report are those of our login.
 func (s *session) restoreStartup() error {
+	if err := s.settle(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	t := &s.state
+	if s.status == 'E' || len(t.bare) == 0 {
+		s.mu.Unlock()
+		return nil
+	}
 	s.to.Settings = t.withoutBare(t.local)
 	want, bare := t.local, t.bare
 	t.bare = nil
