@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net/netip"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -74,25 +75,42 @@ func (s *session) authRule() (*hba.Rule, error) {
 		}
 		return rule, nil
 	}
-	q := hba.Request{TLS: s.client.TLS() != nil, User: s.who.user, Database: s.who.database}
+	q := hba.Request{
+		TLS: s.client.TLS() != nil, User: s.who.user, Database: s.who.database, Replication: s.who.replication == physicalReplication,
+	}
 	if ap, err := netip.ParseAddrPort(s.client.RemoteAddr().String()); err == nil {
 		q.Address = ap.Addr().Unmap()
-	}
-	encryption := "no encryption"
-	if q.TLS {
-		encryption = "SSL encryption"
 	}
 	rule := a.Rules.Match(q)
 	switch {
 	case rule == nil:
-		return nil, pgerr.Fatal(pgerr.InvalidAuth, "no pg_hba.conf entry for host %q, user %q, database %q, %s",
-			q.Address.WithZone(""), q.User, q.Database, encryption).In("authenticate")
+		return nil, notAllowed(&q, false)
 	case rule.Method == hba.Reject:
-		return nil, pgerr.Fatal(pgerr.InvalidAuth, "pg_hba.conf rejects connection for host %q, user %q, database %q, %s",
-			q.Address.WithZone(""), q.User, q.Database, encryption).In("authenticate")
+		return nil, notAllowed(&q, true)
 	}
 	s.log.Debug("authentication rule found", "rule", rule.Line, "reason", string(rule.Method))
 	return rule, nil
+}
+
+// notAllowed is the end of a client whom the rules do not let try, in PostgreSQL's words.
+func notAllowed(q *hba.Request, rejected bool) error {
+	from := "no pg_hba.conf entry for"
+	switch {
+	case rejected && q.Replication:
+		from = "pg_hba.conf rejects replication connection for"
+	case rejected:
+		from = "pg_hba.conf rejects connection for"
+	case q.Replication:
+		from = "no pg_hba.conf entry for replication connection from"
+	}
+	database, encryption := "", "no encryption"
+	if !q.Replication {
+		database = fmt.Sprintf(", database %q", q.Database)
+	}
+	if q.TLS {
+		encryption = "SSL encryption"
+	}
+	return pgerr.Fatal(pgerr.InvalidAuth, "%s host %q, user %q%s, %s", from, q.Address.WithZone(""), q.User, database, encryption).In("authenticate")
 }
 
 // verifiedCert is the client's certificate if our authority has issued it.

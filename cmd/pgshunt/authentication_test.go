@@ -78,6 +78,7 @@ type attempt struct {
 	host, user, password, database string
 	tls                            *tls.Config
 	binding                        string
+	replication                    string
 }
 
 // login reports "in as USER", or the SQLSTATE and text of the refusal.
@@ -100,6 +101,12 @@ func (a attempt) try(t *testing.T, port int) string {
 		t.Fatal(err)
 	}
 	cfg.User, cfg.Password, cfg.TLSConfig, cfg.ChannelBinding = a.user, a.password, a.tls, a.binding
+	sql := "SELECT current_user || ' ' || session_user"
+	if a.replication != "" {
+		cfg.RuntimeParams["replication"] = a.replication
+		sql = "SHOW application_name" // one of the few that physical replication knows
+		cfg.RuntimeParams["application_name"] = a.user
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Patience)
 	defer cancel()
 	conn, err := pgconn.ConnectConfig(ctx, cfg)
@@ -110,11 +117,11 @@ func (a attempt) try(t *testing.T, port int) string {
 		return "client: " + err.Error()
 	}
 	defer conn.Close(ctx)
-	got := conn.ExecParams(ctx, "SELECT current_user || ' ' || session_user", nil, nil, nil, nil).Read()
-	if got.Err != nil {
-		return "in, but: " + got.Err.Error()
+	got, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return "in, but: " + err.Error()
 	}
-	return "in as " + string(got.Rows[0][0])
+	return "in as " + string(got[0].Rows[0][0])
 }
 
 // psql runs a statement by PostgreSQL's own client, with the password in the environment.
@@ -132,6 +139,7 @@ func psql(t *testing.T, bin, conninfo, password, sql string) (string, error) {
 const makeRoles = `
 CREATE ROLE scram LOGIN PASSWORD 'secret-scram';
 CREATE ROLE "Ünï cöde" LOGIN PASSWORD 'secret-Passwörter ⅷ';
+CREATE ROLE walker LOGIN REPLICATION PASSWORD 'secret-walker';
 CREATE ROLE nopassword LOGIN;
 CREATE ROLE expired LOGIN PASSWORD 'secret-expired' VALID UNTIL '2001-02-03';
 CREATE ROLE unexpired LOGIN PASSWORD 'secret-unexpired' VALID UNTIL 'infinity';
@@ -153,7 +161,7 @@ func certificates(t *testing.T, dir string) *pgtest.Authority {
 
 // The file that both PostgreSQL and pgshunt follow. Each method has a database.
 const oracleHBA = `# the same lines for both
-local   all         all                     trust
+local   all,replication all                 trust
 host    db_trust    scram,nobody,"Ünï cöde" samehost        trust
 host    db_reject   all                     127.0.0.1/32    reject
 host    db_password all                     127.0.0.1 255.255.255.255 password
@@ -164,6 +172,8 @@ hostnossl db_nossl  all                     all             scram-sha-256
 hostssl db_cert     all                     all             cert
 hostssl db_ca       all                     all             scram-sha-256 clientcert=verify-ca
 hostssl db_full     all                     all             trust clientcert=verify-full
+host    replication walker                  127.0.0.1/32    scram-sha-256
+host    replication scram                   127.0.0.1/32    reject
 host    sameuser    scram                   ::1/128         md5
 host    "all"       scram                   all             trust
 host    db_ten      all                     10.0.0.0/8      trust
@@ -231,6 +241,15 @@ auth:
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		for _, db := range databases {
 			compare("from "+host, attempt{host: host, user: "scram", password: "secret-scram", database: db})
+		}
+	}
+	for _, user := range []string{"walker", "scram", "md5"} {
+		for _, kind := range []string{"true", "database"} {
+			for _, pw := range []string{"secret-" + user, "wrong"} {
+				for what, cfg := range map[string]*tls.Config{"plain": plain, "TLS": trusting} {
+					compare("replication "+kind+" "+what, attempt{user: user, password: pw, database: "db_scram", tls: cfg, replication: kind})
+				}
+			}
 		}
 	}
 	compare("nobody's database", attempt{user: "scram", password: "secret-scram", database: "nowhere"})
