@@ -21,7 +21,7 @@ import (
 // docs/authentication.md has it.
 func guarded(t *testing.T, start func(testing.TB, ...pgtest.Options) *pgtest.Server) *pgtest.Server {
 	t.Helper()
-	server := start(t, pgtest.Options{HBA: "host all all 127.0.0.1/32 md5\n"})
+	server := start(t, pgtest.Options{HBA: "host all,replication all 127.0.0.1/32 md5\n"})
 	server.Exec(t, makeRoles+`
 CREATE ROLE gate LOGIN PASSWORD 'secret-gate';
 CREATE SCHEMA pgshunt;
@@ -86,6 +86,12 @@ func TestPassthroughNeedsNoPassword(t *testing.T) {
 	}
 	if out, err := psql(t, server.Binaries.Dir, conninfo, "wrong", "SELECT session_user"); err == nil || !strings.Contains(out, `password authentication failed for user "scram"`) {
 		t.Errorf("psql: %s, %v", out, err)
+	}
+	for _, kind := range []string{"true", "database"} {
+		walker := attempt{user: "walker", password: "secret-walker", database: "postgres", replication: kind}
+		if got := walker.login(t, f.port); got != "in as walker" {
+			t.Errorf("replication %s: %s", kind, got)
+		}
 	}
 	for user, want := range map[string]string{
 		"postgres":   "FATAL 28P01 password authentication failed for user \"postgres\"", // the function hides superusers
