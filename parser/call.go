@@ -37,6 +37,7 @@ func (w *walker) call(f *pg.FuncCall) {
 		}
 	}
 	w.part.Calls = append(w.part.Calls, c)
+	place, varying := len(w.part.Calls)-1, w.varying
 	switch {
 	case c.Schema == "pg_temp":
 		w.pin(PinTemporary)
@@ -52,6 +53,7 @@ func (w *walker) call(f *pg.FuncCall) {
 		w.setConfig(f, c.Args)
 	}
 	w.nodes(f.Args)
+	w.part.Calls[place].Constant = w.varying == varying
 	w.nodes(f.AggOrder)
 	w.node(f.AggFilter)
 	if o := f.Over; o != nil {

@@ -96,6 +96,9 @@ type Call struct {
 	// Aggregate is set where OVER, WITHIN GROUP, FILTER, DISTINCT or * show that the
 	// function is an aggregate or a window function.
 	Aggregate bool
+	// Constant is set where the arguments hold no parameter, column or subquery: what
+	// the call returns may be worked out when the statement is planned.
+	Constant bool
 	// Builtin is set for functions of pg_catalog. Volatile and Clock of the Part say
 	// whether they do more than compute.
 	Builtin bool

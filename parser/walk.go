@@ -21,6 +21,8 @@ type walker struct {
 	quoted bool
 	// level is how many bodies are around the statement being walked.
 	level int
+	// varying counts the parameters, columns and subqueries met.
+	varying int
 	// steady counts reasons for Volatile that are more than a clock.
 	steady int
 	// top is the SELECT whose target list may hold set_config calls that surely run once.
@@ -41,9 +43,12 @@ func (w *walker) node(n *pg.Node) {
 		return
 	}
 	switch x := n.Node.(type) {
-	case nil, *pg.Node_AConst, *pg.Node_ColumnRef, *pg.Node_String_, *pg.Node_Integer, *pg.Node_AStar, *pg.Node_SetToDefault:
+	case *pg.Node_ColumnRef:
+		w.varying++
+	case nil, *pg.Node_AConst, *pg.Node_String_, *pg.Node_Integer, *pg.Node_AStar, *pg.Node_SetToDefault:
 	case *pg.Node_ParamRef:
 		w.part.Parameters = max(w.part.Parameters, int(x.ParamRef.Number))
+		w.varying++
 	case *pg.Node_FuncCall:
 		w.call(x.FuncCall)
 	case *pg.Node_ResTarget:
@@ -68,6 +73,7 @@ func (w *walker) node(n *pg.Node) {
 		w.node(x.JoinExpr.Rarg)
 		w.node(x.JoinExpr.Quals)
 	case *pg.Node_SelectStmt:
+		w.varying++
 		w.query(x.SelectStmt)
 	case *pg.Node_InsertStmt:
 		w.insert(x.InsertStmt)
