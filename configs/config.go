@@ -157,6 +157,8 @@ type Pool struct {
 	Lifetime Duration `yaml:"lifetime"`
 	// Prepared is how many prepared statements a backend keeps; 0 is none.
 	Prepared int `yaml:"prepared"`
+	// PreparedSize bounds the texts of those.
+	PreparedSize Size `yaml:"prepared_size"`
 	// Reuse hands a backend to the next session. Without it a backend is closed
 	// when its session lets go of it.
 	Reuse bool `yaml:"reuse"`
@@ -230,6 +232,8 @@ type Limits struct {
 	Startup Duration `yaml:"startup"`
 	// Message is the largest message taken from a client.
 	Message Size `yaml:"message"`
+	// Prepared bounds the prepared statements of one session, by their names and texts.
+	Prepared Size `yaml:"prepared"`
 }
 
 // Peer is another pgshunt in front of the same servers, to which cancel requests
@@ -258,12 +262,13 @@ func Default() *Config {
 		Listen: "127.0.0.1:6432",
 		Auth:   Auth{Method: AuthSCRAM},
 		Pool: Pool{
-			Mode:     PoolTransaction,
-			Size:     20,
-			Wait:     Duration(30 * time.Second),
-			Idle:     Duration(10 * time.Minute),
-			Prepared: 200,
-			Reuse:    true,
+			Mode:         PoolTransaction,
+			Size:         20,
+			Wait:         Duration(30 * time.Second),
+			Idle:         Duration(10 * time.Minute),
+			Prepared:     200,
+			PreparedSize: 4 << 20,
+			Reuse:        true,
 		},
 		Routing: Routing{
 			Reads:     Reads{To: ToPrimary},
@@ -272,9 +277,10 @@ func Default() *Config {
 			Training:  Training{InTransaction: TrainingDetach, OnDisconnect: DisconnectCancel},
 		},
 		Limits: Limits{
-			Clients: 10000,
-			Startup: Duration(10 * time.Second),
-			Message: 1 << 30,
+			Clients:  10000,
+			Startup:  Duration(10 * time.Second),
+			Message:  1 << 30,
+			Prepared: 64 << 20,
 		},
 		Shutdown: Duration(30 * time.Second),
 		Log:      Log{Level: LogInfo, Format: LogText},

@@ -125,6 +125,7 @@ func (fs *findings) tls(t *TLS) {
 func (fs *findings) pool(p *Pool) {
 	fs.add(p.Size < 1, "pool.size", "%d backends cannot serve anybody; write 1 or more", p.Size)
 	fs.add(p.Prepared < 0, "pool.prepared", "%d is negative; write 0 or more", p.Prepared)
+	fs.add(p.PreparedSize < 64<<10, "pool.prepared_size", "%s is less than one long statement; write 64kB or more", p.PreparedSize)
 }
 
 func (fs *findings) limits(c *Config) {
@@ -138,6 +139,7 @@ func (fs *findings) limits(c *Config) {
 	}
 	fs.add(l.Startup == 0, "limits.startup", "0 would let half-open connections stay for ever; write a time such as 10s")
 	fs.add(l.Message < 64<<10, "limits.message", "%s would refuse ordinary statements; write 64kB or more", l.Message)
+	fs.add(l.Prepared < 64<<10, "limits.prepared", "%s would refuse ordinary statements; write 64kB or more", l.Prepared)
 	fs.add(l.Message > 1<<30, "limits.message", "%s is more than PostgreSQL itself takes; write 1GB or less", l.Message)
 }
 
