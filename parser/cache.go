@@ -16,7 +16,13 @@ type Options struct {
 	// Entries and Bytes bound what is kept (10,000 and 64 MiB). Bytes are counted from
 	// the texts and an estimate of their facts.
 	Entries, Bytes int
+	// Recent is the number of places for texts that come again to the letter (1,024);
+	// negative is none.
+	Recent int
 }
+
+// DefaultMaxText is the length in bytes above which a Statement is not kept.
+const DefaultMaxText = 8 << 10
 
 func (o Options) withDefaults() Options {
 	set := func(v *int, d int) {
@@ -25,9 +31,12 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	set(&o.MaxParse, DefaultMaxParse)
-	set(&o.MaxText, 8<<10)
+	set(&o.MaxText, DefaultMaxText)
 	set(&o.Entries, 10_000)
 	set(&o.Bytes, 64<<20)
+	if o.Recent == 0 {
+		o.Recent = 1 << 10
+	}
 	return o
 }
 
@@ -39,6 +48,7 @@ type Cache struct {
 
 	mu      sync.Mutex
 	entries *simplelru.LRU[uint64, *entry] // guarded by mu, as is everything below
+	recents recents
 	bytes   int
 	stats   Stats
 }
@@ -60,6 +70,7 @@ type entry struct {
 // New returns an empty Cache.
 func New(o Options) *Cache {
 	c := &Cache{options: o.withDefaults(), seed: maphash.MakeSeed()}
+	c.recents = make(recents, max(c.options.Recent, 0))
 	lru, err := simplelru.NewLRU(c.options.Entries, func(_ uint64, e *entry) { c.bytes -= e.size })
 	if err != nil {
 		panic("BUG: " + err.Error()) // only for a size that withDefaults excludes
@@ -76,6 +87,30 @@ func (c *Cache) Statement(text []byte) *Statement {
 		return parse(string(text), c.options.MaxParse)
 	}
 	exact := maphash.Bytes(c.seed, text)
+	st, again := c.recent(exact, text)
+	if st != nil {
+		return st
+	}
+	st = c.lookUp(exact, text)
+	if again {
+		c.mu.Lock()
+		c.recents.keep(exact, text, st)
+		c.mu.Unlock()
+	}
+	return st
+}
+
+func (c *Cache) recent(hash uint64, text []byte) (st *Statement, again bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st, again = c.recents.find(hash, text); st != nil {
+		c.stats.Hits++
+	}
+	return st, again
+}
+
+// lookUp finds text by itself or by its normal form, and parses it where neither is kept.
+func (c *Cache) lookUp(exact uint64, text []byte) *Statement {
 	if st := c.get(exact, text, false); st != nil {
 		return st
 	}

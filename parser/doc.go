@@ -34,6 +34,9 @@
 // in, SET and set_config, bodies, hints. Constants given to built-in functions are
 // therefore not kept in Call.Args.
 //
+// In front of both stands a small table of texts that came twice, by their hash alone
+// (recent.go): statements that applications repeat to the letter need no reading at all.
+//
 // A normal form is right as long as our lexer and PostgreSQL's agree about where literals
 // are; FuzzLexer compares them. A hit takes one or two look-ups under one mutex and
 // allocates nothing; the cache is bounded in entries and in bytes.

@@ -57,6 +57,9 @@ func (s *session) facts(text []byte) *parser.Statement {
 	if text == nil {
 		return unreadable
 	}
+	if len(text) > parser.DefaultMaxText {
+		s.turn.Block() // it is parsed every time, which takes long enough for others to notice
+	}
 	st := s.srv.parser.Statement(text)
 	if st.Backslashes && s.setting("standard_conforming_strings") == "off" {
 		return unreadable // the server reads its string literals differently
