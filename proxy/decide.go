@@ -219,6 +219,10 @@ func (s *session) complete(r *reply, tag string) {
 		// What the server reported last is right unless it is about to report a change.
 		s.state.reported("datestyle", s.primary.Param("DateStyle"))
 	}
+	if s.primary != nil && (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") { // perhaps by EXECUTE
+		s.primary.ForgetAll()
+		s.primary.Unnamed = unsure
+	}
 	if tag == "DEALLOCATE ALL" {
 		s.state.pins.remove(parser.PinPrepare)
 	}

@@ -170,7 +170,7 @@ func (s *session) giveNames(st *parser.Statement, inBatch bool) error {
 func (s *session) dropNames(st *parser.Statement) (all *nameChange) {
 	for i := range st.Parts {
 		p := &st.Parts[i]
-		if p.Kind == parser.Discard && p.Setting != nil && !s.inBlock() || p.Kind == parser.Deallocate && p.Name == "" {
+		if p.Kind == parser.Discard && p.Setting != nil || p.Kind == parser.Deallocate && p.Name == "" {
 			all = s.changeAll()
 			s.to.ForgetAll()
 			s.setUnnamed(unsure)

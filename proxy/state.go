@@ -98,7 +98,7 @@ func changesState(st *parser.Statement) bool {
 	for i := range st.Parts {
 		switch p := &st.Parts[i]; p.Kind {
 		case parser.Begin, parser.Commit, parser.Rollback, parser.Savepoint, parser.Release, parser.RollbackTo,
-			parser.Discard, parser.Deallocate, parser.PrepareTransaction:
+			parser.Discard, parser.Deallocate, parser.PrepareTransaction, parser.Execute:
 			return true
 		default:
 			if p.Setting != nil {
