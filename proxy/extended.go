@@ -41,7 +41,7 @@ func (s *session) parse(m *wire.Message) error {
 	if err != nil {
 		return err
 	}
-	here := s.pinnedHere()
+	here := s.stayHere()
 	switch {
 	case inUse.prepared != nil && !(inUse.verbatim && here):
 		return s.parseAgain(m, string(name))

@@ -219,14 +219,6 @@ func (s *session) uncertain(name string) bool {
 	return false
 }
 
-// pinnedHere tells whether the current backend serves this session alone, so that
-// statements have the client's own names on it.
-func (s *session) pinnedHere() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state.pins.text != "" && s.current != nil && s.current == s.primary
-}
-
 // takeBackNames closes the names that were lent to the current backend, in a batch
 // of its own: the one before may have failed.
 func (s *session) takeBackNames() error {

@@ -227,6 +227,26 @@ func (n *names) certain(s *session) bool {
 	return true
 }
 
+// pinnedHere tells whether the current backend serves this session alone, so that
+// statements have the client's own names on it.
+func (s *session) pinnedHere() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.pins.text != "" && s.current != nil && s.current == s.primary
+}
+
+// stayHere is pinnedHere before the backend is given a name of the client's own: a
+// proof on its way, asked for before that, must not let the session leave.
+func (s *session) stayHere() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	here := s.state.pins.text != "" && s.current != nil && s.current == s.primary
+	if here {
+		s.state.pins.marks++
+	}
+	return here
+}
+
 // pinParameter is answered with SHOW: why the session may not leave its backend.
 const pinParameter = "pgshunt.pin"
 
