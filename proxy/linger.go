@@ -1,8 +1,26 @@
 package proxy
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"time"
 )
+
+// errHalfClosed is errLeft where the client may still read.
+var errHalfClosed = fmt.Errorf("%w", errLeft)
+
+// left is the end of the session because of what reading the client has come to.
+func left(err error) error {
+	if errors.Is(err, io.EOF) {
+		return errHalfClosed
+	}
+	if errors.Is(err, net.ErrClosed) {
+		return errLeft
+	}
+	return errors.Join(errLeft, err)
+}
 
 // lingerTimeout is how long a client that has ended its side of the connection
 // may be owed an answer. PostgreSQL notices the end only after it has answered; but

@@ -3,10 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"os"
 	"syscall"
 	"time"
@@ -157,20 +154,6 @@ func (s *session) advance() error {
 
 // errLeft is the end of the stream.
 var errLeft = errors.New("client closed the connection")
-
-// errHalfClosed is errLeft where the client may still read.
-var errHalfClosed = fmt.Errorf("%w", errLeft)
-
-// left is the end of the session because of what reading the client has come to.
-func left(err error) error {
-	if errors.Is(err, io.EOF) {
-		return errHalfClosed
-	}
-	if errors.Is(err, net.ErrClosed) {
-		return errLeft
-	}
-	return errors.Join(errLeft, err)
-}
 
 // park writes what has been gathered and lets go of the backend if nothing keeps it.
 func (s *session) park() error {
