@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race regress fuzz bench lint fmt setup
+.PHONY: help build demo test race regress fuzz soak bench lint fmt setup
 
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
@@ -23,6 +23,9 @@ regress: setup build ## PostgreSQL's own regression suite through pgshunt (REGRE
 
 fuzz: setup ## each fuzz target for FUZZTIME (30s)
 	scripts/fuzz
+
+soak: setup ## random scripts against PostgreSQL, and 200 clients with checksums, for SOAK (10m) each
+	PGSHUNT_SOAK=$(or $(SOAK),10m) go test ./proxy -v -timeout 0 -run '^(TestLikePostgreSQL|TestSoak)$$'
 
 bench: setup build ## pgshunt beside a direct connection, pgbouncer, pgpool and haproxy (BENCHFLAGS="-rounds 2")
 	scripts/install-postgresql pgbouncer pgpool2 haproxy && go run ./bench $(BENCHFLAGS)
