@@ -27,6 +27,20 @@ func parametric(st *parser.Statement) bool {
 	return false
 }
 
+// sending notes what a portal that is about to be executed sets by its parameters.
+func (s *session) sending(p *portal) {
+	switch {
+	case p.bound != nil:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for i := range p.bound {
+			s.state.pins.searching(&p.bound[i])
+		}
+	case parametric(p.facts):
+		s.pin(parser.PinSetting)
+	}
+}
+
 // boundSettings is what a statement sets with the parameters of a Bind message; nil
 // where that cannot be told. Text in binary form is the same bytes.
 func boundSettings(known statement, m *wire.Message) []parser.Setting {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 
 	"pgshunt/internal/wire"
-	"pgshunt/parser"
 	"pgshunt/pool"
 )
 
@@ -207,9 +206,7 @@ func (s *session) execute(m *wire.Message) error {
 		}
 		r.name = s.dropNames(p.facts)
 		r.statement, r.follow, r.bound = p.facts, changesState(p.facts), p.bound
-		if p.bound == nil && parametric(p.facts) {
-			s.pin(parser.PinSetting)
-		}
+		s.sending(&p)
 		s.sent(p.facts)
 	}
 	return s.expectAndSend(r, m.Data)

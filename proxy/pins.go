@@ -35,6 +35,20 @@ type pins struct {
 // pinSession is the pin of pool.mode session; nothing but the end of the session removes it.
 const pinSession = "session mode"
 
+// pinTemporaryPath is the pin of a session whose search_path names pg_temp: what it
+// creates is temporary without saying so.
+const pinTemporaryPath = "pg_temp in search_path"
+
+// searching notes a setting that is on its way.
+func (p *pins) searching(set *parser.Setting) {
+	if set.Name == "search_path" && strings.Contains(set.Value, "pg_temp") {
+		p.add(pinTemporaryPath)
+	}
+	for i := range set.Also {
+		p.searching(&set.Also[i])
+	}
+}
+
 // nothing holds, for each reason that the server can judge, an expression that is true
 // when it has gone. They hold in any search_path. What DISCARD TEMP drops is what
 // depends on the schema of temporary objects (pg_namespace is 2615 in every version).
@@ -154,10 +168,10 @@ func (s *session) prove() error {
 	return s.sendMessage(&pgproto3.Query{String: question})
 }
 
-// batches counts the ends of batches that are still to be answered. The caller holds mu.
+// batches counts the ends of batches of the client that are still to be answered. The caller holds mu.
 func (s *session) batches() (n int) {
 	s.inflight.each(func(r *reply) {
-		if r.kind == 'S' || r.kind == 'Q' || r.kind == 'F' {
+		if (r.kind == 'S' || r.kind == 'Q' || r.kind == 'F') && r.action != mute {
 			n++
 		}
 	})

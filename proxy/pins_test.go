@@ -53,13 +53,16 @@ func TestPinsEnd(t *testing.T) {
 		"chained":                "BEGIN; CREATE TEMP TABLE a () ON COMMIT DROP; COMMIT AND CHAIN; SELECT 1; COMMIT =>",
 		"function":               "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1' => temporary object; SELECT pg_temp.f(); DROP FUNCTION pg_temp.f() =>",
 		"made out of sight":      "CREATE TEMP TABLE a (); SELECT hidden(); DROP TABLE a => temporary object; SELECT * FROM unseen; DROP TABLE unseen =>",
-		"discard temp":           "CREATE TEMP TABLE a (); DISCARD TEMP =>",
-		"cursor":                 "DECLARE c CURSOR WITH HOLD FOR SELECT 1 => with hold cursor; DECLARE d CURSOR WITH HOLD FOR SELECT 2; CLOSE c => with hold cursor; FETCH d; CLOSE d =>",
-		"all cursors":            "DECLARE c CURSOR WITH HOLD FOR SELECT 1; DECLARE d CURSOR WITH HOLD FOR SELECT 2; CLOSE ALL =>",
-		"lock twice":             "SELECT pg_advisory_lock(4711); SELECT pg_advisory_lock(4711); SELECT pg_advisory_unlock(4711) => advisory lock; SELECT pg_advisory_unlock(4711) =>",
-		"all locks":              "SELECT pg_advisory_lock(1); SELECT pg_advisory_lock_shared(2, 3); SELECT pg_advisory_unlock_all() =>",
-		"transaction lock":       "BEGIN; SELECT pg_advisory_xact_lock(1); COMMIT =>",
-		"sequence":               "SELECT nextval('s'); SELECT currval('s') => sequence state; DISCARD SEQUENCES; SELECT 1 =>",
+		"by search_path": "SET search_path = pg_temp, public; CREATE TABLE a (); DROP TABLE a => pg_temp in search_path;" +
+			" CREATE TABLE b (); SELECT * FROM b; DISCARD ALL =>",
+		"by search_path of set_config": "SELECT set_config('search_path', 'pg_temp', false); CREATE TABLE a () => pg_temp in search_path; DISCARD ALL =>",
+		"discard temp":                 "CREATE TEMP TABLE a (); DISCARD TEMP =>",
+		"cursor":                       "DECLARE c CURSOR WITH HOLD FOR SELECT 1 => with hold cursor; DECLARE d CURSOR WITH HOLD FOR SELECT 2; CLOSE c => with hold cursor; FETCH d; CLOSE d =>",
+		"all cursors":                  "DECLARE c CURSOR WITH HOLD FOR SELECT 1; DECLARE d CURSOR WITH HOLD FOR SELECT 2; CLOSE ALL =>",
+		"lock twice":                   "SELECT pg_advisory_lock(4711); SELECT pg_advisory_lock(4711); SELECT pg_advisory_unlock(4711) => advisory lock; SELECT pg_advisory_unlock(4711) =>",
+		"all locks":                    "SELECT pg_advisory_lock(1); SELECT pg_advisory_lock_shared(2, 3); SELECT pg_advisory_unlock_all() =>",
+		"transaction lock":             "BEGIN; SELECT pg_advisory_xact_lock(1); COMMIT =>",
+		"sequence":                     "SELECT nextval('s'); SELECT currval('s') => sequence state; DISCARD SEQUENCES; SELECT 1 =>",
 		"several": "LISTEN a; CREATE TEMP TABLE t () => listen, temporary object; SELECT pg_advisory_lock(9); UNLISTEN *; DROP TABLE t" +
 			" => listen, temporary object, advisory lock; SELECT pg_advisory_unlock(9) =>",
 		"everything": "LISTEN a; CREATE TEMP TABLE t (); SELECT setseed(0.5) => listen, temporary object, setseed; UNLISTEN *; DROP TABLE t" +

@@ -62,6 +62,9 @@ func (t *state) start(startup *pool.Settings, pin string) {
 	if pin != "" {
 		t.pins.add(pin)
 	}
+	if path, given := startup.Get("search_path"); given {
+		t.pins.searching(&parser.Setting{Name: path.Name, Value: path.Value})
+	}
 }
 
 // sending notes what a statement may do the moment it is on its way to the
@@ -76,8 +79,8 @@ func (t *state) sending(st *parser.Statement) {
 		t.pins.sending(p)
 		t.temporary = append(t.temporary, temporary(p)...)
 		t.readOnly = t.readOnly || p.ReadOnlyTx
-		if set := p.Setting; set != nil && set.Name == "search_path" && strings.Contains(set.Value, "pg_temp") {
-			t.pins.add(parser.PinTemporary) // what is created from now on is temporary without saying so
+		if p.Setting != nil {
+			t.pins.searching(p.Setting)
 		}
 		switch {
 		case p.Isolation == "repeatable read", p.Isolation == "serializable":
