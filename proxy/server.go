@@ -106,6 +106,9 @@ func (srv *Server) SetFleet(f *router.Fleet) { srv.fleet.Store(f) }
 // Serve accepts clients on l, which it takes over, until Shutdown or Close, and
 // returns nil then.
 func (srv *Server) Serve(l net.Listener) error {
+	if srv.draining.Load() {
+		return l.Close()
+	}
 	a := srv.cfg.Loops.Accept(l, srv.accept, func(err error) { srv.cfg.Log.Warn("accept failed", "error", err) })
 	if a == nil {
 		if !srv.listen(l) {

@@ -85,7 +85,10 @@ func (a *acceptor) end() {
 // Close stops accepting. Nothing is accepted after it has returned.
 func (a *acceptor) Close() error {
 	a.sock.close(false)
-	<-a.closed
+	select {
+	case <-a.closed:
+	case <-a.sock.loop.done: // nobody accepts any more
+	}
 	return nil
 }
 

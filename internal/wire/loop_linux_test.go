@@ -271,3 +271,20 @@ func TestLoopCloseRaces(t *testing.T) {
 	}
 	work.Wait()
 }
+
+func TestLoopAcceptEndsWithItsLoop(t *testing.T) {
+	ls, err := NewLoops(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := ls.Accept(l, func(c *Conn) { c.End() }, func(err error) { t.Error(err) })
+	if a == nil {
+		t.Fatal("a TCP listener was not taken")
+	}
+	ls.Close()
+	_ = a.Close() // must not wait for a loop that is no more
+}
