@@ -126,7 +126,10 @@ func (o *oracle) disturb(t *testing.T, proxy string) (stop func()) {
 	for actor := 1; actor <= neighbours; actor++ {
 		all.Go(func() {
 			for seed := actor; !done.Load(); seed += neighbours {
-				playScript(scripts(actor).Example(seed), proxy, o.proxied, []int{})
+				s := scripts(actor).Example(seed)
+				if answer, _ := playScript(s, proxy, o.proxied, []int{}); slices.Contains(answer, "no answer") {
+					t.Errorf("neighbour %d, seed %d, is left without an answer:\n%s\n%q", actor, seed, s, readable(answer))
+				}
 				o.noise.Add(1)
 			}
 		})
