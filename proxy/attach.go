@@ -255,15 +255,21 @@ func (s *session) sendMessage(m pgproto3.FrontendMessage) error {
 // settle waits until everything sent has been answered. Within an open batch it
 // asks the server to answer now.
 func (s *session) settle() error {
-	if err := s.askForAnswers(); err != nil {
-		return err
+	for {
+		if err := s.askForAnswers(); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		open := s.open() // a batch may turn out to have lost its Sync among copy data
+		for !s.quiet() && s.end == nil && !s.phase.copyIn && s.open() == open {
+			s.wait()
+		}
+		done, end := s.quiet() || s.end != nil || s.phase.copyIn, s.end
+		s.mu.Unlock()
+		if done {
+			return end
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for !s.quiet() && s.end == nil && !s.phase.copyIn {
-		s.wait()
-	}
-	return s.end
 }
 
 // askForAnswers has the server answer what has been sent, also within an open batch.
