@@ -291,6 +291,8 @@ func (w *scriptWriter) stray() {
 	w.add("%s", pick(w.t, all))
 }
 
+// What scripts say. A parameter with a class is shown only where it has just been set:
+// a server process that has heard of one, from whichever session, knows it for good.
 var (
 	names       = []string{"", "a", "b"}
 	portals     = []string{"", "p", "q"}
@@ -328,7 +330,7 @@ var (
 		"SET TimeZone = 'America/New_York'", "SET TIME ZONE 'UTC'", "SET LOCAL TimeZone = 'Europe/Paris'", "RESET TimeZone", "SET TimeZone TO DEFAULT",
 		"SET DateStyle = 'German'", "SET DateStyle TO dmy", "RESET DateStyle", "SET search_path = noise", "SET search_path TO public, noise", "RESET search_path",
 		"SET SCHEMA 'noise'", "SET application_name = 'renamed'", "RESET ALL", "DISCARD ALL", "DISCARD PLANS", "DISCARD TEMP", "SET ROLE oracle_@", "RESET ROLE", "SET ROLE nobody",
-		"SET SESSION AUTHORIZATION oracle_@", "RESET SESSION AUTHORIZATION", "SET work_mem = 'wrong'", "SET custom.thing = 'mine'", "SHOW custom.thing", "RESET custom.thing",
+		"SET SESSION AUTHORIZATION oracle_@", "RESET SESSION AUTHORIZATION", "SET work_mem = 'wrong'", "SET custom.thing = 'mine'", "SET custom.thing = 'mine'; SHOW custom.thing", "RESET custom.thing",
 		"SELECT set_config('TimeZone', 'Asia/Kolkata', false)", "SELECT set_config('custom.thing', 'local', true)", "SET client_encoding = 'LATIN1'", "SET NAMES 'UTF8'",
 		"SET standard_conforming_strings = off", "SET client_min_messages = error", "SET extra_float_digits = 1", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
 		"SET default_transaction_read_only = off", "SHOW transaction_isolation", "SHOW ALL_THAT",
