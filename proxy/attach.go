@@ -101,6 +101,11 @@ func (s *session) attach(target string) error {
 			return err
 		}
 		s.mu.Lock()
+		if end := s.end; end != nil { // its transaction has been lost: nothing may run outside of it
+			s.mu.Unlock()
+			s.srv.pools.Release(b, pool.Clean)
+			return end
+		}
 		if b.Attach(s) {
 			break
 		}

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"errors"
+	"io"
+	"time"
 
 	"pgshunt/internal/pgerr"
 	"pgshunt/pool"
@@ -15,6 +17,8 @@ type line struct {
 	answered bool
 	b        *pool.Backend
 	err      error
+	// until is when a client that has ended its side of the connection is given up.
+	until time.Time
 }
 
 // errInLine takes the message at hand back to advance, which puts it off.
@@ -56,7 +60,7 @@ func (s *session) inLine() bool {
 // stepInLine is step for a session in line: it goes on when there is an answer.
 func (s *session) stepInLine() error {
 	s.mu.Lock()
-	answered, end := s.line.answered, s.end
+	answered, end, until := s.line.answered, s.end, s.line.until
 	s.mu.Unlock()
 	switch {
 	case answered:
@@ -64,9 +68,18 @@ func (s *session) stepInLine() error {
 		return s.advance()
 	case end != nil:
 		return end
+	case !until.IsZero() && !time.Now().Before(until):
+		return errLeft
 	}
-	if err := s.client.Alive(); err != nil {
+	switch err := s.client.Alive(); {
+	case err == nil:
+	case !errors.Is(err, io.EOF):
 		return left(err)
+	case until.IsZero(): // it may still read, and is owed what it has asked for
+		s.mu.Lock()
+		s.line.until = time.Now().Add(lingerTimeout)
+		s.mu.Unlock()
+		time.AfterFunc(lingerTimeout, s.wake)
 	}
 	s.client.Pause(true) // what else it has to say must wait
 	return nil
