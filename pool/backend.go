@@ -119,7 +119,7 @@ func (b *Backend) Ready(t *wire.Turn) {
 		return
 	}
 	b.Turn = t
-	ok, err := b.Reader.FillNow()
+	ok, err := b.Reader.FillNow(t)
 	if ok {
 		err = b.receive()
 	}
@@ -129,7 +129,7 @@ func (b *Backend) Ready(t *wire.Turn) {
 		b.end(err)
 		return
 	}
-	b.Reader.Rest()
+	b.Reader.Rest(t)
 	b.Turn = nil
 }
 

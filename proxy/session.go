@@ -118,7 +118,7 @@ func (s *session) step() error {
 	if s.inLine() {
 		return s.stepInLine()
 	}
-	if _, err := s.in.FillNow(); err != nil {
+	if _, err := s.in.FillNow(s.turn); err != nil {
 		return left(err)
 	}
 	return s.advance()
@@ -142,7 +142,7 @@ func (s *session) advance() error {
 		}
 		s.untouched = s.turn.Leads()
 		err = s.dispatch(&m)
-		if errors.Is(err, errInLine) {
+		if err == errInLine {
 			s.in.Back(&m)
 			return nil
 		}
@@ -175,7 +175,7 @@ func (s *session) park() error {
 	if s.srv.draining.Load() && s.idle() {
 		return errDraining
 	}
-	s.in.Rest()
+	s.in.Rest(s.turn)
 	return nil
 }
 

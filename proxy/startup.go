@@ -141,7 +141,7 @@ func (s *session) fillOpening() error {
 	if !s.client.Joined() {
 		return s.fillStartup()
 	}
-	ok, err := s.in.FillNow()
+	ok, err := s.in.FillNow(s.turn)
 	switch {
 	case ok:
 		return nil

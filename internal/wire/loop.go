@@ -23,6 +23,33 @@ type Turn struct {
 	sock *socket
 	// gone: another goroutine serves the Loop now.
 	gone bool
+	// spares are the Loop's, for as long as the Turn leads.
+	spares *spares
+}
+
+// spares are small buffers at hand without a detour through the pool.
+type spares struct {
+	bufs [4]*[]byte
+	n    int
+}
+
+// borrow returns a small buffer.
+func (t *Turn) borrow() *[]byte {
+	if t.Leads() && t.spares.n > 0 {
+		t.spares.n--
+		return t.spares.bufs[t.spares.n]
+	}
+	return borrow(smallBuffer)
+}
+
+// giveBack takes a buffer of any size.
+func (t *Turn) giveBack(b *[]byte) {
+	if t.Leads() && len(*b) == smallBuffer && t.spares.n < len(t.spares.bufs) {
+		t.spares.bufs[t.spares.n] = b
+		t.spares.n++
+		return
+	}
+	giveBack(b)
 }
 
 // Block makes the calling goroutine free to wait: another one takes over the Loop,

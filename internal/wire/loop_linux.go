@@ -22,7 +22,8 @@ type Loop struct {
 	epfd int
 	bell int // an eventfd in slot 0, rung to end a wait
 
-	events [64]syscall.EpollEvent // the leader's
+	events [64]syscall.EpollEvent // the leader's, as are spares
+	spares spares
 	// pending is set while woken is not empty or the Loop is to end; waiting while the
 	// leader waits, or is about to, without having seen pending.
 	pending, waiting atomic.Bool
@@ -105,7 +106,7 @@ func (l *Loop) ring() {
 // lead serves the Loop until it ends or a handler blocks, which makes another
 // goroutine lead.
 func (l *Loop) lead() {
-	t := &Turn{loop: l}
+	t := &Turn{loop: l, spares: &l.spares}
 	for {
 		if l.pending.Load() {
 			led, ended := l.servePending(t)

@@ -59,13 +59,13 @@ func (e *echo) Ready(t *Turn) {
 }
 
 func (e *echo) step(t *Turn) error {
-	if _, err := e.r.FillNow(); err != nil {
+	if _, err := e.r.FillNow(t); err != nil {
 		return err
 	}
 	for {
 		m, ok, err := e.r.Next()
 		if err != nil || !ok {
-			e.r.Rest()
+			e.r.Rest(t)
 			return err
 		}
 		if e.before != nil {
@@ -237,8 +237,8 @@ type wakeful struct {
 	calls chan error
 }
 
-func (w *wakeful) Ready(*Turn) {
-	_, err := w.r.FillNow()
+func (w *wakeful) Ready(t *Turn) {
+	_, err := w.r.FillNow(t)
 	w.calls <- err
 }
 

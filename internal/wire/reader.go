@@ -113,6 +113,19 @@ func (r *Reader) Release() {
 // false when more bytes are needed, and an error wrapping ErrFraming when the
 // length of the message is impossible or beyond the limit.
 func (r *Reader) Next() (m Message, ok bool, err error) {
+	if r.rest == 0 && r.end-r.pos >= headerSize {
+		data := (*r.buf)[r.pos:r.end]
+		size := int(binary.BigEndian.Uint32(data[1:])) + 1
+		if size <= len(data) && size >= headerSize && size <= r.limit {
+			r.pos += size
+			return Message{Type: data[0], Data: data[:size:size], First: true}, true, nil
+		}
+	}
+	return r.nextRare()
+}
+
+// nextRare is Next where there is no whole message.
+func (r *Reader) nextRare() (m Message, ok bool, err error) {
 	if r.rest > 0 {
 		return r.piece()
 	}
@@ -126,12 +139,6 @@ func (r *Reader) Next() (m Message, ok bool, err error) {
 		return m, false, fmt.Errorf("%w %d of message type %q", ErrFraming, int32(length), data[0])
 	}
 	size := int(length) + 1
-	m.Type, m.First = data[0], true
-	if size <= avail {
-		m.Data = data[:size:size]
-		r.pos += size
-		return m, true, nil
-	}
 	if size <= smallBuffer || r.whole[data[0]] && size <= MaxWhole {
 		return m, false, nil
 	}
@@ -140,7 +147,7 @@ func (r *Reader) Next() (m Message, ok bool, err error) {
 		return m, false, nil
 	}
 	r.typ, r.rest = data[0], size
-	m.Data = data
+	m.Type, m.First, m.Data = data[0], true, data
 	r.take(&m, avail)
 	return m, true, nil
 }
@@ -204,12 +211,18 @@ func (r *Reader) fillParked() (int, error) {
 // FillNow takes the bytes that have arrived on a Conn that has joined a Loop, and
 // invalidates what Next returned. It reports false where there are none yet. The
 // error is io.EOF at the end of the stream, net.ErrClosed after Close.
-func (r *Reader) FillNow() (bool, error) {
-	r.makeRoom()
-	n, ok, err := r.conn.sock.Load().recv(r.room())
+//
+// t is the Turn within which it is called, as for Rest; nil on a goroutine that may wait.
+func (r *Reader) FillNow(t *Turn) (bool, error) {
+	if r.buf == nil {
+		r.buf = t.borrow()
+	} else {
+		r.makeRoom()
+	}
+	n, ok, err := r.conn.sock.Load().recv((*r.buf)[r.end:])
 	r.took(n)
 	if r.end == 0 {
-		r.Release()
+		r.Rest(t)
 	}
 	return ok && err == nil, err
 }
@@ -218,7 +231,7 @@ func (r *Reader) FillNow() (bool, error) {
 // a deadline. It blocks t where it has to wait.
 func (r *Reader) FillIn(t *Turn, deadline time.Time) error {
 	for {
-		ok, err := r.FillNow()
+		ok, err := r.FillNow(t)
 		if ok || err != nil {
 			return err
 		}
@@ -229,9 +242,10 @@ func (r *Reader) FillIn(t *Turn, deadline time.Time) error {
 }
 
 // Rest gives the buffer back unless it holds bytes, before a pause of unknown length.
-func (r *Reader) Rest() {
-	if r.pos == r.end {
-		r.Release()
+func (r *Reader) Rest(t *Turn) {
+	if r.pos == r.end && r.buf != nil {
+		t.giveBack(r.buf)
+		r.buf, r.pos, r.end = nil, 0, 0
 	}
 }
 

@@ -35,7 +35,7 @@ func (w *Writer) Append(t *Turn, p []byte) error {
 		}
 	}
 	if w.buf == nil {
-		w.buf = borrow(smallBuffer)
+		w.buf = t.borrow()
 	}
 	w.n += copy((*w.buf)[w.n:], p)
 	return nil
@@ -50,7 +50,7 @@ func (w *Writer) Room(t *Turn, n int) ([]byte, error) {
 		}
 	}
 	if w.buf == nil {
-		w.buf = borrow(smallBuffer)
+		w.buf = t.borrow()
 	}
 	p := (*w.buf)[w.n : w.n+n : w.n+n]
 	w.n += n
@@ -63,7 +63,8 @@ func (w *Writer) Flush(t *Turn) error {
 		return nil
 	}
 	_, err := w.conn.WriteIn(t, (*w.buf)[:w.n])
-	w.Discard()
+	t.giveBack(w.buf)
+	w.buf, w.n = nil, 0
 	return err
 }
 
