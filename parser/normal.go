@@ -20,6 +20,13 @@ const (
 func appendNormal(b, text []byte) (normal []byte, ok bool) {
 	l := lexer{src: text}
 	for {
+		if end := plainRun(text, l.pos); end > l.pos {
+			if text[l.pos] == ' ' && (len(b) == 0 || b[len(b)-1] == ' ') {
+				l.pos++
+			}
+			b = append(b, text[l.pos:end]...)
+			l.pos = end
+		}
 		t, start, end := l.next()
 		switch t {
 		case tokenEnd:
@@ -47,6 +54,70 @@ func appendNormal(b, text []byte) (normal []byte, ok bool) {
 		}
 	}
 }
+
+// plainRun returns where a run of words, single spaces and simple punctuation ends
+// that begins with a token at from. It stands in its normal form as it is, and is most
+// of most texts, which need not be cut into tokens then (FuzzNormal).
+func plainRun(text []byte, from int) int {
+	word := -1 // where the word at hand begins
+	i := from
+	for ; i < len(text); i++ {
+		switch c := text[i]; plain[c] {
+		case plainLetter:
+			if word < 0 {
+				word = i
+			}
+			continue
+		case plainDigit:
+			if word >= 0 {
+				continue
+			}
+			return i // a number or a parameter
+		case plainSpace:
+			if i > from && text[i-1] == ' ' {
+				return i
+			}
+		case plainDot:
+			if i+1 == len(text) || plain[text[i+1]] != plainLetter {
+				return i
+			}
+		case plainMark:
+		default:
+			if word >= 0 && (c == '\'' || c == '"' || c == '&') {
+				return word // e'...' and its like begin with a word
+			}
+			return i
+		}
+		word = -1
+	}
+	return i
+}
+
+// What a byte may be in a plain run.
+const (
+	notPlain    = iota
+	plainLetter // may begin a word
+	plainDigit  // may go on with one
+	plainSpace
+	plainDot
+	plainMark
+)
+
+var plain = func() (table [256]uint8) {
+	for c := range 0x80 {
+		switch b := byte(c); {
+		case isWordStart(b):
+			table[c] = plainLetter
+		case isDigit(b), b == '$':
+			table[c] = plainDigit
+		}
+	}
+	for _, c := range "(),;=<>*+[]:%" {
+		table[c] = plainMark
+	}
+	table[' '], table['.'] = plainSpace, plainDot
+	return table
+}()
 
 // shareable reports whether every fact of st holds for all texts with its normal form.
 func shareable(st *Statement) bool {
