@@ -59,20 +59,18 @@ func appendNormal(b, text []byte) (normal []byte, ok bool) {
 // that begins with a token at from. It stands in its normal form as it is, and is most
 // of most texts, which need not be cut into tokens then (FuzzNormal).
 func plainRun(text []byte, from int) int {
-	word := -1 // where the word at hand begins
 	i := from
-	for ; i < len(text); i++ {
-		switch c := text[i]; plain[c] {
+	for i < len(text) {
+		switch plain[text[i]] {
 		case plainLetter:
-			if word < 0 {
-				word = i
+			word := i
+			for i++; i < len(text) && (plain[text[i]] == plainLetter || plain[text[i]] == plainDigit); {
+				i++
+			}
+			if i < len(text) && (text[i] == '\'' || text[i] == '"' || text[i] == '&') {
+				return word // e'...' and its like begin with a word
 			}
 			continue
-		case plainDigit:
-			if word >= 0 {
-				continue
-			}
-			return i // a number or a parameter
 		case plainSpace:
 			if i > from && text[i-1] == ' ' {
 				return i
@@ -82,13 +80,10 @@ func plainRun(text []byte, from int) int {
 				return i
 			}
 		case plainMark:
-		default:
-			if word >= 0 && (c == '\'' || c == '"' || c == '&') {
-				return word // e'...' and its like begin with a word
-			}
+		default: // a number or parameter, a quote, what may begin a comment
 			return i
 		}
-		word = -1
+		i++
 	}
 	return i
 }
