@@ -271,6 +271,9 @@ func (c *soakClient) cancel(ctx context.Context) error {
 	asking.Wait()
 	if pe := (*pgconn.PgError)(nil); errors.As(err, &pe) && pe.Code == "57014" {
 		c.cancelled.Add(1)
+		if c.conn.IsClosed() { // a kept server was killed in the same moment, and pgx shows the first error
+			return &pgconn.PgError{Code: "57P01"}
+		}
 		return nil
 	}
 	return err
