@@ -42,10 +42,11 @@ type Backend struct {
 	Settings *Settings
 	Unnamed  *Prepared // the unnamed statement
 	Tenant   *Tenant   // who had it last
+	// UnnamedAt is the moment from which the unnamed statement dates.
+	UnnamedAt uint64
 	// Stale is set when the labels are not true: the server refused a setting.
-	Stale   bool
-	held    *held
-	maxHeld int
+	Stale bool
+	held  *held
 
 	conn     *wire.Conn
 	hijacked *pgconn.HijackedConn

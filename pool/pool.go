@@ -82,7 +82,7 @@ func (p *Pool) dial() {
 	b := &Backend{
 		Key: p.key, PID: hc.PID, conn: conn, hijacked: hc, pool: p, owner: p,
 		Reader: wire.NewReader(conn, backendTypes, maxBackendMessage),
-		held:   newHeld(p.parent.cfg.Prepared), maxHeld: p.parent.cfg.Prepared,
+		held:   newHeld(p.parent.cfg.Prepared, p.parent.cfg.PreparedBytes),
 		params: hc.ParameterStatuses, born: time.Now(),
 	}
 	b.Writer.SetConn(conn)

@@ -21,8 +21,8 @@ type Config struct {
 	ConnectTimeout time.Duration
 	// Idle and Lifetime close backends unused or alive for that long; 0 means never.
 	Idle, Lifetime time.Duration
-	// Prepared bounds the prepared statements that a backend holds.
-	Prepared int
+	// Prepared and PreparedBytes bound the prepared statements that a backend holds.
+	Prepared, PreparedBytes int
 	// NoReuse closes a backend when its session lets go of it.
 	NoReuse bool
 	// Loops serve the connections to servers; nil where each has a goroutine.

@@ -1,101 +1,190 @@
 package pool
 
 import (
-	"strconv"
-	"sync/atomic"
+	"math"
+	"sync"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Prepared is a statement by text, parameter types and the settings it is
-// prepared under, shared by every session that prepares the same. The settings
-// count because the server reads constants under them at Parse: a timestamp
-// without a zone is another moment in another TimeZone. Immutable.
-type Prepared struct {
-	// Name is the statement's name on servers.
-	Name string
-	// Body is what follows the name in a Parse message: the text, a zero byte, the
-	// number of parameter types and the types.
-	Body string
-	// Under is the signature of the settings.
-	Under string
+// held is the set of prepared statements that one server process has, by their
+// names there: names of ours (Prepared.Name), and the clients' own for statements
+// that SQL refers to. Safe for concurrent use: what the server has refused is taken
+// back where its answer is read.
+type held struct {
+	maxNumber, maxBytes int
+
+	mu    sync.Mutex
+	names *simplelru.LRU[string, *holding] // guarded by mu, as is everything below
+	bytes int
+	// doubtful holds names that may be on the server although nobody counts on them: a
+	// Close of them may have been skipped, or a Parse may have come through.
+	doubtful map[string]struct{}
 }
 
-// Catalog gives statements their names. The same body keeps its name for as long
-// as it is among the most recently used; after that it gets a new one, and
-// sessions that still hold the old one go on with it. Safe for concurrent use.
-type Catalog struct {
-	byBody *lru.Cache[string, *Prepared]
-	last   atomic.Uint64
+// holding is a statement on a server.
+type holding struct {
+	p *Prepared
+	// at is the moment from which the server's copy dates.
+	at uint64
+	// batch is the batch of the session in which it was sent, 0 once the server has
+	// said that it is there.
+	batch uint64
 }
 
-// NewCatalog returns a Catalog that remembers up to size statements.
-func NewCatalog(size int) *Catalog {
-	c, err := lru.New[string, *Prepared](max(size, 1))
+func newHeld(number, bytes int) *held {
+	if bytes <= 0 {
+		bytes = math.MaxInt
+	}
+	h := &held{maxNumber: max(number, 1), maxBytes: bytes, doubtful: make(map[string]struct{})}
+	names, err := simplelru.NewLRU(math.MaxInt, func(name string, e *holding) { h.bytes -= len(name) + e.p.Size() })
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	return &Catalog{byBody: c}
-}
-
-// Prepared returns the statement of a Parse body, which is copied when it is new,
-// under settings with a signature (Settings.Signature).
-func (c *Catalog) Prepared(body []byte, under string) *Prepared {
-	key := string(body)
-	if under != "" {
-		key += "\x00" + under
-	}
-	if p, ok := c.byBody.Get(key); ok {
-		return p
-	}
-	p := &Prepared{Name: "pgshunt_" + strconv.FormatUint(c.last.Add(1), 36), Body: string(body), Under: under}
-	if len(key) <= maxCatalogBody {
-		c.byBody.Add(key, p)
-	}
-	return p
-}
-
-// maxCatalogBody keeps huge texts from living in the catalog; a session that
-// prepares one still holds it for itself.
-const maxCatalogBody = 64 << 10
-
-// held is the set of statements that one server process has prepared.
-type held = lru.Cache[*Prepared, struct{}]
-
-func newHeld(size int) *held {
-	h, err := lru.New[*Prepared, struct{}](max(size, 1))
-	if err != nil {
-		panic("BUG: " + err.Error())
-	}
+	h.names = names
 	return h
 }
 
-// Has tells whether the server process has p, and counts that as a use of it.
-func (b *Backend) Has(p *Prepared) bool {
-	_, ok := b.held.Get(p)
-	return ok
+// Has tells whether the server process has p under a name, in a copy that dates from
+// since or later, and counts that as a use of it. uncertain is set where the answer
+// hangs on a message sent in an earlier batch than the given one.
+func (b *Backend) Has(name string, p *Prepared, since, batch uint64) (has, uncertain bool) {
+	h := b.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e, ok := h.names.Get(name)
+	if !ok || e.p != p || e.at < since {
+		return false, false
+	}
+	return true, e.batch != 0 && e.batch != batch
 }
 
-// Hold records that p is being prepared; the statement that had to go for it, if
-// any, must be closed on the server.
-func (b *Backend) Hold(p *Prepared) (evicted *Prepared) {
-	if b.held.Contains(p) {
-		return nil
+// Copy returns the moment from which the server's copy of p under a name dates; 0
+// is that there is none.
+func (b *Backend) Copy(name string, p *Prepared) uint64 {
+	b.held.mu.Lock()
+	defer b.held.mu.Unlock()
+	if e, ok := b.held.names.Peek(name); ok && e.p == p {
+		return e.at
 	}
-	if b.held.Len() >= b.maxHeld {
-		if old, _, ok := b.held.RemoveOldest(); ok {
-			evicted = old
+	return 0
+}
+
+// Taken tells whether the server process has, or may have, a statement of that name.
+func (b *Backend) Taken(name string) bool {
+	h := b.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, doubtful := h.doubtful[name]
+	return doubtful || h.names.Contains(name)
+}
+
+// Hold records that p is being prepared under a name at a moment, in a batch of the
+// session (0: it is there). Excess has what must go for it.
+func (b *Backend) Hold(name string, p *Prepared, at, batch uint64) {
+	h := b.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.names.Remove(name)
+	delete(h.doubtful, name)
+	h.names.Add(name, &holding{p: p, at: at, batch: batch})
+	h.bytes += len(name) + p.Size()
+}
+
+// Sure records that the server has said that p is there.
+func (b *Backend) Sure(name string, p *Prepared) {
+	b.held.mu.Lock()
+	defer b.held.mu.Unlock()
+	if e, ok := b.held.names.Peek(name); ok && e.p == p {
+		e.batch = 0
+	}
+}
+
+// Excess returns the names that the server must be told to close, so that the
+// statements on it stay within their bounds in number and bytes, and forgets them.
+// The statement used last is never among them. Where such a Close fails to reach
+// the server, Forget puts the name back in question.
+func (b *Backend) Excess() (names []string) {
+	h := b.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name := range h.doubtful {
+		names = append(names, name)
+	}
+	clear(h.doubtful)
+	for n := h.names.Len(); n > h.maxNumber || n > 1 && h.bytes > h.maxBytes; n-- {
+		name, _, _ := h.names.RemoveOldest()
+		names = append(names, name)
+	}
+	return names
+}
+
+// Strange returns the names on the server that are neither names of ours nor among
+// those that belong, and forgets them: they are to be closed.
+func (b *Backend) Strange(belongs func(name string, p *Prepared) bool) (names []string) {
+	h := b.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, name := range h.names.Keys() {
+		if e, _ := h.names.Peek(name); e.p.Name != name && !belongs(name, e.p) {
+			h.names.Remove(name)
+			names = append(names, name)
 		}
 	}
-	b.held.Add(p, struct{}{})
-	return evicted
+	return names
 }
 
-// Forget records that p is not, or may not be, on the server.
-func (b *Backend) Forget(p *Prepared) { b.held.Remove(p) }
+// Forget records that the server may not have p under that name, or may have it
+// although nobody knows. A nil p stands for whatever has the name.
+func (b *Backend) Forget(name string, p *Prepared) {
+	h := b.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e, ok := h.names.Peek(name); ok && p != nil && e.p != p {
+		return // there is another by now
+	}
+	h.names.Remove(name)
+	h.doubtful[name] = struct{}{}
+}
 
-// ForgetAll records that the server has no prepared statement any more.
+// Gone records that the server has no statement of that name any more.
+func (b *Backend) Gone(name string) {
+	h := b.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.names.Remove(name)
+	delete(h.doubtful, name)
+}
+
+// ForgetAll records that the server is about to drop every statement, which it may
+// still fail to do.
 func (b *Backend) ForgetAll() {
-	b.held.Purge()
-	b.Unnamed = nil
+	h := b.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, name := range h.names.Keys() {
+		h.doubtful[name] = struct{}{}
+	}
+	h.names.Purge()
+}
+
+// AllGone records that the server has dropped every statement. Those that it has not
+// confirmed yet were sent after the message that did it.
+func (b *Backend) AllGone() {
+	h := b.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.doubtful)
+	for _, name := range h.names.Keys() {
+		if e, _ := h.names.Peek(name); e.batch == 0 {
+			h.names.Remove(name)
+		}
+	}
+}
+
+// holds returns how many statements the backend holds, and their bytes.
+func (b *Backend) holds() (number, bytes int) {
+	b.held.mu.Lock()
+	defer b.held.mu.Unlock()
+	return b.held.names.Len() + len(b.held.doubtful), b.held.bytes
 }

@@ -23,6 +23,8 @@ func (b *Backend) reset(statements ...string) {
 	b.mu.Unlock()
 	b.Settings, b.Stale = nil, false
 	b.ForgetAll()
+	b.AllGone() // or the reset fails, and the backend goes
+	b.Unnamed = nil
 	var out []byte
 	for _, sql := range statements {
 		out, _ = (&pgproto3.Query{String: sql}).Encode(out) // fails only above 1 GB

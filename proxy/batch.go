@@ -5,6 +5,7 @@ import "pgshunt/internal/wire"
 // sync handles a Sync message, the end of a batch.
 func (s *session) sync(m *wire.Message) error {
 	s.names.batch++
+	s.rec.spent = false
 	s.mu.Lock()
 	if s.phase.copyIn {
 		s.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"pgshunt/parser"
+	"pgshunt/pool"
 	"pgshunt/router"
 )
 
@@ -202,8 +203,9 @@ func (s *session) flushFakes() error {
 
 // complete applies the statement that has just succeeded; the backend's goroutine
 // calls it with each command tag, under mu.
-func (s *session) complete(r *reply, tag string) {
+func (s *session) complete(b *pool.Backend, r *reply, tag string) {
 	st := r.statement
+	s.namesCompleted(b, st, r.part, tag)
 	var set *parser.Setting
 	switch {
 	case len(r.bound) > 0:
@@ -218,10 +220,6 @@ func (s *session) complete(r *reply, tag string) {
 	if setsDateStyle(set) && s.primary != nil {
 		// What the server reported last is right unless it is about to report a change.
 		s.state.reported("datestyle", s.primary.Param("DateStyle"))
-	}
-	if s.primary != nil && (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") { // perhaps by EXECUTE
-		s.primary.ForgetAll()
-		s.primary.Unnamed = unsure
 	}
 	if tag == "DEALLOCATE ALL" {
 		s.state.pins.remove(parser.PinPrepare)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 
+	"pgshunt/internal/pgerr"
 	"pgshunt/internal/wire"
 	"pgshunt/pool"
 )
@@ -13,7 +14,7 @@ func (s *session) parse(m *wire.Message) error {
 	if !ok || !m.Whole() {
 		s.pin("statement too large to be carried")
 		s.change(name, statement{}).fate = kept
-		return s.passToPrimary(m, 'P')
+		return s.passLarge(m, string(name))
 	}
 	text, _, _ := bytes.Cut(body, []byte{0})
 	st := s.facts(text)
@@ -23,47 +24,83 @@ func (s *session) parse(m *wire.Message) error {
 	if err := s.settleSettings(); err != nil {
 		return err
 	}
-	if err := s.giveNames(st, true); err != nil { // the server looks at what EXECUTE returns
-		return err
+	if !s.onReplicaNow() { // the server looks at what EXECUTE returns
+		if _, refused, err := s.borrow(st, skip); err != nil || refused {
+			return err
+		}
 	}
 	p := s.srv.catalog.Prepared(body, s.signature())
-	known := statement{facts: st, prepared: p}
-	b := s.to
+	if e := s.foreignType(p); e != nil {
+		return s.fail(e, false)
+	}
+	known := statement{facts: st, prepared: p, since: s.srv.catalog.Tick()}
 	if len(name) == 0 {
-		if !s.expectChange(reply{kind: 'P', held: p, name: s.change(nil, known)}) {
+		if !s.expectUnnamed(reply{kind: 'P', name: s.change(nil, known)}, p) {
 			return nil
 		}
-		s.setUnnamed(p)
 		return s.send(m.Data)
 	}
-	inUse, err := s.known(name)
+	return s.parseNamed(m, string(name), known)
+}
+
+// passLarge passes a Parse on under the client's own name.
+func (s *session) passLarge(m *wire.Message, name string) error {
+	if done, err := s.stay(); done || err != nil {
+		return err
+	}
+	if _, err := s.closeStrange(name, skip); err != nil {
+		return err
+	}
+	return s.passToPrimary(m, 'P')
+}
+
+// parseNamed prepares a statement that the client gives a name.
+func (s *session) parseNamed(m *wire.Message, name string, known statement) error {
+	known.described = new(bool)
+	inUse, err := s.known([]byte(name))
 	if err != nil {
 		return err
 	}
 	here := s.stayHere()
-	switch {
-	case inUse.prepared != nil && !(inUse.verbatim && here):
-		return s.parseAgain(m, string(name))
-	case here: // names that SQL gives are of the same kind, and the server compares
+	if inUse.prepared != nil && !(inUse.verbatim && here) {
+		return s.parseAgain(m, name)
+	}
+	if e := s.roomFor(name, known); e != nil {
+		return s.fail(e, false)
+	}
+	if here { // names that SQL gives are of the same kind, and the server compares
 		known.verbatim = true
-		return s.expectAndSend(reply{kind: 'P', name: s.change(name, known)}, m.Data)
+		if inUse.prepared == nil {
+			if _, err := s.closeStrange(name, skip); err != nil {
+				return err
+			}
+		}
+		return s.expectAndSend(reply{kind: 'P', name: s.change([]byte(name), known)}, m.Data)
 	}
 	// The client's Parse always reaches the server: whether the text is right is the
 	// server's to say, today as when it was first prepared.
 	if !s.expect(reply{kind: 'C', action: skip}) {
 		return nil
 	}
+	p := known.prepared
 	if err := s.sendMessage(closeStatement(p.Name)); err != nil {
 		return err
 	}
-	if err := s.evict(b.Hold(p)); err != nil {
+	s.willHold(p.Name, p)
+	if err := s.evict(skip); err != nil {
 		return err
 	}
-	if !s.expectChange(reply{kind: 'P', held: p, name: s.change(name, known)}) {
-		b.Forget(p) // the error came just now
-		return nil
+	return s.sendHeld(reply{kind: 'P', held: p, heldAs: p.Name, name: s.change([]byte(name), known)}, parseMessage(p.Name, p.Body))
+}
+
+// roomFor is the error for a session that keeps too much prepared, or nil.
+func (s *session) roomFor(name string, st statement) *pgerr.Error {
+	if most := s.srv.cfg.Limits.Prepared; s.names.bytes+st.size(name) > most {
+		return pgerr.New(pgerr.ProgramLimit, "too many prepared statements in this session").
+			WithDetail("Their names and texts have %d bytes, and limits.prepared is %d.", s.names.bytes, most).
+			WithHint("Close statements that are not needed any more (DEALLOCATE), or raise limits.prepared.").In("roomFor")
 	}
-	return s.send(parseMessage(p.Name, p.Body))
+	return nil
 }
 
 // parseAgain handles a Parse of a name that the session has in use. The server
@@ -75,6 +112,7 @@ func (s *session) parseAgain(m *wire.Message, name string) error {
 	if err := s.sendMessage(closeStatement(name)); err != nil {
 		return err
 	}
+	s.to.Forget(name, nil)
 	s.expect(reply{kind: 'P', action: skip})
 	if err := s.send(parseMessage(name, "\x00\x00\x00")); err != nil {
 		return err
@@ -95,43 +133,51 @@ func (s *session) bind(m *wire.Message) error {
 	if err != nil {
 		return err
 	}
-	if known.facts != nil {
-		if done, err := s.place(known.facts, m); done || err != nil {
-			return err
-		}
-	} else if done, err := s.stay(); done || err != nil {
+	if done, err := s.placeStatement(known, m); done || err != nil {
 		return err
 	}
-	if known.facts != nil {
-		if err := s.giveNames(known.facts, true); err != nil {
+	p := portal{facts: known.facts, described: known.described, onReplica: s.onReplicaNow()}
+	if known.facts != nil && !p.onReplica {
+		if _, refused, err := s.borrow(known.facts, skip); err != nil || refused {
 			return err
 		}
 	}
-	p := portal{facts: known.facts, onReplica: s.onReplicaNow()}
 	if known.facts != nil && parametric(known.facts) {
 		p.bound = boundSettings(known, m)
 	}
 	s.names.bind(string(portalName), p)
 	s.passing = true
-	if len(name) == 0 {
-		if err := s.ensureUnnamed(known.prepared); err != nil {
-			return err
-		}
-		return s.expectAndSend(reply{kind: 'B'}, m.Data)
+	own := known.prepared == nil || known.verbatim && s.pinnedHere()
+	if len(name) > 0 && !own && !known.prepared.SQL {
+		return s.bindNamed(m, known, portalName, params)
 	}
-	if known.prepared == nil || known.verbatim {
-		return s.expectAndSend(reply{kind: 'B'}, m.Data)
+	s.rec.cannot()
+	switch {
+	case len(name) == 0:
+		err = s.ensureUnnamed(known)
+	case known.prepared == nil:
+		_, err = s.closeStrange(string(name), skip)
+	case !own:
+		_, err = s.lend(string(name), known, skip)
 	}
-	prepared, err := s.ensure(known.prepared)
 	if err != nil {
-		return err
+		return s.failAttach(err, false)
 	}
-	known.prepared = prepared
-	if !s.expect(reply{kind: 'B', named: known}) {
+	return s.expectAndSend(reply{kind: 'B'}, m.Data)
+}
+
+// bindNamed handles a Bind of a statement that has a name of ours on servers.
+func (s *session) bindNamed(m *wire.Message, known statement, portalName, params []byte) error {
+	p, err := s.ensure(known)
+	if err != nil {
+		return s.failAttach(err, false)
+	}
+	first := s.recordBind(m, known, portalName, params)
+	if !s.expect(reply{kind: 'B', uses: p, usedAs: known.name, recorded: first}) {
 		s.passing = false
 		return nil
 	}
-	return s.sendBind(m, portalName, prepared.Name, params)
+	return s.sendBind(m, portalName, p.Name, params)
 }
 
 // sendBind sends a Bind under another statement name. params may be only the
@@ -157,6 +203,7 @@ func (s *session) describe(m *wire.Message) error {
 		return s.passToPrimary(m, 'D')
 	}
 	if kind == 'P' {
+		describing(s.names.portal(name).described)
 		if done, err := s.followPortal(name); done || err != nil {
 			return err
 		}
@@ -166,25 +213,30 @@ func (s *session) describe(m *wire.Message) error {
 	if err != nil {
 		return err
 	}
-	if known.facts == nil {
-		if done, err := s.stay(); done || err != nil {
-			return err
-		}
-	} else if done, err := s.place(known.facts, nil); done || err != nil {
+	describing(known.described)
+	if done, err := s.placeStatement(known, nil); done || err != nil {
 		return err
 	}
 	switch {
 	case len(name) == 0:
-		if err := s.ensureUnnamed(known.prepared); err != nil {
+		if err := s.ensureUnnamed(known); err != nil {
+			return s.failAttach(err, false)
+		}
+	case known.prepared == nil:
+		if _, err := s.closeStrange(string(name), skip); err != nil {
 			return err
 		}
-	case known.prepared != nil && !known.verbatim:
-		p, err := s.ensure(known.prepared)
+	case known.verbatim && s.pinnedHere():
+	case known.prepared.SQL:
+		if _, err := s.lend(string(name), known, skip); err != nil {
+			return err
+		}
+	default:
+		p, err := s.ensure(known)
 		if err != nil {
-			return err
+			return s.failAttach(err, false)
 		}
-		known.prepared = p
-		return s.expectAndSend(reply{kind: 'D', named: known}, nameMessage('D', p.Name))
+		return s.expectAndSend(reply{kind: 'D', uses: p, usedAs: known.name}, nameMessage('D', p.Name))
 	}
 	return s.expectAndSend(reply{kind: 'D'}, m.Data)
 }
@@ -196,18 +248,23 @@ func (s *session) execute(m *wire.Message) error {
 		return s.passToPrimary(m, 'E')
 	}
 	p := s.names.portal(name)
+	s.rec.spent = s.rec.spent || !s.rec.on
 	if done, err := s.followPortal(name); done || err != nil {
 		return err
 	}
 	r := reply{kind: 'E'}
 	if p.facts != nil {
-		if err := s.giveNames(p.facts, true); err != nil {
-			return err
+		runs := p.facts
+		if !p.onReplica {
+			runs = s.runs(p.facts)
+			var err error
+			if r.name, err = s.dropAll(runs); err != nil {
+				return err
+			}
 		}
-		r.name = s.dropNames(p.facts)
-		r.statement, r.follow, r.bound = p.facts, changesState(p.facts), p.bound
+		r.statement, r.follow, r.bound = runs, changesState(runs), p.bound
 		s.sending(&p)
-		s.sent(p.facts)
+		s.sentFor(p.facts, runs)
 	}
 	return s.expectAndSend(r, m.Data)
 }
@@ -224,7 +281,7 @@ func (s *session) closeName(m *wire.Message) error {
 		if err != nil {
 			return err
 		}
-		if known.prepared == nil || known.verbatim {
+		if known.prepared == nil || known.verbatim && s.pinnedHere() {
 			return s.closeOnServer(m, kind, name)
 		}
 		s.expectChange(reply{kind: 'C', action: fake, name: s.change(name, statement{})})
@@ -249,6 +306,8 @@ func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 		r.name = s.change(name, statement{})
 		if len(name) == 0 {
 			s.setUnnamed(unsure) // a server that is skipping to a Sync keeps it
+		} else {
+			s.to.Forget(string(name), nil)
 		}
 	}
 	return s.expectAndSend(r, m.Data)

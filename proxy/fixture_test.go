@@ -133,6 +133,9 @@ func withPoolDefaults(c pool.Config, log *slog.Logger) pool.Config {
 	if c.Prepared == 0 {
 		c.Prepared = 200
 	}
+	if c.PreparedBytes == 0 {
+		c.PreparedBytes = 4 << 20
+	}
 	c.ConnectTimeout = 10 * time.Second
 	c.Log = log
 	return c
@@ -142,6 +145,9 @@ func withProxyDefaults(c proxy.Config, pools *pool.Pools, policy *router.Policy,
 	c.Log, c.Pools, c.Policy, c.Parser = log, pools, policy, parser.New(parser.Options{})
 	if c.Limits.Clients == 0 {
 		c.Limits.Clients = 1000
+	}
+	if c.Limits.Prepared == 0 {
+		c.Limits.Prepared = 64 << 20
 	}
 	if c.StartupTimeout == 0 {
 		c.StartupTimeout = 10 * time.Second

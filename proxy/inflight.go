@@ -38,12 +38,21 @@ type reply struct {
 	follow    bool
 	// bound is what the statement sets, where that came with Bind.
 	bound []parser.Setting
-	// held is the prepared statement that the message creates on the backend, and
-	// name what it does to the session's own names; both are undone if it fails.
-	held *pool.Prepared
-	name *nameChange
-	// named is the statement that the message uses under a name of ours.
-	named statement
+	// held is the prepared statement that the message creates on the backend and heldAs
+	// its name there; a Close has the name alone. name is what the message does to the
+	// session's own names. All are undone if it fails.
+	held   *pool.Prepared
+	heldAs string
+	name   *nameChange
+	// unnamed is set where the message replaces or drops the unnamed statement: to
+	// session.replaced.
+	unnamed uint64
+	// uses is the statement that the message is about where it has a name of ours there,
+	// and usedAs the client's own name for it. recorded is set on the first message of a
+	// batch that could be sent again (again.go).
+	uses     *pool.Prepared
+	usedAs   string
+	recorded bool
 	// flushed is set where a Flush follows the message.
 	flushed bool
 	// proof is set where the message is a question of ours that only pgshunt hears of.

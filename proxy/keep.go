@@ -54,6 +54,7 @@ func (s *session) sentToReplica(st *parser.Statement, d router.Decision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.training = d.Class == router.Training
+	s.deploys = s.deploys || s.training
 	for i := range st.Parts {
 		p := &st.Parts[i]
 		if p.Pin != "" && s.keep.pin == "" {

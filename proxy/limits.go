@@ -24,6 +24,8 @@ type Limits struct {
 	Startups int
 	// Message is the largest message in bytes; 0 is PostgreSQL's own limit.
 	Message int
+	// Prepared bounds the names and texts of a session's prepared statements, in bytes.
+	Prepared int
 }
 
 // A connection beyond a limit is read up to its first packet, since it may be a

@@ -41,12 +41,19 @@ func (s *session) linger() {
 		s.changed.Broadcast()
 	})
 	defer timer.Stop()
-	if err := s.askForAnswers(); err != nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for !s.quiet() && s.end == nil && !s.deaf && !over && !s.phase.copyIn {
-		s.wait()
+	s.recordIdle()
+	for again := true; again; {
+		if err := s.askForAnswers(); err != nil {
+			return
+		}
+		s.mu.Lock()
+		for !s.quiet() && !s.phase.again && s.end == nil && !s.deaf && !over && !s.phase.copyIn {
+			s.wait()
+		}
+		again = s.phase.again
+		s.mu.Unlock()
+		if again && s.repeatIfAsked() != nil {
+			return
+		}
 	}
 }

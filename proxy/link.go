@@ -46,13 +46,15 @@ type phase struct {
 	skipping bool
 	// copyIn: the server expects copy data.
 	copyIn bool
+	// again: the last batch is to be sent once more by the session's goroutine.
+	again bool
 	// fatal: the server has announced the end of the connection.
 	fatal bool
 }
 
 // quiet tells whether nothing is expected and nothing is being written to the
 // client. The caller holds mu.
-func (l *link) quiet() bool { return l.inflight.len() == 0 && !l.phase.relaying }
+func (l *link) quiet() bool { return l.inflight.len() == 0 && !l.phase.relaying && !l.phase.again }
 
 // open tells whether the current backend is within an extended-protocol batch.
 // The caller holds mu.

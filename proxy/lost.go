@@ -43,6 +43,10 @@ func (s *session) needs(b *pool.Backend) bool {
 
 // failReplica answers what a lost replica still owed. The caller holds mu.
 func (s *session) failReplica(b *pool.Backend) {
+	if s.phase.again {
+		s.inflight = inflight{} // the batch goes to another
+		return
+	}
 	if b.Reader.MidMessage() {
 		s.endWith(lostError(b), true)
 		return

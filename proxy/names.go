@@ -15,12 +15,26 @@ type statement struct {
 	// verbatim: the primary knows it by the client's own name, since the backend
 	// serves this session alone.
 	verbatim bool
+	// since is the moment of the client's Parse: a copy on a server that is older may
+	// have been made under another schema.
+	since uint64
+	// described is set once the client has asked for the columns.
+	described *bool
+}
+
+// size is what a statement counts for in the bound on those of a session.
+func (st statement) size(name string) int {
+	if st.prepared == nil {
+		return 0
+	}
+	return len(name) + st.prepared.Size()
 }
 
 // portal is a bound statement. The facts are those of its statement; onReplica
 // says where it lives.
 type portal struct {
 	facts     *parser.Statement
+	described *bool // of the statement
 	onReplica bool
 	// bound is what a statement sets that is parametric; nil where that is not known.
 	bound []parser.Setting
@@ -28,9 +42,13 @@ type portal struct {
 
 // names holds a session's prepared statements and portals. Statements are known
 // on servers under names of ours, so that sessions that prepare the same text
-// share it; portals keep the client's names. The session's goroutine only.
+// share it, but for those that SQL refers to (sqlnames.go); portals keep the
+// client's names. The session's goroutine only.
 type names struct {
 	statements map[string]statement
+	bytes      int // of statements
+	// bySQL is set where SQL that prepares or drops statements has been sent.
+	bySQL bool
 	// signed is the signature of the settings signedOf.
 	signed   string
 	signedOf *pool.Settings
@@ -49,6 +67,7 @@ type nameChange struct {
 	all           bool // every named statement goes, as by DEALLOCATE ALL
 	before, after statement
 	beforeAll     map[string]statement
+	bytesBefore   int         // all only
 	fate          fate        // guarded by link.mu
 	also          *nameChange // another change by the same message
 	batch         uint64
@@ -97,22 +116,25 @@ func (n *names) get(name string) statement {
 }
 
 func (n *names) put(name string, st statement) {
-	switch {
-	case name == "":
+	if name == "" {
 		n.unnamed = st
-	case st.prepared == nil:
-		delete(n.statements, name)
-	default:
-		if n.statements == nil {
-			n.statements = make(map[string]statement)
-		}
-		n.statements[name] = st
+		return
 	}
+	n.bytes += st.size(name) - n.statements[name].size(name)
+	if st.prepared == nil {
+		delete(n.statements, name)
+		return
+	}
+	if n.statements == nil {
+		n.statements = make(map[string]statement)
+	}
+	n.statements[name] = st
 }
 
 func (n *names) apply(c *nameChange) {
 	if c.all {
 		c.beforeAll, n.statements = n.statements, nil
+		c.bytesBefore, n.bytes = n.bytes, 0
 		return
 	}
 	c.before = n.get(c.name)
@@ -159,14 +181,24 @@ func (s *session) undoName(c *nameChange, f fate) {
 func (s *session) undoNames() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.undone) == 0 {
-		return
+	if len(s.undone) > 0 {
+		s.undone = nil
+		s.names.repeat()
 	}
-	s.undone = nil
-	n := &s.names
+	for _, c := range s.bySQL {
+		s.names.apply(c)
+		if len(s.names.log) > 0 {
+			s.names.log = append(s.names.log, c)
+		}
+	}
+	s.bySQL = nil
+}
+
+// repeat makes the changes that have not failed once more. The caller holds mu.
+func (n *names) repeat() {
 	for i := len(n.log) - 1; i >= 0; i-- {
 		if c := n.log[i]; c.all {
-			n.statements = c.beforeAll
+			n.statements, n.bytes = c.beforeAll, c.bytesBefore
 		} else {
 			n.put(c.name, c.before)
 		}
@@ -197,10 +229,11 @@ func (s *session) lookup(name []byte) statement {
 // known is lookup for a message that is about to be sent. A change that an earlier
 // batch makes is waited for; one of the same batch fails only together with the message.
 func (s *session) known(name []byte) (statement, error) {
-	if s.uncertain(string(name)) {
+	if s.names.bySQL || s.uncertain(string(name)) {
 		if err := s.settle(); err != nil {
 			return statement{}, err
 		}
+		s.names.bySQL = false
 	}
 	return s.lookup(name), nil
 }
@@ -240,37 +273,72 @@ func (s *session) takeBackNames() error {
 // returns what the backend has. Where it must be prepared anew and the session's
 // settings have changed since the client's Parse, it is another statement, which
 // those who still have the old settings must not be given.
-func (s *session) ensure(p *pool.Prepared) (*pool.Prepared, error) {
-	b := s.to
-	if b.Has(p) {
-		return p, nil
+func (s *session) ensure(st statement) (*pool.Prepared, error) {
+	p := st.prepared
+	if borrows(st.facts) {
+		st.since = s.srv.catalog.Tick() // another session's copy has the columns of another statement
+	}
+	if has, err := s.has(p.Name, st); has || err != nil {
+		return p, err
 	}
 	if err := s.settleSettings(); err != nil {
 		return p, err
 	}
 	if under := s.signature(); under != p.Under {
 		p = s.srv.catalog.Prepared([]byte(p.Body), under)
-		if b.Has(p) {
-			return p, nil
+		st.prepared = p
+		if has, err := s.has(p.Name, st); has || err != nil {
+			return p, err
 		}
 	}
-	return p, s.inject(b, p.Name, p)
+	if e := s.foreignType(p); e != nil {
+		return p, &attachError{e}
+	}
+	return p, s.inject(p)
+}
+
+// has tells whether the current backend has a statement under a name, in a copy
+// that is young enough. A copy that was sent in an earlier batch is waited for.
+func (s *session) has(name string, st statement) (bool, error) {
+	since := s.usableSince(st)
+	has, uncertain := s.to.Has(name, st.prepared, since, s.names.batch+1)
+	if !uncertain {
+		return has, nil
+	}
+	if err := s.settle(); err != nil {
+		return false, err
+	}
+	has, _ = s.to.Has(name, st.prepared, since, s.names.batch+1)
+	return has, nil
+}
+
+// describing notes that the client asks for the columns of a statement.
+func describing(described *bool) {
+	if described != nil {
+		*described = true
+	}
+}
+
+// willHold notes that a message about to be sent has the current backend prepare p.
+func (s *session) willHold(name string, p *pool.Prepared) {
+	s.to.Hold(name, p, s.srv.catalog.Now(), s.names.batch+1)
 }
 
 // ensureUnnamed makes the backend's unnamed statement the session's own, also
 // when the session has none: another session's must not be run in its place.
-func (s *session) ensureUnnamed(p *pool.Prepared) error {
+func (s *session) ensureUnnamed(st statement) error {
+	p := st.prepared
+	since := s.usableSince(st)
 	s.mu.Lock()
-	same := s.to.Unnamed == p
+	same := s.to.Unnamed == p && s.to.UnnamedAt >= since
 	s.mu.Unlock()
 	if same {
 		return nil
 	}
 	if p == nil {
-		if !s.expect(reply{kind: 'C', action: skip}) {
+		if !s.expectUnnamed(reply{kind: 'C', action: skip}, nil) {
 			return nil
 		}
-		s.setUnnamed(nil)
 		return s.sendMessage(closeStatement(""))
 	}
 	if err := s.settleSettings(); err != nil {
@@ -280,11 +348,31 @@ func (s *session) ensureUnnamed(p *pool.Prepared) error {
 		p = s.srv.catalog.Prepared([]byte(p.Body), under)
 		s.names.unnamed.prepared = p
 	}
-	if !s.expect(reply{kind: 'P', action: skip, held: p}) {
+	if e := s.foreignType(p); e != nil {
+		return &attachError{e}
+	}
+	if !s.expectUnnamed(reply{kind: 'P', action: skip}, p) {
 		return nil
 	}
-	s.setUnnamed(p)
 	return s.send(parseMessage("", p.Body))
+}
+
+// expectUnnamed is expectChange for a message that makes p the unnamed statement of the
+// current backend; where the message is going to be skipped, nobody knows what that is.
+func (s *session) expectUnnamed(r reply, p *pool.Prepared) bool {
+	s.mu.Lock()
+	s.replaced++
+	r.unnamed = s.replaced
+	s.mu.Unlock()
+	if !s.expectChange(r) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.phase.skipping { // the error may have come just now, and undo has been called
+		s.to.Unnamed, s.to.UnnamedAt = p, s.srv.catalog.Now()
+	}
+	return true
 }
 
 // signature is that of the settings that the next Parse meets.
@@ -323,7 +411,8 @@ func (s *session) settleSettings() error {
 func (s *session) setUnnamed(p *pool.Prepared) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.to.Unnamed = p
+	s.replaced++
+	s.to.Unnamed, s.to.UnnamedAt = p, s.srv.catalog.Now()
 }
 
 // unsure stands for the unnamed statement of a backend of which it is not known what
@@ -332,54 +421,48 @@ var unsure = new(pool.Prepared)
 
 // inject sends a Parse of ours. A Close goes before it, since a name of which we
 // do not know may still be there from a Parse that was thought to have failed.
-func (s *session) inject(b *pool.Backend, name string, p *pool.Prepared) error {
+func (s *session) inject(p *pool.Prepared) error {
 	if !s.expect(reply{kind: 'C', action: skip}) {
 		return nil
 	}
-	if err := s.sendMessage(closeStatement(name)); err != nil {
+	if err := s.sendMessage(closeStatement(p.Name)); err != nil {
 		return err
 	}
-	if err := s.evict(b.Hold(p)); err != nil {
+	s.willHold(p.Name, p)
+	if err := s.evict(skip); err != nil {
 		return err
 	}
-	if !s.expect(reply{kind: 'P', action: skip, held: p}) {
-		b.Forget(p) // the error came just now
-		return nil
-	}
-	return s.send(parseMessage(name, p.Body))
+	return s.sendHeld(reply{kind: 'P', action: skip, held: p, heldAs: p.Name}, parseMessage(p.Name, p.Body))
 }
 
-// evict closes a statement that had to make room on the current backend.
-func (s *session) evict(p *pool.Prepared) error {
-	if p == nil || !s.expect(reply{kind: 'C', action: skip}) {
-		return nil
+// evict closes what had to make room on the current backend.
+func (s *session) evict(act action) error {
+	if s.pinnedHere() {
+		return nil // its statements are the client's own business
 	}
-	return s.sendMessage(closeStatement(p.Name))
+	for _, name := range s.to.Excess() {
+		if err := s.closeHeld(name, act); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// materialize gives a statement the name the client knows it by on the current
-// backend, for SQL that refers to it: EXECUTE, DEALLOCATE, PREPARE. From then on it
-// has that name. Before a Query it takes a Sync, without which an error would make
-// the server skip the Query; within a batch an error is one that the client's own
-// message would meet.
-func (s *session) materialize(st statement, inBatch bool) error {
-	act := mute
-	if inBatch {
-		act = skip
-	}
-	if !s.expect(reply{kind: 'C', action: act}) {
+// sendHeld sends the message that has the current backend prepare r.held. Where the
+// server is skipping to a Sync, of which we may have heard just now, it will not have it.
+func (s *session) sendHeld(r reply, m []byte) error {
+	if !s.expectChange(r) {
+		s.to.Forget(r.heldAs, r.held)
 		return nil
 	}
-	if err := s.sendMessage(closeStatement(st.name)); err != nil {
-		return err
-	}
-	st.verbatim = true
-	if !s.expectChange(reply{kind: 'P', action: act, name: s.change([]byte(st.name), st)}) {
+	return s.send(m)
+}
+
+// closeHeld closes a statement of the current backend that is counted on no more.
+func (s *session) closeHeld(name string, act action) error {
+	if !s.expect(reply{kind: 'C', action: act, heldAs: name}) {
+		s.to.Forget(name, nil)
 		return nil
 	}
-	if err := s.send(parseMessage(st.name, st.prepared.Body)); err != nil || inBatch {
-		return err
-	}
-	s.expect(reply{kind: 'S', action: act})
-	return s.sendMessage(&pgproto3.Sync{})
+	return s.sendMessage(closeStatement(name))
 }

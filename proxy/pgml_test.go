@@ -212,3 +212,67 @@ func wantState(t *testing.T, err error, state string) {
 		t.Errorf("answered %v, expected SQLSTATE %s", err, state)
 	}
 }
+
+// Scenario 52: the server works out a call with constant arguments when it plans. A
+// statement prepared before another model was deployed gives the new model's answer.
+func TestPreparedConstantsFollowTheDeployedModel(t *testing.T) {
+	f, deployer, other := besides(t, false)
+	ctx := context.Background()
+	replica := f.replicas[0].Super(t, other)
+	if _, err := replica.Exec(ctx, "CREATE TABLE dearer AS SELECT rooms, price * 3 AS price FROM training"); err != nil {
+		t.Fatal(err)
+	}
+	const constant, variable = "SELECT pgml.predict('houses', ARRAY[7::real])::text", "SELECT pgml.predict('houses', ARRAY[$1::real])::text"
+	asker := pgtest.Connect(t, f.url("postgres", deployer.Config().Database)).PgConn()
+	for name, sql := range map[string]string{"constant": constant, "variable": variable, "": constant} {
+		if _, err := asker.Prepare(ctx, name, sql, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answers := func() map[string]string {
+		t.Helper()
+		got := map[string]string{}
+		for name, params := range map[string][][]byte{"": nil, "constant": nil, "variable": {[]byte("7")}} {
+			r := asker.ExecPrepared(ctx, name, params, nil, nil).Read()
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			got[name] = string(r.Rows[0][0])
+		}
+		return got
+	}
+	want := func() (price string) {
+		t.Helper()
+		if err := replica.QueryRow(ctx, constant, pgx.QueryExecModeSimpleProtocol).Scan(&price); err != nil {
+			t.Fatal(err)
+		}
+		return price
+	}
+	before := want()
+	for range 2 {
+		for name, got := range answers() {
+			if got != before {
+				t.Errorf("statement %q gives %s, expected %s", name, got, before)
+			}
+		}
+	}
+	for _, sql := range []string{
+		"SELECT pgml.train('houses', 'regression', 'public.dearer', 'price', automatic_deploy => false)",
+		"SELECT pgml.deploy('houses', 'most_recent')",
+	} {
+		if _, err := deployer.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := want()
+	if after == before {
+		t.Fatal("both models predict the same")
+	}
+	for range 2 {
+		for name, got := range answers() {
+			if got != after {
+				t.Errorf("after the deployment statement %q gives %s, expected %s", name, got, after)
+			}
+		}
+	}
+}

@@ -93,7 +93,7 @@ func (p *pins) remove(reason string) {
 
 // sending notes what a part that is on its way may mean for the reasons.
 func (p *pins) sending(part *parser.Part) {
-	if part.Pin != "" {
+	if part.Pin != "" && part.Pin != parser.PinPrepare { // which sqlnames.go carries
 		p.add(part.Pin)
 	}
 	switch part.Kind {

@@ -145,17 +145,21 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 		if first.kind != endsReplyTo[m.Type] {
 			return false, fmt.Errorf("server %s sent %q where a reply to %q was expected", b.Key.Target, m.Type, first.kind)
 		}
-		s.inflight.pop()
+		if r := s.inflight.pop(); r.held != nil {
+			b.Sure(r.heldAs, r.held)
+		}
 	case 'T':
 		if first.kind == 'D' {
 			s.inflight.pop()
 		}
 	case 'C', 'I':
 		if first.follow {
-			s.complete(first, tagOf(m))
+			s.complete(b, first, tagOf(m))
 		}
 		if first.kind == 'E' {
-			s.inflight.pop()
+			if r := s.inflight.pop(); r.held != nil {
+				b.Sure(r.heldAs, r.held)
+			}
 		}
 	case 'G', 'W':
 		ended, reopened := s.inflight.dropCopied()
@@ -216,7 +220,10 @@ func (s *session) acceptParameter(b *pool.Backend, m *wire.Message, pass bool) b
 
 // acceptError drops what the server skips after an error.
 func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bool {
-	act, named := first.action, first.named
+	act, uses, usedAs := first.action, first.uses, first.usedAs
+	if s.outdated(b, first, m) {
+		return false
+	}
 	s.phase.copyIn = false
 	if b != s.primary && m.Whole() && isFatal(m.Body()) {
 		s.log.Debug("server ends the connection", "target", b.Key.Target, "error", errorText(m))
@@ -232,6 +239,7 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 			s.refusal = refusalIn(m)
 			return false
 		}
+		s.complaint = refusalIn(m)
 	} else {
 		s.phase.failed = true
 	}
@@ -243,22 +251,21 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 		return act != mute
 	}
 	if first.kind != 'S' { // an error at Sync itself, such as a deferred constraint
-		b.Unnamed = unsure // what is skipped may have been going to replace it
 		if !s.inflight.dropToSync(func(r reply) { s.undo(b, r) }) {
 			s.phase.skipping = true
 			s.setOpen(true) // the Sync that was sent has been lost among copy data
 		}
 	}
-	return act != mute && !s.rename(m, named)
+	return act != mute && !s.rename(m, uses, usedAs)
 }
 
 // rename puts the client's own name of a statement in place of ours in an error
 // that has it. The caller holds mu.
-func (s *session) rename(m *wire.Message, st statement) bool {
-	if st.prepared == nil || !m.Whole() || !bytes.Contains(m.Body(), []byte(st.prepared.Name)) {
+func (s *session) rename(m *wire.Message, ours *pool.Prepared, theirs string) bool {
+	if ours == nil || !m.Whole() || !bytes.Contains(m.Body(), []byte(ours.Name)) {
 		return false
 	}
-	renamed := bytes.Replace(m.Data, []byte(st.prepared.Name), []byte(st.name), 1)
+	renamed := bytes.Replace(m.Data, []byte(ours.Name), []byte(theirs), 1)
 	putLength(renamed)
 	s.state.due = append(s.state.due, renamed...)
 	return true
@@ -281,6 +288,7 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 			s.proved(popped.proof, body[0])
 		}
 	}
+	s.deployed(b)
 	s.phase.copyIn = false
 	if act == mute {
 		return false, nil
@@ -296,6 +304,9 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 		return false, nil
 	}
 	s.phase.failed, s.phase.skipping = false, false
+	if s.inflight.len() == 0 {
+		s.dropRecord()
+	}
 	if b == s.primary && s.state.untrue {
 		if s.state.due = s.state.reports(b); len(s.state.due) > 0 {
 			s.state.due = append(s.state.due, fakeReply('S', s.status)...)
@@ -320,8 +331,11 @@ func (s *session) forgetWritten() {
 
 // undo takes back what a message that failed was going to do.
 func (s *session) undo(b *pool.Backend, r reply) {
-	if r.held != nil {
-		b.Forget(r.held)
+	if r.heldAs != "" {
+		b.Forget(r.heldAs, r.held)
+	}
+	if r.unnamed != 0 && r.unnamed == s.replaced { // and nothing has been sent since that replaces it
+		b.Unnamed = unsure
 	}
 	s.undoName(r.name, skipped)
 }

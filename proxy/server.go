@@ -55,6 +55,7 @@ type Server struct {
 	catalog  *pool.Catalog
 	welcomes *lru.Cache[string, *welcome]
 	cancels  cancelRegistry
+	models   modelChanges
 	peers    peers
 	// canceling and forwards bound the side connections of cancel requests.
 	canceling, forwards slots
@@ -75,6 +76,7 @@ type Server struct {
 // Sizes of the caches that all sessions share.
 const (
 	catalogSize  = 10000
+	catalogBytes = 64 << 20
 	welcomesSize = 1000
 )
 
@@ -86,7 +88,7 @@ func New(cfg Config, fleet *router.Fleet) *Server {
 	}
 	ctx, stop := context.WithCancelCause(context.Background())
 	srv := &Server{
-		cfg: cfg, pools: cfg.Pools, parser: cfg.Parser, catalog: pool.NewCatalog(catalogSize), welcomes: welcomes,
+		cfg: cfg, pools: cfg.Pools, parser: cfg.Parser, catalog: pool.NewCatalog(catalogSize, catalogBytes), welcomes: welcomes,
 		peers: newPeers(cfg.Instance, cfg.Peers), canceling: make(slots, maxCancels), forwards: make(slots, maxForwards),
 		census: newCensus(cfg.Limits),
 		ctx:    ctx, stop: stop,

@@ -26,6 +26,7 @@ type session struct {
 	seat   *seat
 	who    identity
 	names  names
+	rec    record
 	view   router.View
 
 	// passing tells whether the pieces that follow of a large message go to the
@@ -61,15 +62,19 @@ type session struct {
 	walsender *walsender
 
 	// Guarded by link.mu:
-	state    state
-	line     line
-	seen     *pool.Settings          // the settings that view was made from
-	deaf     bool                    // the client does not take answers any more
-	refusal  *pgerr.Error            // what a server said of a setting, last
-	undone   []*nameChange           // name changes that failed on the server
-	canceled *pool.Backend           // was terminated in order to cancel what it ran
-	training bool                    // the current backend runs something that ignores a cancel
-	stopWait context.CancelCauseFunc // ends a wait for a backend; nil when there is none
+	state     state
+	line      line
+	seen      *pool.Settings          // the settings that view was made from
+	deaf      bool                    // the client does not take answers any more
+	refusal   *pgerr.Error            // what a server said of a setting, last
+	replaced  uint64                  // counts what replaces the unnamed statement on the current backend
+	undone    []*nameChange           // name changes that failed on the server
+	bySQL     []*nameChange           // name changes that SQL has made
+	complaint *pgerr.Error            // what a server said of a statement prepared for SQL, last
+	canceled  *pool.Backend           // was terminated in order to cancel what it ran
+	training  bool                    // the current backend runs something that ignores a cancel
+	deploys   bool                    // something that may change models is on its way
+	stopWait  context.CancelCauseFunc // ends a wait for a backend; nil when there is none
 }
 
 // opening is what a session needs during its startup.
@@ -128,6 +133,11 @@ func (s *session) step() error {
 func (s *session) advance() error {
 	for {
 		m, ok, err := s.in.Next()
+		if s.rec.sent && (ok || err != nil) {
+			if err := s.repeatIfAsked(); err != nil {
+				return err
+			}
+		}
 		if err != nil {
 			return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").Because(err).In("run"))
 		}
@@ -135,6 +145,9 @@ func (s *session) advance() error {
 			return s.park()
 		}
 		if m.Type == 'X' && m.First && !s.copying() {
+			s.mu.Lock()
+			s.inflight.withhold()
+			s.mu.Unlock()
 			if err := s.settle(); err != nil {
 				return err
 			}
@@ -157,10 +170,19 @@ var errLeft = errors.New("client closed the connection")
 
 // park writes what has been gathered and lets go of the backend if nothing keeps it.
 func (s *session) park() error {
+	s.recordIdle()
 	if err := s.flush(); err != nil {
 		return err
 	}
 	s.mu.Lock()
+	if s.phase.again {
+		batch := s.takeAgain()
+		s.mu.Unlock()
+		if err := s.repeatBatch(batch); err != nil {
+			return err
+		}
+		return s.park()
+	}
 	s.phase.writing = s.passing && s.in.MidMessage()
 	if !s.phase.writing {
 		s.to = nil
@@ -253,6 +275,9 @@ func (s *session) dispatch(m *wire.Message) error {
 		if s.copySent = s.copying(); s.copySent {
 			return s.interruptCopy(m)
 		}
+	}
+	if s.rec.on && m.Type != 'B' {
+		s.recordNext(m)
 	}
 	switch m.Type {
 	case 'Q':

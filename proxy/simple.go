@@ -52,15 +52,19 @@ func (s *session) queryPrimary(m *wire.Message, st *parser.Statement) error {
 	if err := s.onPrimary(); err != nil {
 		return s.failAttach(err, true)
 	}
-	if err := s.giveNames(st, s.openNow()); err != nil {
+	if refused, err := s.giveNames(st); err != nil || refused {
 		return err
 	}
-	gone := s.dropNames(st)
+	runs := s.runs(st)
+	gone, err := s.dropAll(runs)
+	if err != nil {
+		return err
+	}
 	if err := s.foresee(st); err != nil {
 		return err
 	}
-	s.sent(st)
-	if err := s.sendQuery(m, reply{kind: 'Q', statement: st, follow: changesState(st), name: gone}); err != nil || !m.Whole() {
+	s.sentFor(st, runs)
+	if err := s.sendQuery(m, reply{kind: 'Q', statement: runs, follow: changesState(runs), name: gone}); err != nil || !m.Whole() {
 		return err
 	}
 	return s.prove()
@@ -70,13 +74,16 @@ func (s *session) queryPrimary(m *wire.Message, st *parser.Statement) error {
 func (s *session) sendQuery(m *wire.Message, r reply) error {
 	r.name = s.dropUnnamed(r.name)
 	s.passing = true
-	return s.expectAndSend(r, m.Data)
+	if !s.expectUnnamed(r, nil) {
+		s.passing = false
+		return nil
+	}
+	return s.send(m.Data)
 }
 
 // dropUnnamed follows the server, which drops the unnamed statement at every
 // Query. It returns the change, joined to another that the same message makes.
 func (s *session) dropUnnamed(other *nameChange) *nameChange {
-	s.setUnnamed(nil)
 	if s.lookup(nil).prepared == nil && len(s.names.log) == 0 {
 		return other
 	}
@@ -103,7 +110,7 @@ func (s *session) queryBeside(m *wire.Message, st *parser.Statement, d router.De
 		return s.failAttach(err, true)
 	}
 	s.sentToReplica(st, d)
-	s.expect(reply{kind: 'Q', action: beside, name: s.dropUnnamed(nil)})
+	s.expectUnnamed(reply{kind: 'Q', action: beside, name: s.dropUnnamed(nil)}, nil)
 	if err := s.send(m.Data); err != nil {
 		return err
 	}
@@ -141,42 +148,6 @@ func (s *session) functionCall(m *wire.Message) error {
 	s.mu.Unlock()
 	s.passing = true
 	return s.expectAndSend(reply{kind: 'F'}, m.Data)
-}
-
-// giveNames makes prepared statements of the protocol visible to SQL that names
-// them: the server then finds them, runs them, drops them or complains.
-func (s *session) giveNames(st *parser.Statement, inBatch bool) error {
-	for i := range st.Parts {
-		p := &st.Parts[i]
-		if p.Name == "" || p.Kind != parser.Execute && p.Kind != parser.Prepare && p.Kind != parser.Deallocate && p.Body != parser.Execute {
-			continue
-		}
-		named, err := s.known([]byte(p.Name))
-		if err != nil {
-			return err
-		}
-		if named.prepared == nil || named.verbatim {
-			continue
-		}
-		s.pin("statement named in SQL")
-		if err := s.materialize(named, inBatch); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// dropNames notes that SQL is about to drop all names, if it is.
-func (s *session) dropNames(st *parser.Statement) (all *nameChange) {
-	for i := range st.Parts {
-		p := &st.Parts[i]
-		if p.Kind == parser.Discard && p.Setting != nil || p.Kind == parser.Deallocate && p.Name == "" {
-			all = s.changeAll()
-			s.to.ForgetAll()
-			s.setUnnamed(unsure)
-		}
-	}
-	return all
 }
 
 func detachedNotice() []byte {

@@ -98,10 +98,13 @@ func (t *state) sending(st *parser.Statement) {
 
 // changesState tells whether the completion of st has to be followed.
 func changesState(st *parser.Statement) bool {
+	if st.Unparsed != "" {
+		return true
+	}
 	for i := range st.Parts {
 		switch p := &st.Parts[i]; p.Kind {
 		case parser.Begin, parser.Commit, parser.Rollback, parser.Savepoint, parser.Release, parser.RollbackTo,
-			parser.Discard, parser.Deallocate, parser.PrepareTransaction, parser.Execute:
+			parser.Discard, parser.Prepare, parser.Execute, parser.Deallocate, parser.PrepareTransaction:
 			return true
 		default:
 			if p.Setting != nil {

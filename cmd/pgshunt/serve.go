@@ -101,7 +101,8 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 	pools := pool.New(pool.Config{
 		Size: cfg.Pool.Size, Wait: time.Duration(cfg.Pool.Wait), ConnectTimeout: connectTimeout,
 		Idle: time.Duration(cfg.Pool.Idle), Lifetime: time.Duration(cfg.Pool.Lifetime),
-		Prepared: cfg.Pool.Prepared, NoReuse: !cfg.Pool.Reuse, Log: log, Loops: loops,
+		Prepared: cfg.Pool.Prepared, PreparedBytes: int(cfg.Pool.PreparedSize),
+		NoReuse: !cfg.Pool.Reuse, Log: log, Loops: loops,
 	}, who.targets())
 	server := proxy.New(proxy.Config{
 		Log: log, Pools: pools, Parser: parser.New(parser.Options{}), Policy: policy,
@@ -171,6 +172,7 @@ func fleetOf(cfg *configs.Config) *router.Fleet {
 func limitsOf(l configs.Limits) proxy.Limits {
 	return proxy.Limits{
 		Clients: l.Clients, PerUser: l.PerUser, PerAddress: l.PerAddress, Startups: l.StartupClients, Message: int(l.Message),
+		Prepared: int(l.Prepared),
 	}
 }
 
