@@ -226,7 +226,7 @@ func (s *session) lend(name string, st statement, act action) (sent bool, err er
 		}
 	}
 	if act == mute {
-		s.forgetComplaint()
+		_ = s.forgetComplaint() // of an earlier one
 	}
 	if !s.expect(reply{kind: 'C', action: act}) {
 		return false, nil

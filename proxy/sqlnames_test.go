@@ -132,16 +132,22 @@ var bySQL = map[string][]turn{
 		"PREPARE p (int) AS SELECT $1", "EXECUTE p", "EXECUTE p ('x')", "EXECUTE p (7)", "DEALLOCATE nobody", "DEALLOCATE PREPARE p", "EXECUTE p (7)",
 		"PREPARE s AS CREATE TABLE x ()", "PREPARE s AS SELECT $1 || 'x'", "EXECUTE s ('a')", "EXECUTE s (1 + 1)", "PREPARE s (nosuch) AS SELECT 1"),
 	"several statements in a text": alternating(
-		[]string{"PREPARE a AS SELECT 1; PREPARE b AS SELECT 2; EXECUTE a; EXECUTE b", "EXECUTE b", "PREPARE c AS SELECT 3; SELECT 1/0; PREPARE d AS SELECT 4",
-			"EXECUTE c", "EXECUTE d", "DEALLOCATE a; PREPARE a AS SELECT 5; EXECUTE a", "EXECUTE a; DEALLOCATE ALL; PREPARE z AS SELECT 6; EXECUTE z", "EXECUTE a", "EXECUTE z"},
+		[]string{
+			"PREPARE a AS SELECT 1; PREPARE b AS SELECT 2; EXECUTE a; EXECUTE b", "EXECUTE b", "PREPARE c AS SELECT 3; SELECT 1/0; PREPARE d AS SELECT 4",
+			"EXECUTE c", "EXECUTE d", "DEALLOCATE a; PREPARE a AS SELECT 5; EXECUTE a", "EXECUTE a; DEALLOCATE ALL; PREPARE z AS SELECT 6; EXECUTE z", "EXECUTE a", "EXECUTE z",
+		},
 		[]string{"PREPARE a AS SELECT 11; EXECUTE a", "EXECUTE a", "EXECUTE b", "PREPARE c AS SELECT 13", "EXECUTE c", "EXECUTE a", "EXECUTE a", "EXECUTE z", "EXECUTE a"}),
 	"what uses a statement": alternating(
-		[]string{"PREPARE q AS SELECT id, name FROM things ORDER BY id LIMIT 2", "CREATE TABLE made AS EXECUTE q", "SELECT * FROM made", "EXPLAIN (COSTS OFF) CREATE TABLE never AS EXECUTE q",
-			"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE q", "DO $$ DECLARE n text; BEGIN EXECUTE 'EXECUTE q' INTO n; END $$"},
+		[]string{
+			"PREPARE q AS SELECT id, name FROM things ORDER BY id LIMIT 2", "CREATE TABLE made AS EXECUTE q", "SELECT * FROM made", "EXPLAIN (COSTS OFF) CREATE TABLE never AS EXECUTE q",
+			"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE q", "DO $$ DECLARE n text; BEGIN EXECUTE 'EXECUTE q' INTO n; END $$",
+		},
 		[]string{"PREPARE q AS SELECT 1", "PREPARE w (int, text) AS INSERT INTO things VALUES ($1, $2)", "EXECUTE w (6, 'six')", "EXECUTE w (6, 'six')", "BEGIN; EXECUTE w (7, 'seven'); ROLLBACK", "SELECT count(*) FROM things"}),
 	"pg_prepared_statements": alternating(
-		[]string{"PREPARE q AS SELECT 1", "PREPARE r (int) AS SELECT $1;", "SELECT name, statement, parameter_types, from_sql FROM pg_prepared_statements ORDER BY name", "SELECT 1",
-			"SELECT name FROM pg_prepared_statement() ORDER BY 1", "DEALLOCATE q", "SELECT name, statement FROM pg_prepared_statements"},
+		[]string{
+			"PREPARE q AS SELECT 1", "PREPARE r (int) AS SELECT $1;", "SELECT name, statement, parameter_types, from_sql FROM pg_prepared_statements ORDER BY name", "SELECT 1",
+			"SELECT name FROM pg_prepared_statement() ORDER BY 1", "DEALLOCATE q", "SELECT name, statement FROM pg_prepared_statements",
+		},
 		[]string{"SELECT name FROM pg_prepared_statements", "PREPARE q AS SELECT 2", "EXECUTE q", "SELECT name, statement, result_types IS NULL FROM pg_prepared_statements", "DISCARD ALL", "SELECT name FROM pg_prepared_statements", "EXECUTE q"}),
 	"everything is dropped": alternating(
 		[]string{"PREPARE q AS SELECT 1", "DEALLOCATE ALL", "EXECUTE q", "PREPARE q AS SELECT 3", "DISCARD ALL", "EXECUTE q", "PREPARE q AS SELECT 4", "DISCARD PLANS", "EXECUTE q", "DEALLOCATE PREPARE ALL", "EXECUTE q"},
