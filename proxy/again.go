@@ -180,7 +180,7 @@ func (s *session) outdated(b *pool.Backend, first *reply, m *wire.Message) bool 
 	case s.phase.writing && !r.idle, !s.inflight.endsWithOnlySync():
 		return false // something is on its way already that would then run before it
 	}
-	s.inflight.dropToSync(func(r reply) { s.undo(b, r) })
+	s.inflight.dropToSync(func(r *reply) { s.undo(b, r) })
 	s.inflight.first().action = skip
 	s.phase.again = true
 	s.client.Wake()

@@ -177,7 +177,7 @@ func (s *session) replay(b *pool.Backend, want *pool.Settings) error {
 		if sql == "" {
 			continue // a setting of pgshunt itself
 		}
-		s.expect(reply{kind: 'Q', action: mute})
+		s.expect(&reply{kind: 'Q', action: mute})
 		if err := s.sendMessage(&pgproto3.Query{String: sql}); err != nil {
 			return err
 		}
@@ -218,7 +218,7 @@ func (s *session) takeOff(b *pool.Backend) {
 
 // expect notes that a reply is owed for a message that is about to be sent. It
 // reports false where the server is skipping to a Sync and will ignore the message.
-func (s *session) expect(r reply) bool {
+func (s *session) expect(r *reply) bool {
 	s.untouched = false
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -314,7 +314,7 @@ func (s *session) leaveReplica() error {
 		return nil
 	}
 	if open {
-		s.expect(reply{kind: 'S', action: skip})
+		s.expect(&reply{kind: 'S', action: skip})
 		if err := s.sendMessage(&pgproto3.Sync{}); err != nil {
 			return err
 		}

@@ -29,10 +29,10 @@ func (s *session) sync(m *wire.Message) error {
 			return err
 		}
 	default:
-		s.expect(reply{kind: 'S', action: fake})
+		s.expect(&reply{kind: 'S', action: fake})
 		return s.flushFakes()
 	}
-	if err := s.expectAndSend(reply{kind: 'S'}, m.Data); err != nil {
+	if err := s.expectAndSend(&reply{kind: 'S'}, m.Data); err != nil {
 		return err
 	}
 	if err := s.takeBackNames(); err != nil || onReplica {
@@ -60,7 +60,7 @@ func (s *session) syncBeside(m *wire.Message) error {
 	if err := s.onPrimary(); err != nil {
 		return err
 	}
-	s.expect(reply{kind: 'S'})
+	s.expect(&reply{kind: 'S'})
 	return s.send(m.Data)
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"pgshunt/internal/pgerr"
 	"pgshunt/internal/wire"
@@ -75,11 +76,11 @@ func (s *session) parseNamed(m *wire.Message, name string, known statement) erro
 				return err
 			}
 		}
-		return s.expectAndSend(reply{kind: 'P', name: s.change([]byte(name), known)}, m.Data)
+		return s.expectAndSend(&reply{kind: 'P', name: s.change([]byte(name), known)}, m.Data)
 	}
 	// The client's Parse always reaches the server: whether the text is right is the
 	// server's to say, today as when it was first prepared.
-	if !s.expect(reply{kind: 'C', action: skip}) {
+	if !s.expect(&reply{kind: 'C', action: skip}) {
 		return nil
 	}
 	p := known.prepared
@@ -106,19 +107,19 @@ func (s *session) roomFor(name string, st statement) *pgerr.Error {
 // parseAgain handles a Parse of a name that the session has in use. The server
 // is made to have it in use too until the Sync, so that the complaint is its own.
 func (s *session) parseAgain(m *wire.Message, name string) error {
-	if !s.expect(reply{kind: 'C', action: skip}) {
+	if !s.expect(&reply{kind: 'C', action: skip}) {
 		return nil
 	}
 	if err := s.sendMessage(closeStatement(name)); err != nil {
 		return err
 	}
 	s.to.Forget(name, nil)
-	s.expect(reply{kind: 'P', action: skip})
+	s.expect(&reply{kind: 'P', action: skip})
 	if err := s.send(parseMessage(name, "\x00\x00\x00")); err != nil {
 		return err
 	}
 	s.names.lent = append(s.names.lent, name)
-	return s.expectAndSend(reply{kind: 'P'}, m.Data)
+	return s.expectAndSend(&reply{kind: 'P'}, m.Data)
 }
 
 // bind handles a Bind message, whose statement's name is replaced by the name it
@@ -163,7 +164,7 @@ func (s *session) bind(m *wire.Message) error {
 	if err != nil {
 		return s.failAttach(err, false)
 	}
-	return s.expectAndSend(reply{kind: 'B'}, m.Data)
+	return s.expectAndSend(&reply{kind: 'B'}, m.Data)
 }
 
 // bindNamed handles a Bind of a statement that has a name of ours on servers.
@@ -173,7 +174,7 @@ func (s *session) bindNamed(m *wire.Message, known statement, portalName, params
 		return s.failAttach(err, false)
 	}
 	first := s.recordBind(m, known, portalName, params)
-	if !s.expect(reply{kind: 'B', uses: p, usedAs: known.name, recorded: first}) {
+	if !s.expect(&reply{kind: 'B', uses: p, usedAs: known.name, recorded: first}) {
 		s.passing = false
 		return nil
 	}
@@ -184,16 +185,26 @@ func (s *session) bindNamed(m *wire.Message, known statement, portalName, params
 // first piece of what follows; the rest is passed on as it comes.
 func (s *session) sendBind(m *wire.Message, portalName []byte, name string, params []byte) error {
 	size := len(portalName) + 1 + len(name) + 1 + len(params) + m.Rest
-	head := make([]byte, 0, 128)
-	head = append(head, 'B', byte((size+4)>>24), byte((size+4)>>16), byte((size+4)>>8), byte(size+4))
-	head = append(head, portalName...)
-	head = append(head, 0)
-	head = append(head, name...)
-	head = append(head, 0)
-	if err := s.send(head); err != nil {
-		return err
+	head := emptyMessage + len(portalName) + 1 + len(name) + 1
+	if s.to == nil || m.Rest > 0 || head+len(params) > wire.MaxRoom {
+		if err := s.send(appendBind(make([]byte, 0, head), size, portalName, name)); err != nil {
+			return err
+		}
+		return s.send(params)
 	}
-	return s.send(params)
+	room, err := s.to.Writer.Room(s.turn, head+len(params))
+	if err != nil {
+		return s.backendWrite(s.to, err)
+	}
+	copy(room[len(appendBind(room[:0], size, portalName, name)):], params)
+	return nil
+}
+
+// appendBind appends the head of a Bind message whose body has size bytes.
+func appendBind(b []byte, size int, portalName []byte, name string) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, 'B'), uint32(size+4))
+	b = append(append(b, portalName...), 0)
+	return append(append(b, name...), 0)
 }
 
 // describe handles a Describe message.
@@ -207,7 +218,7 @@ func (s *session) describe(m *wire.Message) error {
 		if done, err := s.followPortal(name); done || err != nil {
 			return err
 		}
-		return s.expectAndSend(reply{kind: 'D'}, m.Data)
+		return s.expectAndSend(&reply{kind: 'D'}, m.Data)
 	}
 	known, err := s.known(name)
 	if err != nil {
@@ -236,9 +247,9 @@ func (s *session) describe(m *wire.Message) error {
 		if err != nil {
 			return s.failAttach(err, false)
 		}
-		return s.expectAndSend(reply{kind: 'D', uses: p, usedAs: known.name}, nameMessage('D', p.Name))
+		return s.expectAndSend(&reply{kind: 'D', uses: p, usedAs: known.name}, nameMessage('D', p.Name))
 	}
-	return s.expectAndSend(reply{kind: 'D'}, m.Data)
+	return s.expectAndSend(&reply{kind: 'D'}, m.Data)
 }
 
 // execute handles an Execute message; it goes where the portal is.
@@ -266,7 +277,7 @@ func (s *session) execute(m *wire.Message) error {
 		s.sending(&p)
 		s.sentFor(p.facts, runs)
 	}
-	return s.expectAndSend(r, m.Data)
+	return s.expectAndSend(&r, m.Data)
 }
 
 // closeName handles a Close message. A statement is shared with other sessions,
@@ -284,7 +295,7 @@ func (s *session) closeName(m *wire.Message) error {
 		if known.prepared == nil || known.verbatim && s.pinnedHere() {
 			return s.closeOnServer(m, kind, name)
 		}
-		s.expectChange(reply{kind: 'C', action: fake, name: s.change(name, statement{})})
+		s.expectChange(&reply{kind: 'C', action: fake, name: s.change(name, statement{})})
 		return nil
 	}
 	return s.closeOnServer(m, kind, name)
@@ -296,7 +307,7 @@ func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 		if done, err := s.followPortal(name); done || err != nil {
 			return err
 		}
-		return s.expectAndSend(reply{kind: 'C'}, m.Data)
+		return s.expectAndSend(&reply{kind: 'C'}, m.Data)
 	}
 	if done, err := s.stay(); done || err != nil {
 		return err
@@ -310,14 +321,14 @@ func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 			s.to.Forget(string(name), nil)
 		}
 	}
-	return s.expectAndSend(r, m.Data)
+	return s.expectAndSend(&r, m.Data)
 }
 
 // emptyMessage is the size of a message without a body.
 const emptyMessage = 5
 
 // expectAndSend sends p unless the server is skipping to a Sync and would ignore it.
-func (s *session) expectAndSend(r reply, p []byte) error {
+func (s *session) expectAndSend(r *reply, p []byte) error {
 	if !s.expectChange(r) {
 		s.passing = false
 		return nil
@@ -327,7 +338,7 @@ func (s *session) expectAndSend(r reply, p []byte) error {
 
 // expectChange is expect for a message that may change names: one that will be
 // skipped changes nothing.
-func (s *session) expectChange(r reply) bool {
+func (s *session) expectChange(r *reply) bool {
 	if s.expect(r) {
 		return true
 	}

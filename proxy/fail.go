@@ -76,8 +76,8 @@ func (s *session) finishFailed() error {
 	if err := s.onPrimary(); err != nil {
 		return err
 	}
-	s.expect(reply{kind: 'P', action: mute})
-	s.expect(reply{kind: 'S'})
+	s.expect(&reply{kind: 'P', action: mute})
+	s.expect(&reply{kind: 'S'})
 	if err := s.sendMessage(&pgproto3.Parse{Name: "pgshunt_fail", Query: failStatement}); err != nil {
 		return err
 	}

@@ -80,35 +80,36 @@ func (q *inflight) first() *reply {
 	return &q.queue[q.head]
 }
 
-func (q *inflight) push(r reply) { q.queue = append(q.queue, r) }
+// push copies r to the end of the queue.
+func (q *inflight) push(r *reply) {
+	if q.head > 0 && len(q.queue) == cap(q.queue) {
+		n := copy(q.queue, q.queue[q.head:])
+		q.queue, q.head = q.queue[:n], 0
+	}
+	q.queue = append(q.queue, *r)
+}
 
 // pushCopyEnd notes the end of copy data. Several in a row are as good as one,
 // and a client may send any number.
 func (q *inflight) pushCopyEnd() {
 	if n := len(q.queue); n == q.head || q.queue[n-1].kind != 'c' {
-		q.push(reply{kind: 'c', action: fake})
+		q.push(&reply{kind: 'c', action: fake})
 	}
 }
 
-func (q *inflight) pop() reply {
-	r := q.queue[q.head]
-	q.queue[q.head] = reply{}
+// pop removes the first reply, which stays as it is until the next push.
+func (q *inflight) pop() *reply {
+	r := &q.queue[q.head]
 	for c := r.name; c != nil; c = c.also {
 		if c.fate == pending {
 			c.fate = kept
 		}
 	}
-	q.head++
-	switch {
-	case q.head == len(q.queue):
-		q.head = 0
-		q.queue = q.queue[:0]
+	if q.head++; q.head == len(q.queue) {
+		q.head, q.queue = 0, q.queue[:0]
 		if cap(q.queue) > 64 {
 			q.queue = nil
 		}
-	case q.head >= 64 && q.head*2 >= len(q.queue):
-		q.queue = append(q.queue[:0], q.queue[q.head:]...)
-		q.head = 0
 	}
 	return r
 }
@@ -146,7 +147,7 @@ func (q *inflight) withhold() {
 
 // dropToSync removes what the server skips after an error, calling undo for
 // each. It reports whether a Sync was found, which is then the first.
-func (q *inflight) dropToSync(undo func(reply)) bool {
+func (q *inflight) dropToSync(undo func(*reply)) bool {
 	for r := q.first(); r != nil; r = q.first() {
 		if r.kind == 'S' {
 			return true

@@ -45,7 +45,7 @@ func (s *session) keepReplica(d router.Decision, st *parser.Statement) error {
 	if begun {
 		return nil
 	}
-	s.expect(reply{kind: 'Q', action: mute})
+	s.expect(&reply{kind: 'Q', action: mute})
 	return s.sendMessage(&pgproto3.Query{String: "BEGIN"})
 }
 

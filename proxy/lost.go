@@ -67,7 +67,7 @@ func (s *session) failReplica(b *pool.Backend) {
 		}
 		s.phase.failed = true
 		s.undoName(r.name, refused)
-		if r.kind != 'Q' && !s.inflight.dropToSync(func(r reply) { s.undo(b, r) }) {
+		if r.kind != 'Q' && !s.inflight.dropToSync(func(r *reply) { s.undo(b, r) }) {
 			s.phase.skipping = true
 			break
 		}

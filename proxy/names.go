@@ -259,13 +259,13 @@ func (s *session) takeBackNames() error {
 		return nil
 	}
 	for _, name := range s.names.lent {
-		s.expect(reply{kind: 'C', action: mute})
+		s.expect(&reply{kind: 'C', action: mute})
 		if err := s.sendMessage(closeStatement(name)); err != nil {
 			return err
 		}
 	}
 	s.names.lent = nil
-	s.expect(reply{kind: 'S', action: mute})
+	s.expect(&reply{kind: 'S', action: mute})
 	return s.sendMessage(&pgproto3.Sync{})
 }
 
@@ -364,7 +364,7 @@ func (s *session) expectUnnamed(r reply, p *pool.Prepared) bool {
 	s.replaced++
 	r.unnamed = s.replaced
 	s.mu.Unlock()
-	if !s.expectChange(r) {
+	if !s.expectChange(&r) {
 		return false
 	}
 	s.mu.Lock()
@@ -422,7 +422,7 @@ var unsure = new(pool.Prepared)
 // inject sends a Parse of ours. A Close goes before it, since a name of which we
 // do not know may still be there from a Parse that was thought to have failed.
 func (s *session) inject(p *pool.Prepared) error {
-	if !s.expect(reply{kind: 'C', action: skip}) {
+	if !s.expect(&reply{kind: 'C', action: skip}) {
 		return nil
 	}
 	if err := s.sendMessage(closeStatement(p.Name)); err != nil {
@@ -451,7 +451,7 @@ func (s *session) evict(act action) error {
 // sendHeld sends the message that has the current backend prepare r.held. Where the
 // server is skipping to a Sync, of which we may have heard just now, it will not have it.
 func (s *session) sendHeld(r reply, m []byte) error {
-	if !s.expectChange(r) {
+	if !s.expectChange(&r) {
 		s.to.Forget(r.heldAs, r.held)
 		return nil
 	}
@@ -460,7 +460,7 @@ func (s *session) sendHeld(r reply, m []byte) error {
 
 // closeHeld closes a statement of the current backend that is counted on no more.
 func (s *session) closeHeld(name string, act action) error {
-	if !s.expect(reply{kind: 'C', action: act, heldAs: name}) {
+	if !s.expect(&reply{kind: 'C', action: act, heldAs: name}) {
 		s.to.Forget(name, nil)
 		return nil
 	}

@@ -164,7 +164,7 @@ func (s *session) prove() error {
 		return err
 	}
 	s.setUnnamed(nil) // a simple query drops it
-	s.expect(reply{kind: 'Q', action: mute, proof: &proof{marks: marks}})
+	s.expect(&reply{kind: 'Q', action: mute, proof: &proof{marks: marks}})
 	return s.sendMessage(&pgproto3.Query{String: question})
 }
 
@@ -213,7 +213,7 @@ func (s *session) closeVerbatim() error {
 		}
 		st.verbatim = false
 		s.names.statements[name] = st
-		s.expect(reply{kind: 'C', action: mute})
+		s.expect(&reply{kind: 'C', action: mute})
 		if err := s.sendMessage(closeStatement(name)); err != nil {
 			return err
 		}
@@ -222,7 +222,7 @@ func (s *session) closeVerbatim() error {
 	if !closed {
 		return nil
 	}
-	s.expect(reply{kind: 'S', action: mute})
+	s.expect(&reply{kind: 'S', action: mute})
 	return s.sendMessage(&pgproto3.Sync{})
 }
 
@@ -290,7 +290,7 @@ func (s *session) aside(sql string) error {
 		return nil
 	}
 	s.setUnnamed(nil) // a simple query drops it
-	s.expect(reply{kind: 'Q', action: mute, proof: &proof{marks: -1}})
+	s.expect(&reply{kind: 'Q', action: mute, proof: &proof{marks: -1}})
 	return s.sendMessage(&pgproto3.Query{String: sql})
 }
 

@@ -94,7 +94,7 @@ func (s *session) passToPrimary(m *wire.Message, kind byte) error {
 		return err
 	}
 	s.passing = true
-	return s.expectAndSend(reply{kind: kind}, m.Data)
+	return s.expectAndSend(&reply{kind: kind}, m.Data)
 }
 
 // textParameter returns the value of parameter n of a Bind message as text, or ""

@@ -251,7 +251,7 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 		return act != mute
 	}
 	if first.kind != 'S' { // an error at Sync itself, such as a deferred constraint
-		if !s.inflight.dropToSync(func(r reply) { s.undo(b, r) }) {
+		if !s.inflight.dropToSync(func(r *reply) { s.undo(b, r) }) {
 			s.phase.skipping = true
 			s.setOpen(true) // the Sync that was sent has been lost among copy data
 		}
@@ -330,7 +330,7 @@ func (s *session) forgetWritten() {
 }
 
 // undo takes back what a message that failed was going to do.
-func (s *session) undo(b *pool.Backend, r reply) {
+func (s *session) undo(b *pool.Backend, r *reply) {
 	if r.heldAs != "" {
 		b.Forget(r.heldAs, r.held)
 	}

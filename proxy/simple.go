@@ -147,7 +147,7 @@ func (s *session) functionCall(m *wire.Message) error {
 	s.state.wroteUnknown = true
 	s.mu.Unlock()
 	s.passing = true
-	return s.expectAndSend(reply{kind: 'F'}, m.Data)
+	return s.expectAndSend(&reply{kind: 'F'}, m.Data)
 }
 
 func detachedNotice() []byte {

@@ -228,7 +228,7 @@ func (s *session) lend(name string, st statement, act action) (sent bool, err er
 	if act == mute {
 		_ = s.forgetComplaint() // of an earlier one
 	}
-	if !s.expect(reply{kind: 'C', action: act}) {
+	if !s.expect(&reply{kind: 'C', action: act}) {
 		return false, nil
 	}
 	if err := s.sendMessage(closeStatement(name)); err != nil {
@@ -262,7 +262,7 @@ func (s *session) prepareBySQL(name string, p *pool.Prepared, act action) error 
 		{reply{kind: 'C'}, closeStatement(lender)},
 	} {
 		step.r.action = act
-		if !s.expect(step.r) {
+		if !s.expect(&step.r) {
 			s.to.Forget(name, p)
 			return nil
 		}
@@ -308,7 +308,7 @@ func (s *session) endLending(open bool) (refused bool, err error) {
 			return false, err
 		}
 	}
-	s.expect(reply{kind: 'S', action: mute})
+	s.expect(&reply{kind: 'S', action: mute})
 	if err := s.sendMessage(&pgproto3.Sync{}); err != nil {
 		return false, err
 	}

@@ -135,7 +135,7 @@ func (s *session) restoreStartup() error {
 		if !b.local || set.SQL == "" {
 			continue
 		}
-		s.expect(reply{kind: 'Q', action: mute})
+		s.expect(&reply{kind: 'Q', action: mute})
 		sql := "SELECT pg_catalog.set_config(" + quoteLiteral(b.name) + ", " + quoteLiteral(set.Value) + ", true)"
 		if err := s.sendMessage(&pgproto3.Query{String: sql}); err != nil {
 			return err

@@ -41,8 +41,11 @@ func (w *Writer) Append(t *Turn, p []byte) error {
 	return nil
 }
 
+// MaxRoom is the most that Room gives.
+const MaxRoom = passThrough
+
 // Room returns space for a message of n bytes that the caller encodes in place,
-// n at most passThrough; it counts as appended.
+// n at most MaxRoom; it counts as appended.
 func (w *Writer) Room(t *Turn, n int) ([]byte, error) {
 	if w.buf != nil && w.n+n > len(*w.buf) {
 		if err := w.Flush(t); err != nil {
