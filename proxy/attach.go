@@ -221,31 +221,39 @@ func (s *session) takeOff(b *pool.Backend) {
 func (s *session) expect(r *reply) bool {
 	s.untouched = false
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.inflight.len() >= maxInflight {
-		open := s.open() && !s.phase.copyIn
-		s.mu.Unlock()
-		if open { // the server keeps its answers until the Sync, which may be far
-			_ = s.sendMessage(&pgproto3.Flush{})
-		}
-		_ = s.flush() // what is waited for must have been sent
-		_ = s.flushFakes()
-		s.mu.Lock()
-		for s.inflight.len() >= maxInflight && s.end == nil {
-			s.wait()
-		}
+		s.thinOut()
 	}
+	will := true
 	switch {
 	case r.kind == 'S':
 		s.setOpen(false)
 		s.phase.skipping = false
 	case s.phase.skipping:
-		return false
+		will = false
 	case r.kind != 'Q' && r.kind != 'F':
 		s.setOpen(true)
 	}
-	s.inflight.push(r)
-	return true
+	if will {
+		s.inflight.push(r)
+	}
+	s.mu.Unlock()
+	return will
+}
+
+// thinOut waits until fewer replies are expected. The caller holds mu.
+func (s *session) thinOut() {
+	open := s.open() && !s.phase.copyIn
+	s.mu.Unlock()
+	if open { // the server keeps its answers until the Sync, which may be far
+		_ = s.sendMessage(&pgproto3.Flush{})
+	}
+	_ = s.flush() // what is waited for must have been sent
+	_ = s.flushFakes()
+	s.mu.Lock()
+	for s.inflight.len() >= maxInflight && s.end == nil {
+		s.wait()
+	}
 }
 
 // sendMessage encodes and sends a message made here.

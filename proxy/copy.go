@@ -25,8 +25,9 @@ func (s *session) copyData(m *wire.Message) error {
 // copying tells whether the server expects copy data.
 func (s *session) copying() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.phase.copyIn
+	is := s.phase.copyIn
+	s.mu.Unlock()
+	return is
 }
 
 // interruptCopy passes on a message that has no place among copy data. The server

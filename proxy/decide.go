@@ -140,28 +140,32 @@ func (s *session) pin(reason string) {
 
 func (s *session) currentStatus() byte {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.status
+	is := s.status
+	s.mu.Unlock()
+	return is
 }
 
 // inBlock tells whether a transaction block is open on the primary.
 func (s *session) inBlock() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.status != 'I' || s.phase.openPrimary
+	is := s.status != 'I' || s.phase.openPrimary
+	s.mu.Unlock()
+	return is
 }
 
 // openNow tells whether the current backend is within an extended-protocol batch.
 func (s *session) openNow() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.open()
+	is := s.open()
+	s.mu.Unlock()
+	return is
 }
 
 func (s *session) onReplicaNow() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.current != nil && s.current == s.replica
+	is := s.current != nil && s.current == s.replica
+	s.mu.Unlock()
+	return is
 }
 
 // hold lets the session's goroutine write to the current backend.

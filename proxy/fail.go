@@ -53,8 +53,9 @@ func (s *session) fail(e *pgerr.Error, simple bool) error {
 
 func (s *session) phaseSkipping() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.phase.skipping
+	is := s.phase.skipping
+	s.mu.Unlock()
+	return is
 }
 
 // finishFailed brings the primary's transaction, if there is one, to the state

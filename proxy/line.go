@@ -53,8 +53,9 @@ func (s *session) served(b *pool.Backend, err error) {
 
 func (s *session) inLine() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.line.request != nil
+	is := s.line.request != nil
+	s.mu.Unlock()
+	return is
 }
 
 // stepInLine is step for a session in line: it goes on when there is an answer.

@@ -245,8 +245,9 @@ func (n *names) certain(s *session) bool {
 // statements have the client's own names on it.
 func (s *session) pinnedHere() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state.pins.text != "" && s.current != nil && s.current == s.primary
+	is := s.state.pins.text != "" && s.current != nil && s.current == s.primary
+	s.mu.Unlock()
+	return is
 }
 
 // stayHere is pinnedHere before the backend is given a name of the client's own: a

@@ -246,8 +246,9 @@ func (s *session) cutOff() {
 // idle tells whether the session is between transactions with nothing under way.
 func (s *session) idle() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.quiet() && s.status == 'I' && !s.phase.openPrimary && !s.phase.openReplica && !s.in.MidMessage()
+	is := s.quiet() && s.status == 'I' && !s.phase.openPrimary && !s.phase.openReplica && !s.in.MidMessage()
+	s.mu.Unlock()
+	return is
 }
 
 // dispatch executes one message, or a piece of one.
