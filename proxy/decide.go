@@ -62,18 +62,10 @@ func (s *session) facts(text []byte) *parser.Statement {
 		s.turn.Block() // it is parsed every time, which takes long enough for others to notice
 	}
 	st := s.srv.parser.Statement(text)
-	if st.Backslashes && s.setting("standard_conforming_strings") == "off" {
-		return unreadable // the server reads its string literals differently
+	if s.misread(st, text) {
+		return unreadable
 	}
 	return st
-}
-
-// setting is the session's own value of a parameter, "" where it has set none.
-func (s *session) setting(name string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	set, _ := s.state.local.Get(name)
-	return set.Value
 }
 
 // look brings the router's view of the session up to date. It reports whether

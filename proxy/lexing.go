@@ -1,0 +1,83 @@
+package proxy
+
+import (
+	"slices"
+	"strings"
+
+	"pgshunt/parser"
+)
+
+// misread tells whether the parser, which takes texts to be UTF-8 with
+// standard_conforming_strings on, sees other strings in one than the server will.
+// Where a setting that decides it is on its way to the server, it waits for the
+// answer; an error of that is met again by whoever sends next.
+func (s *session) misread(st *parser.Statement, text []byte) bool {
+	high := slices.ContainsFunc(text, func(c byte) bool { return c >= 0x80 })
+	if !st.Backslashes && !high {
+		return false
+	}
+	s.mu.Lock()
+	unsure := s.inflight.maySet()
+	s.mu.Unlock()
+	if unsure {
+		_ = s.settle()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return st.Backslashes && !s.state.conforming() || high && s.state.asciiInside()
+}
+
+// maySet tells whether a reply is outstanding that may change parameters.
+func (q *inflight) maySet() (found bool) {
+	q.each(func(r *reply) {
+		found = found || len(r.bound) > 0
+		if r.statement == nil {
+			return
+		}
+		for i := range r.statement.Parts {
+			p := &r.statement.Parts[i]
+			switch p.Kind {
+			case parser.Rollback, parser.RollbackTo, parser.Commit, parser.Discard, parser.Execute:
+				found = true
+			default:
+				found = found || p.Setting != nil || p.Opaque
+			}
+		}
+	})
+	return found
+}
+
+// conforming tells whether standard_conforming_strings is on.
+func (t *state) conforming() bool {
+	on, ok := parseBool(t.inForce("standard_conforming_strings"))
+	return on || !ok
+}
+
+// asciiInside tells whether the client's encoding has characters with bytes in
+// them that stand alone for ASCII ones, such as quotes and backslashes.
+func (t *state) asciiInside() bool {
+	name := strings.Map(func(c rune) rune {
+		if strings.ContainsRune("-_ ", c) {
+			return -1
+		}
+		return c
+	}, strings.ToLower(t.inForce("client_encoding")))
+	return slices.Contains(encodingsWithASCIIInside, name)
+}
+
+// encodingsWithASCIIInside are the encodings that PostgreSQL takes of clients and
+// does not use itself, by all their names (mb/pg_wchar.h, common/encnames.c).
+var encodingsWithASCIIInside = []string{
+	"sjis", "mskanji", "shiftjis", "shiftjis2004", "win932", "windows932", "big5", "win950", "windows950",
+	"gbk", "win936", "windows936", "uhc", "win949", "windows949", "gb18030", "johab",
+}
+
+// inForce is the value of a parameter that servers report: the session's own, else
+// that of a login.
+func (t *state) inForce(name string) string {
+	if set, ok := t.local.Get(name); ok && set.Value != "" {
+		return set.Value
+	}
+	set, _ := t.native.Get(name)
+	return set.Value
+}
