@@ -10,15 +10,17 @@ import (
 )
 
 // decide asks the router about a statement. Where the answer depends on the state
-// of the transaction and replies are still to come, it waits for them first.
+// of the transaction or on parameters and replies are still to come, it waits for them.
 func (s *session) decide(st *parser.Statement) (router.Decision, error) {
 	fleet := s.srv.fleet.Load()
+	s.endBlock()
 	quiet := s.look()
 	d := s.srv.cfg.Policy.Decide(st, &s.view, fleet)
-	if !quiet && (d.Place == router.Replica || d.Place == router.Refused || s.view.Failed) {
+	if !quiet && (d.Place == router.Replica || d.Place == router.Refused || s.view.Failed || d.Rule != router.RuleNoReplicas && s.routesMayChange()) {
 		if err := s.settle(); err != nil {
 			return d, err
 		}
+		s.endBlock()
 		s.look()
 		d = s.srv.cfg.Policy.Decide(st, &s.view, fleet)
 		if s.copying() { // the statement stands where copy data should: its server complains
@@ -114,6 +116,7 @@ func (s *session) sent(st *parser.Statement) {
 	if s.current != s.primary {
 		return
 	}
+	s.closeAll(st)
 	before := s.state.pins.text
 	s.state.sending(st)
 	for i := range st.Parts {

@@ -15,6 +15,10 @@ type keep struct {
 	// block: a transaction block is open there for a cursor; it ends with the
 	// client's own transaction.
 	block bool
+	// over: that has ended, and the block is still to be.
+	over bool
+	// closed: the client has closed all cursors, and the replica has not heard of it.
+	closed bool
 }
 
 // made is what a session has made on the replica that it keeps: temporary
@@ -34,8 +38,20 @@ func (k keep) why() string {
 // keepReplica prepares the current replica for a statement that leaves something
 // behind: a cursor needs a transaction block, other things need the session to
 // come back to this very backend.
+//
+// Outside a transaction block of the client the replica has the say: it refuses.
 func (s *session) keepReplica(d router.Decision, st *parser.Statement) error {
-	if !d.Block || holdable(st) {
+	s.mu.Lock()
+	closed := s.keep.closed && !s.phase.openReplica
+	s.keep.closed = s.keep.closed && !closed
+	s.mu.Unlock()
+	if closed {
+		s.expect(reply{kind: 'Q', action: mute})
+		if err := s.sendMessage(&pgproto3.Query{String: "CLOSE ALL"}); err != nil {
+			return err
+		}
+	}
+	if !d.Block || holdable(st) || !s.inBlock() {
 		return nil
 	}
 	s.mu.Lock()
@@ -47,6 +63,33 @@ func (s *session) keepReplica(d router.Decision, st *parser.Statement) error {
 	}
 	s.expect(&reply{kind: 'Q', action: mute})
 	return s.sendMessage(&pgproto3.Query{String: "BEGIN"})
+}
+
+// endBlock gives back a replica that was kept for cursors of a transaction which is
+// over. detachIfDone does that when the session comes to rest; in a pipeline the next
+// statement may be at hand before.
+func (s *session) endBlock() {
+	s.mu.Lock()
+	var p parting
+	if s.keep.over && s.keep.pin == "" {
+		s.awaitCancels()
+	}
+	if s.keep.over && s.keep.pin == "" && s.current != s.replica {
+		p.rollback, s.replica, s.keep = s.replica, nil, keep{}
+	}
+	s.mu.Unlock()
+	s.release(p)
+}
+
+// closeAll notes that the client closes all its cursors: those on the replica are
+// no longer found, and closed there when the session comes by.
+func (s *session) closeAll(st *parser.Statement) {
+	for i := range st.Parts {
+		if p := &st.Parts[i]; p.Kind == parser.Close && p.Name == "" && len(s.made.cursors) > 0 {
+			s.made.cursors = nil
+			s.keep.closed = true
+		}
+	}
 }
 
 // sentToReplica notes what a statement leaves behind on the replica that it is on its way to.

@@ -17,7 +17,7 @@ func (s *session) misread(st *parser.Statement, text []byte) bool {
 		return false
 	}
 	s.mu.Lock()
-	unsure := s.inflight.maySet()
+	unsure := s.maySet("standard_conforming_strings", "client_encoding")
 	s.mu.Unlock()
 	if unsure {
 		_ = s.settle()
@@ -27,24 +27,45 @@ func (s *session) misread(st *parser.Statement, text []byte) bool {
 	return st.Backslashes && !s.state.conforming() || high && s.state.asciiInside()
 }
 
-// maySet tells whether a reply is outstanding that may change parameters.
-func (q *inflight) maySet() (found bool) {
-	q.each(func(r *reply) {
-		found = found || len(r.bound) > 0
+// maySet tells whether a reply is outstanding that may change one of these
+// parameters. The caller holds mu.
+func (s *session) maySet(names ...string) (found bool) {
+	within := s.state.local != s.state.before // of a transaction, whose end changes them back
+	concerns := func(set *parser.Setting) bool {
+		return set.Name == "" || set.Unknown || slices.Contains(names, set.Name)
+	}
+	s.inflight.each(func(r *reply) {
+		for i := range r.bound {
+			found = found || concerns(&r.bound[i])
+		}
 		if r.statement == nil {
 			return
 		}
 		for i := range r.statement.Parts {
 			p := &r.statement.Parts[i]
 			switch p.Kind {
-			case parser.Rollback, parser.RollbackTo, parser.Commit, parser.Discard, parser.Execute:
+			case parser.Rollback, parser.RollbackTo, parser.Commit, parser.PrepareTransaction:
+				found = found || within
+			case parser.Discard:
 				found = true
-			default:
-				found = found || p.Setting != nil || p.Opaque
+			}
+			if p.Setting == nil {
+				continue
+			}
+			found = found || concerns(p.Setting)
+			for j := range p.Setting.Also {
+				found = found || concerns(&p.Setting.Also[j])
 			}
 		}
 	})
 	return found
+}
+
+// routesMayChange tells whether a parameter that the router goes by is on its way.
+func (s *session) routesMayChange() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.maySet("search_path", "role", "session_authorization", "application_name", "pgshunt.route")
 }
 
 // conforming tells whether standard_conforming_strings is on.

@@ -297,6 +297,7 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 		s.status = body[0]
 		s.state.ready(s.status, s.phase.failed)
 		if s.status == 'I' {
+			s.keep.over = s.keep.block
 			s.forgetWritten()
 		}
 	}
