@@ -136,7 +136,9 @@ func withPoolDefaults(c pool.Config, log *slog.Logger) pool.Config {
 	if c.PreparedBytes == 0 {
 		c.PreparedBytes = 4 << 20
 	}
-	c.ConnectTimeout = 10 * time.Second
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = 10 * time.Second
+	}
 	c.Log = log
 	return c
 }

@@ -46,7 +46,7 @@ func (s *session) keepReplica(d router.Decision, st *parser.Statement) error {
 	s.keep.closed = s.keep.closed && !closed
 	s.mu.Unlock()
 	if closed {
-		s.expect(reply{kind: 'Q', action: mute})
+		s.expect(&reply{kind: 'Q', action: mute})
 		if err := s.sendMessage(&pgproto3.Query{String: "CLOSE ALL"}); err != nil {
 			return err
 		}
