@@ -268,6 +268,7 @@ func (s *session) sendMessage(m pgproto3.FrontendMessage) error {
 // settle waits until everything sent has been answered. Within an open batch it
 // asks the server to answer now.
 func (s *session) settle() error {
+	var w *watch
 	for {
 		if err := s.askForAnswers(); err != nil {
 			return err
@@ -275,6 +276,10 @@ func (s *session) settle() error {
 		s.mu.Lock()
 		open := s.open() // a batch may turn out to have lost its Sync among copy data
 		for !s.quiet() && s.end == nil && !s.phase.copyIn && s.open() == open {
+			if w == nil {
+				w = s.watch()
+				defer w.stop()
+			}
 			s.wait()
 		}
 		done, end := s.quiet() || s.end != nil || s.phase.copyIn, s.end
