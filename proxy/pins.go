@@ -268,18 +268,35 @@ const pinParameter = "pgshunt.pin"
 // foresee prepares the primary for a statement that asks for what only pgshunt knows, or
 // would otherwise be told what belongs to another session.
 func (s *session) foresee(st *parser.Statement) error {
-	stranger := s.stranger
-	s.stranger = false
+	s.stranger = s.stranger && st.Unparsed == ""
 	for i := range st.Parts {
-		switch p := &st.Parts[i]; {
-		case p.Kind == parser.Show && strings.EqualFold(p.Name, pinParameter):
+		p := &st.Parts[i]
+		if p.Kind == parser.Show && strings.EqualFold(p.Name, pinParameter) {
 			return s.tellPin()
-		case p.Pin == parser.PinSequence && stranger && len(st.Parts) == 1:
+		}
+		if s.stranger && p.Pin == parser.PinSequence {
 			// An error of PostgreSQL's is better than another session's currval.
+			s.stranger = false
 			return s.aside("DISCARD SEQUENCES")
 		}
+		s.stranger = s.stranger && !mayDraw(p)
 	}
 	return nil
+}
+
+// mayDraw tells whether a statement may take a value from a sequence, as far as anybody
+// can see. That a table which is read is a view that does so is not expected.
+func mayDraw(p *parser.Part) bool {
+	switch p.Kind {
+	case parser.Begin, parser.Commit, parser.Rollback, parser.Savepoint, parser.Release, parser.RollbackTo,
+		parser.Set, parser.Reset, parser.Show, parser.Close, parser.Listen, parser.Unlisten, parser.Notify, parser.Discard:
+		return false
+	case parser.Select, parser.Values, parser.Declare:
+		return len(p.Writes) > 0 || slices.ContainsFunc(p.Calls, func(c parser.Call) bool {
+			return !c.Builtin || c.Name == "nextval" || c.Name == "setval"
+		})
+	}
+	return true
 }
 
 // aside sends a statement of ours, whose answer nobody waits for. Not within a batch.

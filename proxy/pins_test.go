@@ -224,6 +224,15 @@ func TestSequenceStateIsNotAnothers(t *testing.T) {
 				_, err := ask(conn, question)
 				wantState(t, err, "55000")
 				_ = conn.Close(ctx) // it is pinned
+				if _, err := ask(other, "SELECT nextval('s')"); err != nil {
+					t.Fatal(err)
+				}
+				conn = pgtest.Connect(t, f.url("postgres", db))
+				execute(t, conn, "BEGIN")
+				execute(t, conn, "SELECT 1 FROM pg_class LIMIT 1")
+				_, err = ask(conn, question)
+				wantState(t, err, "55000")
+				_ = conn.Close(ctx)
 				for _, block := range [][2]string{{"", ""}, {"BEGIN", "COMMIT"}} {
 					if _, err := ask(other, "SELECT nextval('s')"); err != nil {
 						t.Fatal(err)

@@ -40,7 +40,7 @@ type session struct {
 	// last is the primary's backend that the session had last, which may be another's now.
 	last *pool.Backend
 	// tenant is the session to backends of the primary; stranger is set from the moment
-	// it gets one that another had before until the first statement.
+	// it gets one that another had before until a statement may have used a sequence.
 	tenant   *pool.Tenant
 	stranger bool
 	// to is where the session's goroutine writes: what was current when it last looked.
