@@ -33,9 +33,6 @@ func (s *session) copying() bool {
 // interruptCopy passes on a message that has no place among copy data. The server
 // complains and, since it cannot know where the next message begins, hangs up.
 func (s *session) interruptCopy(m *wire.Message) error {
-	if m.Type == 'X' {
-		return errLeft
-	}
 	s.mu.Lock()
 	s.turnTo(s.current)
 	s.phase.copyIn = false // an answer is on its way

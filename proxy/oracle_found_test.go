@@ -32,8 +32,13 @@ func TestLikePostgreSQLBefore(t *testing.T) {
 		"half closed after a Flush": {halfway: true, groups: []scriptGroup{{send: []string{
 			`Parse "" "SELECT 1"`, `Bind "" ""`, `Flush`, `Execute "" 0`, `Close P ""`,
 		}}}},
-		"half closed after an error":  {halfway: true, groups: []scriptGroup{{send: []string{`Describe S ""`, `Parse "" "SELECT 1"`}}}},
-		"half closed after copy data": {halfway: true, groups: []scriptGroup{{send: []string{`Query "COPY t0 (id) FROM STDIN"`, `CopyData "77\n"`, `CopyDone`}}}},
+		"half closed after an error":        {halfway: true, groups: []scriptGroup{{send: []string{`Describe S ""`, `Parse "" "SELECT 1"`}}}},
+		"half closed after copy data":       {halfway: true, groups: []scriptGroup{{send: []string{`Query "COPY t0 (id) FROM STDIN"`, `CopyData "77\n"`, `CopyDone`}}}},
+		"goodbye where copy data should be": {groups: groups([]string{`Query "COPY t0 (id) FROM STDIN"`})},
+		"goodbye where copy data should be, in a batch": {groups: groups(
+			[]string{`Parse "b" "COPY t0 FROM STDIN"`, `Sync`}, []string{`Parse "" "EXECUTE b"`, `Bind "" ""`, `Execute "" 0`, `Sync`},
+		)},
+		"goodbye in one piece with a COPY": {groups: []scriptGroup{{send: []string{`Query "SELECT 1"`, `Query "COPY t0 (id) FROM STDIN"`}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, conn := range o.admins {

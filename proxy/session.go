@@ -144,14 +144,11 @@ func (s *session) advance() error {
 		if !ok {
 			return s.park()
 		}
-		if m.Type == 'X' && m.First && !s.copying() {
-			s.mu.Lock()
-			s.inflight.withhold()
-			s.mu.Unlock()
-			if err := s.settle(); err != nil {
+		if m.Type == 'X' && m.First {
+			if err := s.goodbye(&m); err != nil {
 				return err
 			}
-			return errLeft
+			continue
 		}
 		s.untouched = s.turn.Leads()
 		err = s.dispatch(&m)
@@ -163,6 +160,25 @@ func (s *session) advance() error {
 			return err
 		}
 	}
+}
+
+// goodbye handles a Terminate message. Among copy data it is one that has no place there.
+func (s *session) goodbye(m *wire.Message) error {
+	if s.copySent || s.copying() {
+		if err := s.settle(); err != nil {
+			return err
+		}
+		if s.copying() {
+			return s.interruptCopy(m)
+		}
+	}
+	s.mu.Lock()
+	s.inflight.withhold()
+	s.mu.Unlock()
+	if err := s.settle(); err != nil {
+		return err
+	}
+	return errLeft
 }
 
 // errLeft is the end of the stream.
