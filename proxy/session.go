@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"syscall"
 	"time"
 
 	"pgshunt/internal/pgerr"
@@ -343,158 +342,9 @@ var (
 	copyTypes   = wire.TypesOf("dcfSH") // what a server accepts while it expects copy data
 )
 
-// send writes to the current backend.
-func (s *session) send(p []byte) error {
-	b := s.to
-	if b == nil {
-		return nil
-	}
-	if err := b.Writer.Append(s.turn, p); err != nil {
-		return s.backendWrite(b, err)
-	}
-	return nil
-}
-
-func (s *session) flush() error {
-	b := s.to
-	if b == nil {
-		return nil
-	}
-	if err := b.Writer.Flush(s.turn); err != nil {
-		return s.backendWrite(b, err)
-	}
-	return nil
-}
-
-// backendWrite handles a failed write to a backend. Where the server has hung up, it
-// may have said why, and whoever reads it comes to that and to the end; otherwise
-// the connection is closed here.
-func (s *session) backendWrite(b *pool.Backend, err error) error {
-	s.log.Debug("write to server failed", "target", b.Key.Target, "error", err)
-	b.Writer.Discard()
-	if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
-		b.Close()
-	}
-	return nil
-}
-
-// toClient writes whole messages to the client within a Turn. The caller holds the
-// relaying mark. A client that cannot be written to is on its way out, and its
-// session's goroutine is told; what was for it is dropped.
-func (s *session) toClient(t *wire.Turn, p []byte) {
-	if len(p) == 0 {
-		return
-	}
-	if _, err := s.client.WriteIn(t, p); err != nil {
-		s.mu.Lock()
-		s.deaf = true
-		s.changed.Broadcast()
-		s.mu.Unlock()
-		s.wake()
-	}
-}
-
 // wait waits for a change of what the link holds. The caller holds mu, and is the
 // session's goroutine.
 func (s *session) wait() {
 	s.turn.Block()
 	s.changed.Wait()
 }
-
-// answer writes messages made here, once everything before them has been answered.
-func (s *session) answer(p []byte) error {
-	s.untouched = false
-	s.mu.Lock()
-	for !s.quiet() && s.end == nil {
-		s.wait()
-	}
-	if end := s.end; end != nil {
-		s.mu.Unlock()
-		return end
-	}
-	s.phase.relaying = true
-	s.mu.Unlock()
-	_, err := s.client.WriteIn(s.turn, p)
-	s.mu.Lock()
-	s.phase.relaying = false
-	s.changed.Broadcast()
-	s.mu.Unlock()
-	if err != nil {
-		return errors.Join(errLeft, err)
-	}
-	return nil
-}
-
-// finish lets go of everything the session holds. A client that vanishes leaves
-// no query, lock or transaction behind.
-func (s *session) finish() {
-	s.quitLine()
-	if s.walsender != nil {
-		s.walsender.Close()
-	}
-	s.mu.Lock()
-	s.awaitCancels()
-	held := []*pool.Backend{s.primary, s.replica}
-	open := [2]bool{s.phase.openPrimary, s.phase.openReplica}
-	busy := !s.quiet() || s.passing && s.in.MidMessage() || s.end != nil
-	current, status, pinned, kept := s.current, s.status, s.state.pins.text != "", s.keep
-	s.primary, s.replica, s.current = nil, nil, nil
-	s.changed.Broadcast() // a cancel request may wait for the end of a backend
-	for i, b := range held {
-		switch {
-		case b == nil:
-		case open[i] || b == current && busy:
-			if !b.Attach(abandoned{}) {
-				held[i] = nil // it has gone by itself
-			}
-		case i == 0:
-			b.Settings = s.state.label()
-		}
-	}
-	s.mu.Unlock()
-	var busyOnes []*pool.Backend
-	for i, b := range held {
-		state := pool.Clean
-		switch {
-		case b == nil:
-			continue
-		case open[i] || b == current && busy:
-			busyOnes = append(busyOnes, b)
-			continue
-		case i == 0 && status != 'I', i == 1 && kept.block:
-			state = pool.InTransaction
-		case i == 0 && pinned, i == 1 && kept.pin != "":
-			state = pool.Dirty
-		}
-		b.Writer.Discard()
-		s.srv.pools.Release(b, state)
-	}
-	for _, b := range busyOnes {
-		s.abandon(b)
-		b.Writer.Discard()
-		s.srv.pools.Release(b, pool.Broken)
-	}
-}
-
-// abandon stops what b is doing for a client that will not hear of it.
-func (s *session) abandon(b *pool.Backend) {
-	s.turn.Block()
-	ctx, cancel := context.WithTimeout(context.Background(), cancelTimeout)
-	defer cancel()
-	if err := b.Cancel(ctx); err != nil {
-		s.log.Debug("cancel of an abandoned statement failed", "target", b.Key.Target, "error", err)
-	}
-}
-
-// abandoned owns a backend whose session has gone, and drops what comes from it.
-type abandoned struct{}
-
-func (abandoned) Receive(b *pool.Backend) error {
-	for {
-		if _, ok, err := b.Reader.Next(); err != nil || !ok {
-			return err
-		}
-	}
-}
-
-func (abandoned) Lost(*pool.Backend, error) {}

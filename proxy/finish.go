@@ -1,0 +1,81 @@
+package proxy
+
+import (
+	"context"
+
+	"pgshunt/pool"
+)
+
+// finish lets go of everything the session holds. A client that vanishes leaves
+// no query, lock or transaction behind.
+func (s *session) finish() {
+	s.quitLine()
+	if s.walsender != nil {
+		s.walsender.Close()
+	}
+	s.mu.Lock()
+	s.awaitCancels()
+	held := []*pool.Backend{s.primary, s.replica}
+	open := [2]bool{s.phase.openPrimary, s.phase.openReplica}
+	busy := !s.quiet() || s.passing && s.in.MidMessage() || s.end != nil
+	current, status, pinned, kept := s.current, s.status, s.state.pins.text != "", s.keep
+	s.primary, s.replica, s.current = nil, nil, nil
+	s.changed.Broadcast() // a cancel request may wait for the end of a backend
+	for i, b := range held {
+		switch {
+		case b == nil:
+		case open[i] || b == current && busy:
+			if !b.Attach(abandoned{}) {
+				held[i] = nil // it has gone by itself
+			}
+		case i == 0:
+			b.Settings = s.state.label()
+		}
+	}
+	s.mu.Unlock()
+	var busyOnes []*pool.Backend
+	for i, b := range held {
+		state := pool.Clean
+		switch {
+		case b == nil:
+			continue
+		case open[i] || b == current && busy:
+			busyOnes = append(busyOnes, b)
+			continue
+		case i == 0 && status != 'I', i == 1 && kept.block:
+			state = pool.InTransaction
+		case i == 0 && pinned, i == 1 && kept.pin != "":
+			state = pool.Dirty
+		}
+		b.Writer.Discard()
+		s.srv.pools.Release(b, state)
+	}
+	for _, b := range busyOnes {
+		s.abandon(b)
+		b.Writer.Discard()
+		s.srv.pools.Release(b, pool.Broken)
+	}
+}
+
+// abandon stops what b is doing for a client that will not hear of it.
+func (s *session) abandon(b *pool.Backend) {
+	s.turn.Block()
+	ctx, cancel := context.WithTimeout(context.Background(), cancelTimeout)
+	defer cancel()
+	if err := b.Cancel(ctx); err != nil {
+		s.log.Debug("cancel of an abandoned statement failed", "target", b.Key.Target, "error", err)
+	}
+}
+
+// abandoned owns a backend whose session has gone, and drops what comes from it.
+type abandoned struct{}
+
+func (abandoned) Receive(b *pool.Backend) error {
+	for {
+		if _, ok, err := b.Reader.Next(); err != nil || !ok {
+			return err
+		}
+	}
+}
+
+func (abandoned) Lost(*pool.Backend, error) {}

@@ -1,0 +1,168 @@
+package proxy
+
+import (
+	"pgshunt/pool"
+)
+
+// ensure has the current backend prepare a named statement unless it has it, and
+// returns what the backend has. Where it must be prepared anew and the session's
+// settings have changed since the client's Parse, it is another statement, which
+// those who still have the old settings must not be given.
+func (s *session) ensure(st statement) (*pool.Prepared, error) {
+	p := st.prepared
+	if borrows(st.facts) {
+		st.since = s.srv.catalog.Tick() // another session's copy has the columns of another statement
+	}
+	if has, err := s.has(p.Name, st); has || err != nil {
+		return p, err
+	}
+	if err := s.settleSettings(); err != nil {
+		return p, err
+	}
+	if under := s.signature(); under != p.Under {
+		p = s.srv.catalog.Prepared([]byte(p.Body), under)
+		st.prepared = p
+		if has, err := s.has(p.Name, st); has || err != nil {
+			return p, err
+		}
+	}
+	if e := s.foreignType(p); e != nil {
+		return p, &attachError{e}
+	}
+	return p, s.inject(p)
+}
+
+// has tells whether the current backend has a statement under a name, in a copy
+// that is young enough. A copy that was sent in an earlier batch is waited for.
+func (s *session) has(name string, st statement) (bool, error) {
+	since := s.usableSince(st)
+	has, uncertain := s.to.Has(name, st.prepared, since, s.names.batch+1)
+	if !uncertain {
+		return has, nil
+	}
+	if err := s.settle(); err != nil {
+		return false, err
+	}
+	has, _ = s.to.Has(name, st.prepared, since, s.names.batch+1)
+	return has, nil
+}
+
+// describing notes that the client asks for the columns of a statement.
+func describing(described *bool) {
+	if described != nil {
+		*described = true
+	}
+}
+
+// willHold notes that a message about to be sent has the current backend prepare p.
+func (s *session) willHold(name string, p *pool.Prepared) {
+	s.to.Hold(name, p, s.srv.catalog.Now(), s.names.batch+1)
+}
+
+// ensureUnnamed makes the backend's unnamed statement the session's own, also
+// when the session has none: another session's must not be run in its place.
+func (s *session) ensureUnnamed(st statement) error {
+	p := st.prepared
+	since := s.usableSince(st)
+	s.mu.Lock()
+	same := s.to.Unnamed == p && s.to.UnnamedAt >= since
+	s.mu.Unlock()
+	if same {
+		return nil
+	}
+	if p == nil {
+		if !s.expectUnnamed(reply{kind: 'C', action: skip}, nil) {
+			return nil
+		}
+		return s.sendMessage(closeStatement(""))
+	}
+	if err := s.settleSettings(); err != nil {
+		return err
+	}
+	if under := s.signature(); under != p.Under {
+		p = s.srv.catalog.Prepared([]byte(p.Body), under)
+		s.names.unnamed.prepared = p
+	}
+	if e := s.foreignType(p); e != nil {
+		return &attachError{e}
+	}
+	if !s.expectUnnamed(reply{kind: 'P', action: skip}, p) {
+		return nil
+	}
+	return s.send(parseMessage("", p.Body))
+}
+
+// expectUnnamed is expectChange for a message that makes p the unnamed statement of the
+// current backend; where the message is going to be skipped, nobody knows what that is.
+func (s *session) expectUnnamed(r reply, p *pool.Prepared) bool {
+	s.mu.Lock()
+	s.replaced++
+	r.unnamed = s.replaced
+	s.mu.Unlock()
+	if !s.expectChange(&r) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.phase.skipping { // the error may have come just now, and undo has been called
+		s.to.Unnamed, s.to.UnnamedAt = p, s.srv.catalog.Now()
+	}
+	return true
+}
+
+// setUnnamed notes what the unnamed statement of the current backend is going to
+// be. The backend's goroutine takes it back where that fails.
+func (s *session) setUnnamed(p *pool.Prepared) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replaced++
+	s.to.Unnamed, s.to.UnnamedAt = p, s.srv.catalog.Now()
+}
+
+// inject sends a Parse of ours. A Close goes before it, since a name of which we
+// do not know may still be there from a Parse that was thought to have failed.
+func (s *session) inject(p *pool.Prepared) error {
+	if !s.expect(&reply{kind: 'C', action: skip}) {
+		return nil
+	}
+	if err := s.sendMessage(closeStatement(p.Name)); err != nil {
+		return err
+	}
+	s.willHold(p.Name, p)
+	if err := s.evict(skip); err != nil {
+		return err
+	}
+	return s.sendHeld(reply{kind: 'P', action: skip, held: p, heldAs: p.Name}, parseMessage(p.Name, p.Body))
+}
+
+// evict closes what had to make room on the current backend.
+func (s *session) evict(act action) error {
+	if s.pinnedHere() {
+		return nil // its statements are the client's own business
+	}
+	for _, name := range s.to.Excess() {
+		if err := s.closeHeld(name, act); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendHeld sends the message that has the current backend prepare r.held. Where the
+// server is skipping to a Sync, of which we may have heard just now, it will not have it.
+func (s *session) sendHeld(r reply, m []byte) error {
+	if !s.expectChange(&r) {
+		s.to.Forget(r.heldAs, r.held)
+		return nil
+	}
+	return s.send(m)
+}
+
+// closeHeld closes a statement of the current backend that is counted on no more.
+func (s *session) closeHeld(name string, act action) error {
+	if !s.expect(&reply{kind: 'C', action: act, heldAs: name}) {
+		s.to.Forget(name, nil)
+		return nil
+	}
+	return s.sendMessage(closeStatement(name))
+}
