@@ -20,7 +20,7 @@ func (s *session) onPrimary() error {
 	s.mu.Lock()
 	if s.current != nil && s.current == s.primary {
 		s.turnTo(s.primary)
-		bare := len(s.state.bare) > 0 && s.status != 'E' && !s.phase.openPrimary
+		bare := (s.resets || len(s.state.bare) > 0 && s.status != 'E') && !s.phase.openPrimary
 		s.mu.Unlock()
 		if bare {
 			return s.restoreStartup()

@@ -117,6 +117,7 @@ func (s *session) sent(st *parser.Statement) {
 		return
 	}
 	s.closeAll(st)
+	s.resets = s.resets || s.state.mayReset(st)
 	before := s.state.pins.text
 	s.state.sending(st)
 	for i := range st.Parts {

@@ -22,6 +22,10 @@ func TestLikePostgreSQLBefore(t *testing.T) {
 			[]string{`Query "RESET ALL"`}, []string{`Query "SET TimeZone = 'Europe/Paris'"`}, []string{`Query "RESET TimeZone"`}, []string{`Query "SHOW TimeZone"`},
 			[]string{`Query "SET TimeZone = 'UTC'"`}, []string{`Query "DISCARD ALL"`}, []string{`Query "SHOW TimeZone"`},
 		)},
+		"RESET and what follows at once": {startup: tokyo, groups: groups(
+			[]string{`Query "SET TimeZone = 'UTC'"`, `Query "RESET TimeZone"`, `Query "SHOW TimeZone"`, `Query "BEGIN"`, `Query "SAVEPOINT a"`, `Query "RESET ALL"`, `Query "SHOW DateStyle"`},
+			[]string{`Query "ROLLBACK"`, `Parse "" "DISCARD ALL"`, `Bind "" ""`, `Execute "" 0`, `Sync`, `Parse "" "SHOW TimeZone"`, `Bind "" ""`, `Execute "" 0`, `Sync`},
+		)},
 		"RESET rolled back": {startup: tokyo, groups: groups(
 			[]string{`Query "SET TimeZone = 'Europe/Paris'"`}, []string{`Query "BEGIN"`}, []string{`Query "SAVEPOINT a"`}, []string{`Query "RESET TimeZone"`}, []string{`Query "SHOW TimeZone"`},
 			[]string{`Query "ROLLBACK TO a"`}, []string{`Query "SHOW TimeZone"`}, []string{`Query "RESET ALL"`}, []string{`Query "ROLLBACK"`}, []string{`Query "SHOW TimeZone"`},

@@ -34,6 +34,8 @@ type session struct {
 	passing, refused bool
 	// copySent: a statement is on its way for which the server may expect copy data.
 	copySent bool
+	// resets: a statement is on its way that may reset what the client connected with.
+	resets bool
 	// made is what the session has made on a replica; for its goroutine only.
 	made made
 	// last is the primary's backend that the session had last, which may be another's now.

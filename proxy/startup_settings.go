@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"pgshunt/parser"
 	"pgshunt/pool"
 )
 
@@ -105,12 +106,26 @@ func (t *state) withoutBare(s *pool.Settings) *pool.Settings {
 	return s
 }
 
+// mayReset tells whether a statement may reset a startup setting of the client.
+func (t *state) mayReset(st *parser.Statement) bool {
+	if t.startup == nil {
+		return false
+	}
+	for i := range st.Parts {
+		if set := st.Parts[i].Setting; set != nil && (set.SQL == "" || len(set.Also) > 0) {
+			return true
+		}
+	}
+	return false
+}
+
 // restoreStartup sets again what a RESET or DISCARD ALL has taken to the values
 // of our login: the client's own are those it asked for when it connected.
 //
 // It waits for the answers that are on their way: until a batch is over, what it has
 // reset may come back, and the values that servers report are those of our login.
 func (s *session) restoreStartup() error {
+	s.resets = false
 	if err := s.settle(); err != nil {
 		return err
 	}
