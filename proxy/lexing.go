@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 // Where a setting that decides it is on its way to the server, it waits for the
 // answer; an error of that is met again by whoever sends next.
 func (s *session) misread(st *parser.Statement, text []byte) bool {
-	high := slices.ContainsFunc(text, func(c byte) bool { return c >= 0x80 })
+	high := !isASCII(text)
 	if !st.Backslashes && !high {
 		return false
 	}
@@ -25,6 +26,18 @@ func (s *session) misread(st *parser.Statement, text []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return st.Backslashes && !s.state.conforming() || high && s.state.asciiInside()
+}
+
+// isASCII looks at eight bytes at a time: every text passes here.
+func isASCII(text []byte) bool {
+	var all uint64
+	for ; len(text) >= 8; text = text[8:] {
+		all |= binary.LittleEndian.Uint64(text)
+	}
+	for _, c := range text {
+		all |= uint64(c)
+	}
+	return all&0x8080808080808080 == 0
 }
 
 // maySet tells whether a reply is outstanding that may change one of these
