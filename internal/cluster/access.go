@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -39,6 +40,29 @@ func (c *Cluster) LogPath() string { return filepath.Join(c.dir, "postgres.log")
 // Log is the server's log so far.
 func (c *Cluster) Log() (string, error) {
 	b, err := os.ReadFile(c.LogPath())
+	return string(b), err
+}
+
+// LogSize is how long the server's log is now.
+func (c *Cluster) LogSize() (int64, error) {
+	info, err := os.Stat(c.LogPath())
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// LogFrom is the server's log from an offset on.
+func (c *Cluster) LogFrom(offset int64) (string, error) {
+	f, err := os.Open(c.LogPath())
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(f)
 	return string(b), err
 }
 
