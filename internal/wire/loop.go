@@ -3,6 +3,7 @@ package wire
 import (
 	"io"
 	"net"
+	"sync/atomic"
 )
 
 // Handler is whoever reads a Conn that has joined a Loop.
@@ -70,14 +71,13 @@ func (t *Turn) Leads() bool { return t != nil && !t.gone }
 // nothing joins it.
 type Loops struct {
 	loops []*Loop
-	next  chan int // holds one number: whose turn it is
+	next  atomic.Uint32 // counts picks
 }
 
 // NewLoops starts n Loops. It returns nil where the system has none; every Conn is
 // then read by a goroutine of its own.
 func NewLoops(n int) (*Loops, error) {
-	ls := &Loops{next: make(chan int, 1)}
-	ls.next <- 0
+	ls := &Loops{}
 	for range n {
 		l, err := newLoop()
 		if err != nil {
@@ -94,9 +94,7 @@ func NewLoops(n int) (*Loops, error) {
 
 // pick returns the Loop for the next Conn.
 func (ls *Loops) pick() *Loop {
-	n := <-ls.next
-	ls.next <- n + 1
-	return ls.loops[n%len(ls.loops)]
+	return ls.loops[ls.next.Add(1)%uint32(len(ls.loops))]
 }
 
 // Close ends the Loops. All Conns that joined must have been closed.

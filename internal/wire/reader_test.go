@@ -354,24 +354,25 @@ func nextWhole(tb testing.TB, r *Reader) Message {
 	}
 }
 
+// plentiful is a connection on which everything has arrived already: how much a
+// socket gives at a time depends on the machine.
+type plentiful struct {
+	net.Conn
+	arrived bytes.Buffer
+}
+
+func (p *plentiful) Read(b []byte) (int, error) { return p.arrived.Read(b) }
+
 func TestReaderShrinksAfterBulk(t *testing.T) {
-	local, remote := tcpPair(t)
-	defer local.Close()
-	defer remote.Close()
-	r := NewReader(NewConn(local), TypesOf(testTypes), testLimit)
+	conn := new(plentiful)
+	r := NewReader(NewConn(conn), TypesOf(testTypes), testLimit)
 	defer r.Release()
-	go func() {
-		_, _ = remote.Write(encode(message{'d', string(make([]byte, 4<<20))}))
-		_, _ = remote.Write(encode(message{'Z', "I"}))
-	}()
+	conn.arrived.Write(encode(message{'d', string(make([]byte, 4<<20))}))
 	grown := false
-	for {
-		m, ok, err := r.Next()
+	for r.Pos() == 0 || conn.arrived.Len() > 0 || r.MidMessage() {
+		_, ok, err := r.Next()
 		if err != nil {
 			t.Fatal(err)
-		}
-		if ok && m.Type == 'Z' {
-			break
 		}
 		if !ok {
 			if err := r.Fill(); err != nil {
@@ -384,9 +385,7 @@ func TestReaderShrinksAfterBulk(t *testing.T) {
 		t.Error("4 MB came through the small buffer")
 	}
 	for range 2 { // the first Fill may still belong to the bulk
-		if _, err := remote.Write(encode(message{'Z', "I"})); err != nil {
-			t.Fatal(err)
-		}
+		conn.arrived.Write(encode(message{'Z', "I"}))
 		nextWhole(t, r)
 	}
 	if len(*r.buf) != smallBuffer {
