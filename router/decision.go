@@ -1,6 +1,10 @@
 package router
 
-import "pgshunt/internal/pgerr"
+import (
+	"time"
+
+	"pgshunt/internal/pgerr"
+)
 
 // Place is which kind of server a statement goes to.
 type Place uint8
@@ -53,8 +57,16 @@ type Decision struct {
 	// long as the session's own.
 	Block bool
 	// ReadsTables is set on a replica where the statement reads relations that come
-	// from the primary, so that freshness matters.
+	// from the primary, so that freshness matters. Freshness is what the policy asks for
+	// then: the caller waits for it, at most Wait, before the statement is sent.
 	ReadsTables bool
+	Freshness   Freshness
+	Wait        time.Duration
+	// OrPrimary is set where the primary may answer instead of a replica that is not
+	// fresh in time or not there.
+	OrPrimary bool
+	// Timeout bounds the statement's run on the server; 0 leaves that to the session.
+	Timeout time.Duration
 	// Err is the answer to the client when Place is Refused.
 	Err *pgerr.Error
 }

@@ -36,6 +36,7 @@ type View struct {
 }
 
 // Fleet is an immutable snapshot of the configured servers and what is known about them.
+// Whoever makes one anew (package fleet) copies what has changed and shares the rest.
 type Fleet struct {
 	Targets []Target
 	// Objects is what is known of the servers' objects; nil where nothing is.
@@ -47,15 +48,6 @@ type Fleet struct {
 // relation and function is there under its own name with its schema.
 type Objects struct {
 	Relations, Functions map[parser.Relation]bool
-}
-
-// Target is one configured server with its health.
-type Target struct {
-	Name    string // "primary" or the replica's name
-	Replica bool
-	Healthy bool
-	// Serves says what a replica may be asked for.
-	Training, Inference, Reads bool
 }
 
 // searches reports whether schema is in the session's search_path.
