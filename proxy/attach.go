@@ -270,11 +270,11 @@ func (s *session) sendMessage(m pgproto3.FrontendMessage) error {
 func (s *session) settle() error {
 	var w *watch
 	for {
-		if err := s.askForAnswers(); err != nil {
+		open, err := s.askForAnswers()
+		if err != nil {
 			return err
 		}
 		s.mu.Lock()
-		open := s.open() // a batch may turn out to have lost its Sync among copy data
 		for !s.quiet() && s.end == nil && !s.phase.copyIn && s.open() == open {
 			if w == nil {
 				w = s.watch()
@@ -291,22 +291,25 @@ func (s *session) settle() error {
 }
 
 // askForAnswers has the server answer what has been sent, also within an open batch.
-func (s *session) askForAnswers() error {
+// open tells whether the batch was open then: one that turns out to have lost its Sync
+// among copy data is open only later, and the server must be asked once more.
+func (s *session) askForAnswers() (open bool, err error) {
 	s.mu.Lock()
-	open := s.open() && s.inflight.len() > 0 && !s.phase.copyIn
-	if open {
+	open = s.open()
+	ask := open && s.inflight.len() > 0 && !s.phase.copyIn
+	if ask {
 		s.turnTo(s.current)
 	}
 	s.mu.Unlock()
-	if open {
+	if ask {
 		if err := s.sendMessage(&pgproto3.Flush{}); err != nil {
-			return err
+			return open, err
 		}
 	}
 	if err := s.flush(); err != nil {
-		return err
+		return open, err
 	}
-	return s.flushFakes()
+	return open, s.flushFakes()
 }
 
 // leaveReplica ends what the session does on a replica. In an open batch the

@@ -43,16 +43,18 @@ func (s *session) linger() {
 	defer timer.Stop()
 	s.recordIdle()
 	for again := true; again; {
-		if err := s.askForAnswers(); err != nil {
+		open, err := s.askForAnswers()
+		if err != nil {
 			return
 		}
 		s.mu.Lock()
-		for !s.quiet() && !s.phase.again && s.end == nil && !s.deaf && !over && !s.phase.copyIn {
+		for !s.quiet() && !s.phase.again && s.end == nil && !s.deaf && !over && !s.phase.copyIn && s.open() == open {
 			s.wait()
 		}
-		again = s.phase.again
+		repeat := s.phase.again
+		again = repeat || s.open() != open
 		s.mu.Unlock()
-		if again && s.repeatIfAsked() != nil {
+		if repeat && s.repeatIfAsked() != nil {
 			return
 		}
 	}
