@@ -30,6 +30,10 @@ func TestLikePostgreSQLBefore(t *testing.T) {
 			[]string{`Query "SET TimeZone = 'Europe/Paris'"`}, []string{`Query "BEGIN"`}, []string{`Query "SAVEPOINT a"`}, []string{`Query "RESET TimeZone"`}, []string{`Query "SHOW TimeZone"`},
 			[]string{`Query "ROLLBACK TO a"`}, []string{`Query "SHOW TimeZone"`}, []string{`Query "RESET ALL"`}, []string{`Query "ROLLBACK"`}, []string{`Query "SHOW TimeZone"`},
 		)},
+		"a statement that executes itself, described in a failed transaction": {groups: groups(
+			[]string{`Query "BEGIN"`}, []string{`Parse "b" "EXECUTE b"`, `Bind "q" "b" []`, `Parse "b" "SELECT 1"`, `Sync`},
+			[]string{`Describe S "b"`, `Sync`}, []string{`Bind "p" "b" ["1" "0"]`, `Sync`},
+		)},
 		"half closed": {halfway: true, groups: []scriptGroup{{send: []string{
 			`Query "SELECT pg_sleep(0.1)"`, `Parse "" "SELECT 1"`, `Bind "" ""`, `Execute "" 0`, `Sync`, `Query "SELECT 2"`,
 		}}}},

@@ -11,7 +11,12 @@ import (
 func (s *session) ensure(st statement) (*pool.Prepared, error) {
 	p := st.prepared
 	if borrows(st.facts) {
-		st.since = s.srv.catalog.Tick() // another session's copy has the columns of another statement
+		if err := s.settle(); err != nil {
+			return p, err
+		}
+		if s.currentStatus() != 'E' { // nothing can be prepared in a failed transaction
+			st.since = s.srv.catalog.Tick() // another session's copy has the columns of another statement
+		}
 	}
 	if has, err := s.has(p.Name, st); has || err != nil {
 		return p, err
