@@ -132,7 +132,7 @@ func (f *Fleet) without(names []string) *Fleet {
 	if len(names) == 0 {
 		return f
 	}
-	out := &Fleet{Targets: append([]Target(nil), f.Targets...), Objects: f.Objects}
+	out := &Fleet{Targets: append([]Target(nil), f.Targets...), Catalogs: f.Catalogs}
 	for _, name := range names {
 		if t := out.target(name); t != nil {
 			t.Healthy = false

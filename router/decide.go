@@ -18,7 +18,7 @@ func (p *Policy) Decide(st *parser.Statement, v *View, f *Fleet) Decision {
 		return p.several(st, v, f)
 	}
 	part := &st.Parts[0]
-	u := inspect(part, v, f.Objects)
+	u := inspect(part, v, f.catalog(v))
 	d := p.one(st, part, &u, v, f)
 	if d.Place == Replica && v.InTransaction && part.Kind == parser.CopyFrom {
 		return refuseCopyBeside(&u)
@@ -58,10 +58,7 @@ func classOf(st *parser.Statement, v *View, f *Fleet) Class {
 	if len(st.Parts) == 0 {
 		return Session
 	}
-	var known *Objects
-	if f != nil {
-		known = f.Objects
-	}
+	known := f.catalog(v)
 	class := inspect(&st.Parts[0], v, known).class
 	for i := 1; i < len(st.Parts); i++ {
 		class = stronger(class, inspect(&st.Parts[i], v, known).class)
@@ -71,7 +68,7 @@ func classOf(st *parser.Statement, v *View, f *Fleet) Class {
 
 // stronger is the class that describes two statements together.
 func stronger(a, b Class) Class {
-	rank := [...]int{Session: 0, Read: 1, Catalog: 2, Inference: 3, Write: 4, Schema: 5, Training: 6, Opaque: 7}
+	rank := [...]int{Session: 0, Read: 1, Describe: 2, Inference: 3, Write: 4, Schema: 5, Training: 6, Opaque: 7}
 	if rank[b] > rank[a] {
 		return b
 	}
@@ -177,12 +174,12 @@ func (p *Policy) ordinary(part *parser.Part, u *usage, v *View, f *Fleet) Decisi
 	switch u.class {
 	case Session:
 		if part.Kind == parser.Show && isPgmlSetting(part.Name) {
-			return q.replica(Catalog, RuleCatalog, reasonPgmlSetting, part.Name)
+			return q.replica(Describe, RuleCatalog, reasonPgmlSetting, part.Name)
 		}
 		return v.home(Session, RuleSession, reasonSession, "")
 	case Training:
 		return p.training(q)
-	case Inference, Catalog:
+	case Inference, Describe:
 		return q.besides()
 	case Schema:
 		return p.definition(q)

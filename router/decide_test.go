@@ -101,30 +101,6 @@ func TestDecideNeverSendsAWriteToAReplica(t *testing.T) {
 	}
 }
 
-func TestObjectsOfReplicasAlone(t *testing.T) {
-	f := twoReplicas()
-	f.Objects = &router.Objects{
-		Relations: map[parser.Relation]bool{{Schema: "public", Name: "scored"}: true},
-		Functions: map[parser.Relation]bool{{Schema: "public", Name: "wrap"}: true},
-	}
-	p := mustPolicy(t, router.Config{})
-	v := &router.View{SearchPath: []string{"app", "public"}}
-	for sql, want := range map[string]router.Place{
-		"SELECT * FROM scored":               router.Replica,
-		"SELECT * FROM public.scored":        router.Replica,
-		"SELECT * FROM app.scored":           router.Primary,
-		"SELECT wrap(body) FROM docs":        router.Replica,
-		"SELECT * FROM docs":                 router.Primary,
-		"INSERT INTO scored VALUES (1)":      router.Replica,
-		"INSERT INTO docs SELECT wrap(body)": router.Refused,
-		"DROP VIEW scored":                   router.Replica,
-	} {
-		if d := p.Decide(parser.Parse(sql), v, f); d.Place != want {
-			t.Errorf("%s: %s, expected %s (%s)", sql, d.Place, want, d.Text())
-		}
-	}
-}
-
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	p, f := mustPolicy(t, router.Config{}), twoReplicas()
 	v := &router.View{SearchPath: []string{"public"}}

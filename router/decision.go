@@ -29,7 +29,7 @@ const (
 	Schema // DDL
 	Inference
 	Training // train, tune, deploy and the rest of model administration
-	Catalog  // reads of schema pgml
+	Describe // reads of schema pgml
 	Session  // SET, transactions, cursors, prepared statements and the like
 	Opaque   // could not be parsed
 )
@@ -81,7 +81,7 @@ func (d Decision) Text() string {
 
 var classNames = [...]string{
 	Read: "read", Write: "write", Schema: "schema", Inference: "inference",
-	Training: "training", Catalog: "catalog", Session: "session", Opaque: "opaque",
+	Training: "training", Describe: "catalog", Session: "session", Opaque: "opaque",
 }
 
 // String is the class as rules, logs and `pgshunt route` name it.

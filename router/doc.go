@@ -32,8 +32,8 @@
 //
 // # What counts as PostgresML
 //
-// A call, relation or type in schema pgml, and an object that Fleet.Objects lists as
-// existing on replicas only. Names without a schema follow the session's search_path:
+// A call, relation or type in schema pgml, and an object that the database's
+// Catalog knows on replicas only, or knows to use PostgresML. Names without a schema follow the session's search_path:
 // a function that PostgresML is known to have is pgml's if pgml is anywhere in the path,
 // unless pg_catalog has it too (functions.go); a relation of its catalogue is pgml's only
 // if pgml comes first, because "projects" and "models" are names applications use.

@@ -12,7 +12,7 @@ func (t *Target) offers(class Class) bool {
 		return t.Training
 	case Inference:
 		return t.Inference
-	case Catalog, Schema:
+	case Describe, Schema:
 		return t.Inference || t.Training
 	}
 	return t.Reads

@@ -5,7 +5,7 @@ import "pgshunt/parser"
 // besides is a read that PostgresML answers, in a transaction beside it.
 func (q question) besides() Decision {
 	rule, reason := RuleInference, reasonInfers
-	if q.u.class == Catalog {
+	if q.u.class == Describe {
 		rule, reason = RuleCatalog, reasonDescribes
 	}
 	return q.replica(q.u.class, rule, reason, q.u.subject)
@@ -26,10 +26,10 @@ func (q question) replica(class Class, rule, reason, subject string) Decision {
 	if !q.f.serves(class) {
 		return refuseTarget(class, rule, subject)
 	}
-	if class == Catalog {
+	if class == Describe {
 		// Homes differ in what they have trained; one server's answers at least agree
 		// with each other from one statement to the next.
-		if home := q.f.target(HomeOf("", q.f)); home != nil && home.serves(Catalog) {
+		if home := q.f.target(HomeOf("", q.f)); home != nil && home.serves(Describe) {
 			d.Target = home.Name
 		}
 	}
@@ -75,7 +75,7 @@ func (q question) unfit() (Decision, bool) {
 // session's own transaction or backend has.
 func (q question) stale() (string, bool) {
 	for i, r := range q.part.Reads {
-		if inPgml(r, q.v) || q.f.Objects.relation(r, q.v) || isSystem(r) {
+		if inPgml(r, q.v) || q.f.catalog(q.v).lone(r, q.v) || isSystem(r) {
 			continue
 		}
 		if anySame(q.v.Temporary, r) && q.v.pinnedToPrimary() {

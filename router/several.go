@@ -17,7 +17,7 @@ func (p *Policy) several(st *parser.Statement, v *View, f *Fleet) Decision {
 	detail, follows := "", false
 	for i := range st.Parts {
 		part := &st.Parts[i]
-		u := inspect(part, v, f.Objects)
+		u := inspect(part, v, f.catalog(v))
 		q := question{part, &u, v, f}
 		all.merge(&u)
 		switch part.Kind {

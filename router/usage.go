@@ -26,14 +26,14 @@ type usage struct {
 }
 
 // inspect resolves the names of p.
-func inspect(p *parser.Part, v *View, known *Objects) usage {
+func inspect(p *parser.Part, v *View, known *Catalog) usage {
 	u := usage{kind: effective(p)}
 	for i := range p.Calls {
 		u.call(&p.Calls[i], v, known)
 	}
 	for i, r := range p.Writes {
 		switch {
-		case inPgml(r, v) || known.relation(r, v):
+		case inPgml(r, v) || known.lone(r, v):
 			u.pgml, u.adminWrite = true, true
 			u.about(p.WriteText(i))
 		case !u.otherWrite:
@@ -42,7 +42,7 @@ func inspect(p *parser.Part, v *View, known *Objects) usage {
 	}
 	for i, r := range p.Reads {
 		switch {
-		case inPgml(r, v) || known.relation(r, v):
+		case inPgml(r, v) || known.lone(r, v):
 			u.pgml = true
 			u.about(p.ReadText(i))
 			u.adminWrite = u.adminWrite || p.Locks
@@ -53,7 +53,7 @@ func inspect(p *parser.Part, v *View, known *Objects) usage {
 		}
 	}
 	for i, r := range p.Defines {
-		if inPgml(r, v) || known.relation(r, v) {
+		if inPgml(r, v) || known.lone(r, v) {
 			u.pgml = true
 			u.about(p.DefineText(i))
 		}
@@ -87,14 +87,14 @@ func (u *usage) about(subject string) {
 	}
 }
 
-func (u *usage) call(c *parser.Call, v *View, known *Objects) {
+func (u *usage) call(c *parser.Call, v *View, known *Catalog) {
 	if c.Builtin && c.Schema != "" {
 		return
 	}
 	fn, ok := lookup(c, v)
 	if !ok {
 		switch {
-		case known.function(c, v):
+		case known.wraps(c, v):
 			u.pgml, u.infers = true, true
 			u.about(c.Text)
 		case !c.Builtin && u.unknown == "":
@@ -178,7 +178,7 @@ func (u *usage) classify(p *parser.Part) {
 	case u.infers:
 		u.class = Inference
 	case u.pgml:
-		u.class = Catalog
+		u.class = Describe
 	case p.Locks || p.Server || u.kind == parser.Do || u.kind == parser.CallProcedure || u.kind == parser.LockTable:
 		u.class = Write
 	case p.Volatile && !p.Clock:

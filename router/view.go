@@ -39,15 +39,17 @@ type View struct {
 // Whoever makes one anew (package fleet) copies what has changed and shares the rest.
 type Fleet struct {
 	Targets []Target
-	// Objects is what is known of the servers' objects; nil where nothing is.
-	Objects *Objects
+	// Catalogs holds what is known of each database, by the name that clients use. Where
+	// one is missing nothing is known, and names are believed.
+	Catalogs map[string]*Catalog
 }
 
-// Objects names objects that replicas have and the primary does not: views over
-// pgml, tables that exist only for machine learning, functions that wrap pgml. Every
-// relation and function is there under its own name with its schema.
-type Objects struct {
-	Relations, Functions map[parser.Relation]bool
+// catalog is what is known of the session's database; nil where nothing is.
+func (f *Fleet) catalog(v *View) *Catalog {
+	if f == nil || f.Catalogs == nil {
+		return nil
+	}
+	return f.Catalogs[v.Database]
 }
 
 // searches reports whether schema is in the session's search_path.
@@ -91,29 +93,4 @@ func (f *Fleet) target(name string) *Target {
 		}
 	}
 	return nil
-}
-
-// relation reports whether r is known to be on replicas only.
-func (o *Objects) relation(r parser.Relation, v *View) bool {
-	return o != nil && resolves(o.Relations, r, v)
-}
-
-// function reports whether the called function is known to be on replicas only.
-func (o *Objects) function(call *parser.Call, v *View) bool {
-	return o != nil && resolves(o.Functions, parser.Relation{Schema: call.Schema, Name: call.Name}, v)
-}
-
-func resolves(known map[parser.Relation]bool, r parser.Relation, v *View) bool {
-	if len(known) == 0 || r.Name == "" {
-		return false
-	}
-	if r.Schema != "" {
-		return known[r]
-	}
-	for _, schema := range v.SearchPath {
-		if known[parser.Relation{Schema: schema, Name: r.Name}] {
-			return true
-		}
-	}
-	return false
 }

@@ -1,0 +1,200 @@
+package router
+
+import (
+	"reflect"
+
+	"pgshunt/parser"
+)
+
+// Catalog is what is known of one database: which relations and functions the primary
+// and each replica have, and where a replica's differ from the primary's. It is
+// immutable and may be used by any number of goroutines. NewCatalog makes one.
+//
+// A nil Catalog knows nothing: every name is believed to exist wherever it is used.
+//
+// # What is kept
+//
+// Relations are grouped by name, all schemas together, since a name without a schema means
+// the first schema of search_path that has it, on each server for itself. A group is
+// kept where something about the name must be known:
+//
+//   - a relation of the group is not equal on the primary and on a replica: it is
+//     missing, cannot be read, has other columns, row-level security or readers, or is there only
+//   - one of them is a view, or is written with effects on others
+//
+// A kept group has every schema in which any server has the name. A name that is not kept
+// is the same on the primary and on every replica that was compared, except on those of
+// few: there it cannot be read in any schema. So a hundred thousand relations that are
+// equal everywhere cost nothing, and neither do a hundred thousand of which a replica has ten.
+//
+// Functions are all kept, by name in the same way, overloads together.
+type Catalog struct {
+	primary   uint64 // the bit of the primary
+	known     uint64 // the targets that were compared, with the primary
+	few       uint64 // those of them that have few of the primary's relations
+	relations map[string][]relation
+	functions map[string][]routine
+}
+
+// Targets are sets of bits, each the index of a target in Fleet.Targets.
+
+// relation is one relation of a kept group. has are the targets that have it, ready
+// those where reading it gives what the primary would give.
+type relation struct {
+	schema, text string
+	has, ready   uint64
+	gaps         []gap
+	touches      bool
+	// uses is what a view reads and calls in the end; nil for what is not a view.
+	uses *closure
+}
+
+// gap is why one target that should have a relation is not ready for it. The column is
+// named where that is the reason.
+type gap struct {
+	target int
+	kind   gapKind
+	why    string
+}
+
+// gapKind says what would close a gap.
+type gapKind uint8
+
+const (
+	gapAbsent   gapKind = iota // data must be fed
+	gapColumns                 // a schema change is missing there
+	gapSecurity                // row-level security or privileges must be made equal
+	gapView                    // the view is another one there
+)
+
+// routine are the functions of one schema and name. volatility is the worst of them.
+type routine struct {
+	schema, text string
+	has          uint64
+	volatility   byte
+	// hidden is set where the body of one was not read, and it is not of a language whose
+	// authors promise what the label says (c, internal).
+	hidden bool
+	uses   *closure
+}
+
+// closure is what a view or function reads and calls in the end, through all others.
+type closure struct {
+	reads []parser.Relation
+	// pgml is the first thing of PostgresML that is used, "" if nothing is.
+	pgml string
+	// unknown is the first function that may have effects: volatile, or not known.
+	unknown         string
+	volatile, clock bool
+	infers, models  bool
+}
+
+// found is what a name means: the primary's relation, if it has one, and the replicas
+// on which the same name means the same thing and can be read.
+type found struct {
+	relation *relation
+	ready    uint64
+	// only is set where replicas have the relation and the primary does not.
+	only bool
+}
+
+// everywhere is the set of all targets.
+const everywhere = ^uint64(0)
+
+// find resolves r as a session with that search_path would, on every target.
+func (c *Catalog) find(r parser.Relation, v *View) found {
+	if c == nil {
+		return found{ready: everywhere}
+	}
+	group, kept := c.relations[r.Name]
+	if !kept {
+		return found{ready: c.known &^ c.few}
+	}
+	if r.Schema != "" {
+		for i := range group {
+			if e := &group[i]; e.schema == r.Schema {
+				return found{relation: e, ready: e.ready, only: e.has&c.primary == 0}
+			}
+		}
+		return found{ready: everywhere} // nobody has it: any server says so
+	}
+	return c.search(group, v)
+}
+
+// search walks search_path. A target that has the name in an earlier schema than the
+// primary means another relation by it.
+func (c *Catalog) search(group []relation, v *View) found {
+	other, first := uint64(0), found{ready: everywhere}
+	for _, schema := range v.SearchPath {
+		for i := range group {
+			e := &group[i]
+			if e.schema != schema {
+				continue
+			}
+			if e.has&c.primary != 0 {
+				return found{relation: e, ready: e.ready &^ other}
+			}
+			if first.relation == nil {
+				first = found{relation: e, ready: e.ready, only: true}
+			}
+			other |= e.has
+		}
+	}
+	return first
+}
+
+// routine resolves the function that c calls, nil where none of that name is known.
+func (c *Catalog) routine(call *parser.Call, v *View) *routine {
+	if c == nil {
+		return nil
+	}
+	group := c.functions[call.Name]
+	if len(group) == 0 {
+		return nil
+	}
+	if call.Schema != "" {
+		for i := range group {
+			if group[i].schema == call.Schema {
+				return &group[i]
+			}
+		}
+		return nil
+	}
+	for _, schema := range v.SearchPath {
+		for i := range group {
+			if group[i].schema == schema {
+				return &group[i]
+			}
+		}
+	}
+	return nil
+}
+
+// lone reports whether r is known to be on replicas only.
+func (c *Catalog) lone(r parser.Relation, v *View) bool {
+	return c != nil && r.Name != "" && c.find(r, v).only
+}
+
+// wraps reports whether the called function is known to be on replicas only, or to
+// use PostgresML.
+func (c *Catalog) wraps(call *parser.Call, v *View) bool {
+	r := c.routine(call, v)
+	return r != nil && (r.has&c.primary == 0 || r.uses != nil && r.uses.pgml != "")
+}
+
+// Equal reports whether both catalogs say the same.
+func (c *Catalog) Equal(o *Catalog) bool { return c == o || reflect.DeepEqual(c, o) }
+
+// Size is the number of relations and functions that are kept.
+func (c *Catalog) Size() (relations, functions int) {
+	if c == nil {
+		return 0, 0
+	}
+	for _, group := range c.relations {
+		relations += len(group)
+	}
+	for _, group := range c.functions {
+		functions += len(group)
+	}
+	return relations, functions
+}

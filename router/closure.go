@@ -1,0 +1,183 @@
+package router
+
+import (
+	"slices"
+
+	"pgshunt/parser"
+)
+
+// view and body are what has to be resolved before a catalog is complete.
+type view struct {
+	name, schema string
+	query        *parser.Part
+}
+
+type body struct {
+	name, schema string
+	part         *parser.Part
+}
+
+func (b *builder) collectFunctions(sources []Source) error {
+	streams := make([]*stream[FunctionFacts], len(sources))
+	for i := range sources {
+		streams[i] = newStream(sources[i].Target, sources[i].Functions,
+			func(f *FunctionFacts) (string, string) { return f.Name, f.Schema })
+	}
+	return inStep(streams, func(name string, rows []FunctionFacts, of []uint64) {
+		var group []routine
+		for i := range rows {
+			f := &rows[i]
+			e := slices.IndexFunc(group, func(r routine) bool { return r.schema == f.Schema })
+			if e < 0 {
+				e = len(group)
+				group = append(group, routine{schema: f.Schema, text: f.Schema + "." + name, volatility: f.Volatility})
+			}
+			r := &group[e]
+			r.has |= of[i]
+			r.volatility = max(r.volatility, f.Volatility) // 'i' < 's' < 'v'
+			switch {
+			case f.Body != nil:
+				b.bodies = append(b.bodies, body{name: name, schema: f.Schema, part: f.Body})
+			case f.Language != "c" && f.Language != "internal" && f.Volatility != 'i':
+				r.hidden = true
+			}
+		}
+		b.catalog.functions[name] = group
+	})
+}
+
+// closeOver gives every view and function the closure of what it uses.
+func (b *builder) closeOver() {
+	queries := make(map[parser.Relation]*parser.Part, len(b.views))
+	for _, v := range b.views {
+		queries[parser.Relation{Schema: v.schema, Name: v.name}] = v.query
+	}
+	bodies := make(map[parser.Relation][]*parser.Part, len(b.bodies))
+	for _, f := range b.bodies {
+		key := parser.Relation{Schema: f.schema, Name: f.name}
+		bodies[key] = append(bodies[key], f.part)
+	}
+	for name, group := range b.catalog.relations {
+		for i := range group {
+			if query := queries[parser.Relation{Schema: group[i].schema, Name: name}]; query != nil {
+				w := walker{catalog: b.catalog, queries: queries, bodies: bodies, uses: new(closure)}
+				w.part(query)
+				group[i].uses = w.uses
+			}
+		}
+	}
+	for name, group := range b.catalog.functions {
+		for i := range group {
+			w := walker{catalog: b.catalog, queries: queries, bodies: bodies, uses: new(closure)}
+			w.routine(&group[i], name)
+			if u := w.uses; u.pgml != "" || u.unknown != "" || u.volatile || len(u.reads) > 0 {
+				group[i].uses = u
+			}
+		}
+	}
+}
+
+// walker collects one closure. It meets each view and function once, so those that
+// call each other end it too.
+type walker struct {
+	catalog *Catalog
+	queries map[parser.Relation]*parser.Part
+	bodies  map[parser.Relation][]*parser.Part
+	uses    *closure
+	met     []parser.Relation
+}
+
+func (w *walker) first(r parser.Relation) bool {
+	if slices.Contains(w.met, r) {
+		return false
+	}
+	w.met = append(w.met, r)
+	return true
+}
+
+func (w *walker) part(p *parser.Part) {
+	u := w.uses
+	if p.Volatile {
+		u.clock = p.Clock && (u.clock || !u.volatile)
+		u.volatile = true
+	}
+	if p.Opaque && u.unknown == "" {
+		u.unknown = "text that cannot be seen"
+	}
+	for i := range p.Calls {
+		w.call(&p.Calls[i])
+	}
+	for i, r := range p.Reads {
+		w.relation(r, p.ReadText(i))
+	}
+	if u.pgml == "" && slices.Contains(p.TypeSchemas, pgmlSchema) {
+		u.pgml = pgmlSchema
+	}
+}
+
+func (w *walker) relation(r parser.Relation, text string) {
+	u := w.uses
+	switch {
+	case isSystem(r):
+	case r.Schema == pgmlSchema:
+		if u.pgml == "" {
+			u.pgml = text
+		}
+	case r.Schema != "" && w.queries[r] != nil:
+		if w.first(r) {
+			u.reads = append(u.reads, r)
+			w.part(w.queries[r])
+		}
+	case !slices.Contains(u.reads, r):
+		u.reads = append(u.reads, r)
+	}
+}
+
+func (w *walker) call(c *parser.Call) {
+	u := w.uses
+	if c.Schema == pgmlSchema {
+		fn, _ := lookup(c, &View{})
+		if u.pgml == "" {
+			u.pgml = fn.text
+		}
+		u.infers = u.infers || fn.work == workInfer
+		u.models = u.models || fn.project
+		if fn.work == workTrain && u.unknown == "" {
+			u.unknown = fn.text
+		}
+		return
+	}
+	group := w.catalog.functions[c.Name]
+	known := false
+	for i := range group {
+		// Without a schema it is not known which one is meant, so it is all of them.
+		if c.Schema == "" && !c.Builtin || group[i].schema == c.Schema {
+			w.routine(&group[i], c.Name)
+			known = true
+		}
+	}
+	if !known && !c.Builtin && u.unknown == "" {
+		u.unknown = c.Text
+	}
+}
+
+func (w *walker) routine(r *routine, name string) {
+	key := parser.Relation{Schema: r.schema, Name: name}
+	if !w.first(parser.Relation{Schema: r.schema, Name: name + "()"}) {
+		return
+	}
+	if (r.volatility == 'v' || r.hidden) && w.uses.unknown == "" {
+		w.uses.unknown = r.text
+	}
+	for _, p := range w.bodies[key] {
+		w.part(p)
+	}
+}
+
+// sameQuery reports whether two views read and call the same things. Versions of
+// PostgreSQL write the same query in different ways, so texts are not compared.
+func sameQuery(a, b *parser.Part) bool {
+	return slices.Equal(a.Reads, b.Reads) && slices.EqualFunc(a.Calls, b.Calls, func(a, b parser.Call) bool {
+		return a.Schema == b.Schema && a.Name == b.Name
+	})
+}

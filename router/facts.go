@@ -1,0 +1,64 @@
+package router
+
+import (
+	"iter"
+
+	"pgshunt/parser"
+)
+
+// Source is what one server says about the relations and functions of one database.
+// NewCatalog reads several of them side by side, so they are streams and none is held.
+type Source struct {
+	// Target is the server's index in Fleet.Targets, 0 to 63.
+	Target int
+	// Few is set for a replica where less than half of the primary's relations can be
+	// read. It changes what is kept of the comparison and not what is known: with it,
+	// what such a replica has is kept; without it, what it lacks.
+	Few bool
+	// Relations yields tables, partitioned and foreign tables, views, materialized views
+	// and sequences outside pg_catalog, information_schema and schema pgml, ordered by
+	// name and then schema, both compared byte by byte (COLLATE "C"). An error ends it.
+	Relations iter.Seq2[RelationFacts, error]
+	// Functions yields functions, aggregates and procedures outside pg_catalog and
+	// information_schema, with those of schema pgml, in the same order; overloads are
+	// rows of their own.
+	Functions iter.Seq2[FunctionFacts, error]
+}
+
+// RelationFacts describes one relation on one server.
+type RelationFacts struct {
+	Schema, Name string
+	// Columns has a line for each column, "name type", ordered by name byte by byte. Names
+	// are as quote_ident writes them, types as format_type does with an empty search_path.
+	// It may be empty for a sequence.
+	Columns string
+	// Absent is a phrase that says why the rows of a replica's relation are not the
+	// primary's: "is not subscribed", "is still being copied", "its subscription is
+	// disabled", "its subscription has failed". "" where they are, and on the primary.
+	Absent string
+	// Security tells apart what row-level security lets see: any text that is equal where
+	// the policies are, "" where it is not enabled.
+	Security string
+	// Readers are the roles that may read the relation, and "role(column)" for those that
+	// may read one column, ordered and with commas between; "public" for everybody. The
+	// owner and superusers are left out: who restores a copy owns it.
+	Readers string
+	// Touches is set on the primary where a write reaches what the statement does not name:
+	// a trigger of a user's, a rule, a foreign key that cascades or sets.
+	Touches bool
+	// View holds the facts of a view's or materialized view's query, read with an empty
+	// search_path; nil for other relations. A view whose query cannot be read has Opaque set.
+	View *parser.Part
+}
+
+// FunctionFacts describes one function on one server.
+type FunctionFacts struct {
+	Schema, Name string
+	// Volatility is pg_proc.provolatile: 'i', 's' or 'v'.
+	Volatility byte
+	// Language is the name in pg_language: "sql", "plpgsql", "c", "internal" ...
+	Language string
+	// Body holds what the body calls and reads, as parsing its CREATE FUNCTION says; nil
+	// where it is not SQL or PL/pgSQL, or could not be read.
+	Body *parser.Part
+}
