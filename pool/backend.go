@@ -52,6 +52,7 @@ type Backend struct {
 	hijacked *pgconn.HijackedConn
 	pool     *Pool
 	born     time.Time
+	moves    uint64    // how often the target had moved when the login began
 	idleAt   time.Time // when expire first saw it idle; guarded by the pool's mutex
 
 	mu     sync.Mutex

@@ -22,6 +22,11 @@ type Pool struct {
 	total   int        // backends that exist or are being dialed
 	dialing int        // of those, the ones being dialed
 	waiters list.List  // of *Request, in order of arrival; empty while idle is not
+	// failing is why the last login has failed where it is going to be tried again,
+	// after a pause; see again.go.
+	failing error
+	pausing bool
+	pause   time.Duration
 }
 
 // tryAcquire returns an idle backend, or nil: last if it is idle, else the one
@@ -55,7 +60,7 @@ func (p *Pool) tryAcquire(last *Backend) *Backend {
 // Connections are made in the background: a session that stops waiting does not
 // waste one that is nearly there.
 func (p *Pool) dialIfWanted() {
-	if p.total < p.parent.cfg.Size && p.waiters.Len() > p.dialing {
+	if p.total < p.parent.cfg.Size && p.waiters.Len() > p.dialing && !p.pausing {
 		p.total++
 		p.dialing++
 		p.parent.work.Go(p.dial)
@@ -65,22 +70,15 @@ func (p *Pool) dialIfWanted() {
 func (p *Pool) dial() {
 	ctx, cancel := context.WithTimeout(p.parent.ctx, p.parent.cfg.ConnectTimeout)
 	defer cancel()
+	moves := p.target.moves.Load()
 	hc, err := p.target.login(ctx, p.key)
 	if err != nil {
-		p.parent.cfg.Log.Warn("login to server failed", "target", p.key.Target, "user", p.key.User, "database", p.key.Database, "error", err)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.total--
-		p.dialing--
-		if p.total == 0 { // else those in line wait for one of the others
-			p.handOver(nil, err)
-			p.dialIfWanted() // the next in line gets an answer of its own
-		}
+		p.loginFailed(err)
 		return
 	}
 	conn := wire.NewConn(hc.Conn)
 	b := &Backend{
-		Key: p.key, PID: hc.PID, conn: conn, hijacked: hc, pool: p, owner: p,
+		Key: p.key, PID: hc.PID, conn: conn, hijacked: hc, pool: p, owner: p, moves: moves,
 		Reader: wire.NewReader(conn, backendTypes, maxBackendMessage),
 		held:   newHeld(p.parent.cfg.Prepared, p.parent.cfg.PreparedBytes),
 		params: hc.ParameterStatuses, born: time.Now(),
@@ -97,24 +95,43 @@ func (p *Pool) dial() {
 	}
 	b.start(p.parent.cfg.Loops)
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.dialing--
-	p.putLocked(b)
+	p.reached()
+	p.mu.Unlock()
+	p.put(b)
+}
+
+func (p *Pool) loginFailed(err error) {
+	p.parent.cfg.Log.Warn("login to server failed", "target", p.key.Target, "user", p.key.User, "database", p.key.Database, "error", err)
+	away := unreachable(err) && p.parent.ctx.Err() == nil
+	if away {
+		p.parent.trouble(p.key.Target)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total--
+	p.dialing--
+	switch {
+	case away && p.target.Awaited:
+		p.tryLater(err)
+	case p.total == 0: // else those in line wait for one of the others
+		p.handOver(nil, err)
+		p.dialIfWanted() // the next in line gets an answer of its own
+	}
 }
 
 // put gives b to whoever waits longest, or keeps it idle.
 func (p *Pool) put(b *Backend) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.putLocked(b)
-}
-
-func (p *Pool) putLocked(b *Backend) {
-	if p.handOver(b, nil) {
-		return
+	kept := !b.outdated()
+	if kept && !p.handOver(b, nil) {
+		b.idleAt = time.Time{} // expire looks at the clock, so that not every transaction has to
+		p.idle = append(p.idle, b)
 	}
-	b.idleAt = time.Time{} // expire looks at the clock, so that not every transaction has to
-	p.idle = append(p.idle, b)
+	p.mu.Unlock()
+	if !kept {
+		b.Close()
+	}
 }
 
 // handOver serves the first in line. The caller holds the mutex.

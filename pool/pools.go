@@ -28,6 +28,9 @@ type Config struct {
 	// Loops serve the connections to servers; nil where each has a goroutine.
 	Loops *wire.Loops
 	Log   *slog.Logger
+	// Trouble is told of a target that cannot be logged in to, or has ended an idle connection;
+	// nil where nobody wants to know. It must not wait.
+	Trouble func(target string)
 }
 
 // Pools holds a Pool for every Key in use. Safe for concurrent use.
@@ -108,7 +111,7 @@ func (ps *Pools) Release(b *Backend, s State) {
 	if s == Clean && b.Stale {
 		s = Dirty
 	}
-	if ps.cfg.NoReuse {
+	if ps.cfg.NoReuse || b.outdated() {
 		s = Broken
 	}
 	switch s {
@@ -137,6 +140,12 @@ func (ps *Pools) Close() {
 		b.Close()
 	}
 	ps.work.Wait()
+}
+
+func (ps *Pools) trouble(target string) {
+	if ps.cfg.Trouble != nil {
+		ps.cfg.Trouble(target)
+	}
 }
 
 // track registers b for Close; it reports false after Close.

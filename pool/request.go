@@ -61,7 +61,7 @@ func (r *Request) expire() {
 	if r.place != nil {
 		p.waiters.Remove(r.place)
 		r.place = nil
-		r.answer(nil, p.errWait())
+		r.answer(nil, p.errInVain())
 	}
 }
 

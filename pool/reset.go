@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -112,6 +113,9 @@ func (p *Pool) resetStep(b *Backend) error {
 // Lost is called when a backend that belongs to no session has ended.
 func (p *Pool) Lost(b *Backend, err error) {
 	p.parent.cfg.Log.Debug("idle connection ended", "target", b.Key.Target, "backend", b.PID, "error", err)
+	if !errors.Is(err, net.ErrClosed) { // by the server
+		p.parent.trouble(b.Key.Target)
+	}
 }
 
 // ParameterStatus reads the body of such a message.

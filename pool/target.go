@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,6 +23,11 @@ type Target struct {
 	// never as somebody else, unless the configuration maps users on this server.
 	// The pool owns the result.
 	Login func(user, database string) (*pgconn.Config, error)
+	// Awaited is set where sessions wait for a server that is away, see again.go; else they are
+	// told at once.
+	Awaited bool
+
+	moves atomic.Uint64 // counts Evict
 }
 
 // backendTypes are the messages of a server that must be seen whole: errors,
