@@ -3,6 +3,7 @@ package parser
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
@@ -16,9 +17,9 @@ type Options struct {
 	// Entries and Bytes bound what is kept (10,000 and 64 MiB). Bytes are counted from
 	// the texts and an estimate of their facts.
 	Entries, Bytes int
-	// Recent is the number of places for texts that come again to the letter (1,024);
-	// negative is none.
-	Recent int
+	// Patterns is the number of places for texts that come again but for their literals
+	// (1,024); negative is none.
+	Patterns int
 }
 
 // DefaultMaxText is the length in bytes above which a Statement is not kept.
@@ -34,8 +35,8 @@ func (o Options) withDefaults() Options {
 	set(&o.MaxText, DefaultMaxText)
 	set(&o.Entries, 10_000)
 	set(&o.Bytes, 64<<20)
-	if o.Recent == 0 {
-		o.Recent = 1 << 10
+	if o.Patterns == 0 {
+		o.Patterns = 1 << 10
 	}
 	return o
 }
@@ -43,12 +44,14 @@ func (o Options) withDefaults() Options {
 // Cache keeps Statements by text, and by normal form for texts that differ only in
 // literals. It may be used by any number of goroutines.
 type Cache struct {
-	options Options
-	seed    maphash.Seed
+	options  Options
+	seed     maphash.Seed
+	patterns patterns
+	// found counts what patterns have found, by Statement.Shared.
+	found, foundShared atomic.Int64
 
 	mu      sync.Mutex
 	entries *simplelru.LRU[uint64, *entry] // guarded by mu, as is everything below
-	recents recents
 	bytes   int
 	stats   Stats
 }
@@ -70,7 +73,7 @@ type entry struct {
 // New returns an empty Cache.
 func New(o Options) *Cache {
 	c := &Cache{options: o.withDefaults(), seed: maphash.MakeSeed()}
-	c.recents = make(recents, max(c.options.Recent, 0))
+	c.patterns = newPatterns(c.options.Patterns)
 	lru, err := simplelru.NewLRU(c.options.Entries, func(_ uint64, e *entry) { c.bytes -= e.size })
 	if err != nil {
 		panic("BUG: " + err.Error()) // only for a size that withDefaults excludes
@@ -86,32 +89,21 @@ func (c *Cache) Statement(text []byte) *Statement {
 		c.count(func(s *Stats) { s.Misses++ })
 		return parse(string(text), c.options.MaxParse)
 	}
-	exact := maphash.Bytes(c.seed, text)
-	st, again := c.recent(exact, text)
-	if st != nil {
+	if st := c.patterns.find(text); st != nil {
+		if st.Shared {
+			c.foundShared.Add(1)
+		} else {
+			c.found.Add(1)
+		}
 		return st
 	}
-	st = c.lookUp(exact, text)
-	if again {
-		c.mu.Lock()
-		c.recents.keep(exact, text, st)
-		c.mu.Unlock()
-	}
-	return st
-}
-
-func (c *Cache) recent(hash uint64, text []byte) (st *Statement, again bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if st, again = c.recents.find(hash, text); st != nil {
-		c.stats.Hits++
-	}
-	return st, again
+	return c.lookUp(maphash.Bytes(c.seed, text), text)
 }
 
 // lookUp finds text by itself or by its normal form, and parses it where neither is kept.
 func (c *Cache) lookUp(exact uint64, text []byte) *Statement {
 	if st := c.get(exact, text, false); st != nil {
+		c.patterns.keep(exact, 0, text, st)
 		return st
 	}
 	scratch := scratches.Get().(*[]byte)
@@ -122,6 +114,7 @@ func (c *Cache) lookUp(exact uint64, text []byte) *Statement {
 	if ok {
 		shared = maphash.Bytes(c.seed, normal)
 		if st := c.get(shared, normal, true); st != nil {
+			c.patterns.keep(exact, shared, text, st)
 			return st
 		}
 	}
@@ -134,6 +127,7 @@ func (c *Cache) lookUp(exact uint64, text []byte) *Statement {
 	} else {
 		c.put(exact, st.Text, st)
 	}
+	c.patterns.keep(exact, shared, text, st)
 	return st
 }
 
@@ -143,6 +137,8 @@ func (c *Cache) Stats() Stats {
 	defer c.mu.Unlock()
 	s := c.stats
 	s.Entries, s.Bytes = c.entries.Len(), c.bytes
+	s.Hits += c.found.Load()
+	s.SharedHits += c.foundShared.Load()
 	return s
 }
 

@@ -88,7 +88,7 @@ func BenchmarkDecisionCached(b *testing.B) {
 func BenchmarkDecisionUncached(b *testing.B) {
 	for _, c := range decisions {
 		b.Run(c.name, func(b *testing.B) {
-			d := newDesk(b, parser.Options{Entries: 1, Recent: -1})
+			d := newDesk(b, parser.Options{Entries: 1, Patterns: -1})
 			texts := [2][]byte{[]byte(c.text), []byte(c.other)}
 			b.ReportAllocs()
 			n := 0

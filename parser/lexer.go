@@ -241,7 +241,15 @@ func (l *lexer) number() token {
 }
 
 func (l *lexer) digits() {
-	for isDigit(l.at(0)) || l.at(0) == '_' && isDigit(l.at(1)) {
+	for {
+		src, i := l.src, l.pos
+		for i < len(src) && isDigit(src[i]) {
+			i++
+		}
+		l.pos = i
+		if l.at(0) != '_' || !isDigit(l.at(1)) {
+			return
+		}
 		l.pos++
 	}
 }
