@@ -14,6 +14,7 @@ import (
 
 	"pgshunt/internal/pgerr"
 	"pgshunt/internal/pgtest"
+	"pgshunt/internal/wire"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -45,7 +46,8 @@ type user struct {
 
 func (u *user) Receive(b *Backend) error {
 	for {
-		m, ok, err := b.Reader.Next()
+		var m wire.Message
+		ok, err := b.Reader.Next(&m)
 		if err != nil || !ok {
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 	"net"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/wire"
 )
 
 var errReset = errors.New("the server refused to reset the session")
@@ -50,7 +52,8 @@ func (b *Backend) sendReset(out []byte) {
 // nor the answer to a reset ends the backend.
 func (p *Pool) Receive(b *Backend) error {
 	for {
-		m, ok, err := b.Reader.Next()
+		var m wire.Message
+		ok, err := b.Reader.Next(&m)
 		if err != nil || !ok {
 			return err
 		}

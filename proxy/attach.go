@@ -228,8 +228,8 @@ func (s *session) expect(r *reply) bool {
 	switch {
 	case r.kind == 'S':
 		s.setOpen(false)
-		s.phase.skipping = false
-	case s.phase.skipping:
+		s.phase.skipping.set(false)
+	case s.phase.skipping.is():
 		will = false
 	case r.kind != 'Q' && r.kind != 'F':
 		s.setOpen(true)
@@ -243,7 +243,7 @@ func (s *session) expect(r *reply) bool {
 
 // thinOut waits until fewer replies are expected. The caller holds mu.
 func (s *session) thinOut() {
-	open := s.open() && !s.phase.copyIn
+	open := s.open() && !s.phase.copyIn.is()
 	s.mu.Unlock()
 	if open { // the server keeps its answers until the Sync, which may be far
 		_ = s.sendMessage(&pgproto3.Flush{})
@@ -275,14 +275,14 @@ func (s *session) settle() error {
 			return err
 		}
 		s.mu.Lock()
-		for !s.quiet() && s.end == nil && !s.phase.copyIn && s.open() == open {
+		for !s.quiet() && s.end == nil && !s.phase.copyIn.is() && s.open() == open {
 			if w == nil {
 				w = s.watch()
 				defer w.stop()
 			}
 			s.wait()
 		}
-		done, end := s.quiet() || s.end != nil || s.phase.copyIn, s.end
+		done, end := s.quiet() || s.end != nil || s.phase.copyIn.is(), s.end
 		s.mu.Unlock()
 		if done {
 			return end
@@ -296,7 +296,7 @@ func (s *session) settle() error {
 func (s *session) askForAnswers() (open bool, err error) {
 	s.mu.Lock()
 	open = s.open()
-	ask := open && s.inflight.len() > 0 && !s.phase.copyIn
+	ask := open && s.inflight.len() > 0 && !s.phase.copyIn.is()
 	if ask {
 		s.turnTo(s.current)
 	}
@@ -321,7 +321,7 @@ func (s *session) leaveReplica() error {
 	s.mu.Lock()
 	s.skipForLost()
 	b := s.replica
-	open, failed := s.phase.openReplica, s.phase.skipping
+	open, failed := s.phase.openReplica, s.phase.skipping.is()
 	if open {
 		s.turnTo(b)
 	}

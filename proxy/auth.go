@@ -15,6 +15,7 @@ import (
 	"pgshunt/internal/hba"
 	"pgshunt/internal/pgerr"
 	"pgshunt/internal/scram"
+	"pgshunt/internal/wire"
 )
 
 // Auth is how clients prove who they are.
@@ -263,7 +264,8 @@ func (s *session) passwordText() (string, error) {
 // passwordMessage reads the body of a 'p' message, valid until the next read.
 func (s *session) passwordMessage(limit int, what string) ([]byte, error) {
 	for {
-		m, ok, err := s.in.Next()
+		var m wire.Message
+		ok, err := s.in.Next(&m)
 		if err != nil {
 			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").Because(err).In("authenticate")
 		}

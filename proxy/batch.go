@@ -7,7 +7,7 @@ func (s *session) sync(m *wire.Message) error {
 	s.names.batch++
 	s.rec.spent = false
 	s.mu.Lock()
-	if s.phase.copyIn {
+	if s.phase.copyIn.is() {
 		s.mu.Unlock()
 		return nil // the server ignores it, and so it owes no answer
 	}
@@ -70,7 +70,7 @@ func (s *session) flushMessage(m *wire.Message) error {
 		return s.passToPrimary(m, 'E')
 	}
 	s.mu.Lock()
-	attached := s.current != nil && s.open() && !s.phase.copyIn
+	attached := s.current != nil && s.open() && !s.phase.copyIn.is()
 	s.inflight.markFlushed()
 	s.mu.Unlock()
 	if err := s.flushFakes(); err != nil {

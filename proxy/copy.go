@@ -14,7 +14,7 @@ func (s *session) copyData(m *wire.Message) error {
 	s.turnTo(s.current)
 	if m.Type != 'd' {
 		s.copySent = false
-		s.phase.copyIn = false
+		s.phase.copyIn.set(false)
 		s.inflight.pushCopyEnd()
 	}
 	s.mu.Unlock()
@@ -23,19 +23,14 @@ func (s *session) copyData(m *wire.Message) error {
 }
 
 // copying tells whether the server expects copy data.
-func (s *session) copying() bool {
-	s.mu.Lock()
-	is := s.phase.copyIn
-	s.mu.Unlock()
-	return is
-}
+func (s *session) copying() bool { return s.phase.copyIn.is() }
 
 // interruptCopy passes on a message that has no place among copy data. The server
 // complains and, since it cannot know where the next message begins, hangs up.
 func (s *session) interruptCopy(m *wire.Message) error {
 	s.mu.Lock()
 	s.turnTo(s.current)
-	s.phase.copyIn = false // an answer is on its way
+	s.phase.copyIn.set(false) // an answer is on its way
 	s.mu.Unlock()
 	s.passing = true
 	return s.send(m.Data)

@@ -26,8 +26,9 @@ func (s *session) failAttach(err error, simple bool) error {
 // skipForLost has the session itself skip to the Sync where the server that was
 // doing so has been lost. The session's goroutine only; the caller holds mu.
 func (s *session) skipForLost() {
-	if s.current == nil && s.phase.skipping {
-		s.phase.skipping, s.refused = false, true
+	if s.current == nil && s.phase.skipping.is() {
+		s.refused = true
+		s.phase.skipping.set(false)
 	}
 }
 
@@ -51,12 +52,7 @@ func (s *session) fail(e *pgerr.Error, simple bool) error {
 	return s.finishFailed()
 }
 
-func (s *session) phaseSkipping() bool {
-	s.mu.Lock()
-	is := s.phase.skipping
-	s.mu.Unlock()
-	return is
-}
+func (s *session) phaseSkipping() bool { return s.phase.skipping.is() }
 
 // finishFailed brings the primary's transaction, if there is one, to the state
 // that an error leaves it in, and tells the client the status.
@@ -68,7 +64,8 @@ func (s *session) finishFailed() error {
 	inBlock := s.primary != nil && (s.status == 'T' || s.phase.openPrimary)
 	status := s.status
 	if !inBlock {
-		s.phase.failed, s.phase.skipping = false, false
+		s.phase.failed = false
+		s.phase.skipping.set(false)
 	}
 	s.mu.Unlock()
 	if !inBlock {

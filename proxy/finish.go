@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 
+	"pgshunt/internal/wire"
 	"pgshunt/pool"
 )
 
@@ -71,8 +72,9 @@ func (s *session) abandon(b *pool.Backend) {
 type abandoned struct{}
 
 func (abandoned) Receive(b *pool.Backend) error {
+	var m wire.Message
 	for {
-		if _, ok, err := b.Reader.Next(); err != nil || !ok {
+		if ok, err := b.Reader.Next(&m); err != nil || !ok {
 			return err
 		}
 	}

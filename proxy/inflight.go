@@ -80,6 +80,11 @@ func (q *inflight) first() *reply {
 	return &q.queue[q.head]
 }
 
+// fakeFirst tells whether the next reply is made here.
+func (q *inflight) fakeFirst() bool {
+	return q.head < len(q.queue) && q.queue[q.head].action == fake
+}
+
 // push copies r to the end of the queue.
 func (q *inflight) push(r *reply) {
 	if q.head > 0 && len(q.queue) == cap(q.queue) {

@@ -28,11 +28,16 @@ func (s *session) misread(st *parser.Statement, text []byte) bool {
 	return st.Backslashes && !s.state.conforming() || high && s.state.asciiInside()
 }
 
-// isASCII looks at eight bytes at a time: every text passes here.
+// isASCII looks at eight bytes at a time, and at the last eight whether it has seen some
+// of them or not: every text passes here.
 func isASCII(text []byte) bool {
 	var all uint64
-	for ; len(text) >= 8; text = text[8:] {
-		all |= binary.LittleEndian.Uint64(text)
+	if n := len(text); n >= 8 {
+		all = binary.LittleEndian.Uint64(text[n-8:])
+		for i := 0; i < n-8; i += 8 {
+			all |= binary.LittleEndian.Uint64(text[i:])
+		}
+		return all&0x8080808080808080 == 0
 	}
 	for _, c := range text {
 		all |= uint64(c)

@@ -28,6 +28,14 @@ type Limits struct {
 	Prepared int
 }
 
+// unquestioned is the size of messages up to which no limit applies to any.
+func (l *Limits) unquestioned() int {
+	if l.Message == 0 {
+		return maxSmall
+	}
+	return min(l.Message, maxSmall)
+}
+
 // A connection beyond a limit is read up to its first packet, since it may be a
 // cancel request, which must get through where clients are too many. So many of
 // them may be there at a time, each for so long; any more are refused unread.

@@ -13,7 +13,7 @@ import (
 // that a loop serves has no goroutine while it waits there: the message at hand is
 // put back, and read again when there is an answer. Guarded by link.mu.
 type line struct {
-	request  *pool.Request // nil when not in line
+	request  *pool.Request // nil when not in line; changed by the session's goroutine only
 	answered bool
 	b        *pool.Backend
 	err      error
@@ -51,12 +51,8 @@ func (s *session) served(b *pool.Backend, err error) {
 	s.client.Wake()
 }
 
-func (s *session) inLine() bool {
-	s.mu.Lock()
-	is := s.line.request != nil
-	s.mu.Unlock()
-	return is
-}
+// inLine is for the session's goroutine, the only one that changes request.
+func (s *session) inLine() bool { return s.line.request != nil }
 
 // stepInLine is step for a session in line: it goes on when there is an answer.
 func (s *session) stepInLine() error {

@@ -48,7 +48,7 @@ func (s *session) linger() {
 			return
 		}
 		s.mu.Lock()
-		for !s.quiet() && !s.phase.again && s.end == nil && !s.deaf && !over && !s.phase.copyIn && s.open() == open {
+		for !s.quiet() && !s.phase.again && s.end == nil && !s.deaf && !over && !s.phase.copyIn.is() && s.open() == open {
 			s.wait()
 		}
 		repeat := s.phase.again

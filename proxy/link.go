@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"pgshunt/pool"
 )
@@ -43,13 +44,26 @@ type phase struct {
 	// failed: an error was met in the current batch or, in the simple protocol, statement.
 	failed bool
 	// skipping: the server ignores everything up to a Sync that has not been sent yet.
-	skipping bool
+	skipping mark
 	// copyIn: the server expects copy data.
-	copyIn bool
+	copyIn mark
 	// again: the last batch is to be sent once more by the session's goroutine.
 	again bool
 	// fatal: the server has announced the end of the connection.
 	fatal bool
+}
+
+// mark is changed under mu, and read without it by the session's goroutine, which
+// asks at each message and would not know under mu whether it changes a moment later.
+type mark struct{ on atomic.Bool }
+
+func (m *mark) is() bool { return m.on.Load() }
+
+// set stores only what changes, since a store costs what a lock does.
+func (m *mark) set(on bool) {
+	if m.on.Load() != on {
+		m.on.Store(on)
+	}
 }
 
 // quiet tells whether nothing is expected and nothing is being written to the

@@ -68,7 +68,7 @@ func (s *session) failReplica(b *pool.Backend) {
 		s.phase.failed = true
 		s.undoName(r.name, refused)
 		if r.kind != 'Q' && !s.inflight.dropToSync(func(r *reply) { s.undo(b, r) }) {
-			s.phase.skipping = true
+			s.phase.skipping.set(true)
 			break
 		}
 		if act := s.inflight.pop().action; act == forward || act == fake {
@@ -76,7 +76,7 @@ func (s *session) failReplica(b *pool.Backend) {
 			s.phase.failed = false
 		}
 	}
-	s.phase.copyIn = false
+	s.phase.copyIn.set(false)
 	s.phase.relaying = true
 	s.mu.Unlock()
 	s.toClient(nil, out)

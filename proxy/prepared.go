@@ -109,7 +109,7 @@ func (s *session) expectUnnamed(r reply, p *pool.Prepared) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.phase.skipping { // the error may have come just now, and undo has been called
+	if !s.phase.skipping.is() { // the error may have come just now, and undo has been called
 		s.to.Unnamed, s.to.UnnamedAt = p, s.srv.catalog.Now()
 	}
 	return true

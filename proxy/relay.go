@@ -37,7 +37,10 @@ func (s *session) Receive(b *pool.Backend) (err error) {
 			return pool.ErrNotOwner
 		}
 		run, more, wrong := s.walk(b)
-		fakes := s.takeFakes()
+		var fakes []byte
+		if s.owesFakes() {
+			fakes = s.takeFakes()
+		}
 		if len(run) > 0 || len(fakes) > 0 {
 			s.phase.relaying = true
 			s.mu.Unlock()
@@ -51,7 +54,7 @@ func (s *session) Receive(b *pool.Backend) (err error) {
 		if wrong != nil {
 			return wrong // what came before it was right, and is the client's
 		}
-		if next := s.inflight.first(); !more && (next == nil || next.action != fake) {
+		if !more && !s.inflight.fakeFirst() {
 			break
 		}
 	}
@@ -74,11 +77,12 @@ func (s *session) walk(b *pool.Backend) (run []byte, more bool, err error) {
 	r := b.Reader
 	start := r.Pos()
 	end := start
-	if next := s.inflight.first(); next != nil && next.action == fake {
+	if s.inflight.fakeFirst() {
 		return nil, true, nil
 	}
+	var m wire.Message
 	for {
-		m, ok, err := r.Next()
+		ok, err := r.Next(&m)
 		if err != nil || !ok {
 			return r.Span(start, end), false, err
 		}
@@ -94,11 +98,15 @@ func (s *session) walk(b *pool.Backend) (run []byte, more bool, err error) {
 			start = r.Pos()
 			end = start
 		}
-		if next := s.inflight.first(); next != nil && next.action == fake || len(s.state.due) > 0 {
+		if s.owesFakes() {
 			return r.Span(start, end), true, nil
 		}
 	}
 }
+
+// owesFakes tells whether replies made here are what the client gets next. The
+// caller holds mu.
+func (s *session) owesFakes() bool { return len(s.state.due) > 0 || s.inflight.fakeFirst() }
 
 // takeFakes encodes the replies made here whose turn has come. The caller holds mu.
 func (s *session) takeFakes() []byte {
@@ -163,7 +171,7 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 		}
 	case 'G', 'W':
 		ended, reopened := s.inflight.dropCopied()
-		s.phase.copyIn = !ended
+		s.phase.copyIn.set(!ended)
 		if reopened {
 			s.setOpen(true)
 		}
@@ -224,7 +232,7 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 	if s.outdated(b, first, m) {
 		return false
 	}
-	s.phase.copyIn = false
+	s.phase.copyIn.set(false)
 	if b != s.primary && m.Whole() && isFatal(m.Body()) {
 		s.log.Debug("server ends the connection", "target", b.Key.Target, "error", errorText(m))
 		return false // the session goes on; failReplica has the words for the client
@@ -252,7 +260,7 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 	}
 	if first.kind != 'S' { // an error at Sync itself, such as a deferred constraint
 		if !s.inflight.dropToSync(func(r *reply) { s.undo(b, r) }) {
-			s.phase.skipping = true
+			s.phase.skipping.set(true)
 			s.setOpen(true) // the Sync that was sent has been lost among copy data
 		}
 	}
@@ -289,7 +297,7 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 		}
 	}
 	s.deployed(b)
-	s.phase.copyIn = false
+	s.phase.copyIn.set(false)
 	if act == mute {
 		return false, nil
 	}
@@ -304,7 +312,8 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 	if act != forward {
 		return false, nil
 	}
-	s.phase.failed, s.phase.skipping = false, false
+	s.phase.failed = false
+	s.phase.skipping.set(false)
 	if s.inflight.len() == 0 {
 		s.dropRecord()
 	}

@@ -162,7 +162,8 @@ func (s *session) feedWalsender() error {
 	for {
 		from := s.in.Pos()
 		for {
-			m, ok, err := s.in.Next()
+			var m wire.Message
+			ok, err := s.in.Next(&m)
 			if err != nil {
 				return pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").Because(err).In("feedWalsender")
 			}
@@ -230,7 +231,8 @@ func (s *session) relayWalsender() error {
 		}
 		from := in.Pos()
 		for {
-			m, ok, err := in.Next()
+			var m wire.Message
+			ok, err := in.Next(&m)
 			if err != nil {
 				return walsenderLost(err)
 			}

@@ -54,9 +54,11 @@ type Server struct {
 	parser   *parser.Cache
 	catalog  *pool.Catalog
 	welcomes *lru.Cache[string, *welcome]
-	cancels  cancelRegistry
-	models   modelChanges
-	peers    peers
+	// unquestioned is cfg.Limits.unquestioned.
+	unquestioned int
+	cancels      cancelRegistry
+	models       modelChanges
+	peers        peers
 	// canceling and forwards bound the side connections of cancel requests.
 	canceling, forwards slots
 	fleet               atomic.Pointer[router.Fleet]
@@ -90,8 +92,8 @@ func New(cfg Config, fleet *router.Fleet) *Server {
 	srv := &Server{
 		cfg: cfg, pools: cfg.Pools, parser: cfg.Parser, catalog: pool.NewCatalog(catalogSize, catalogBytes), welcomes: welcomes,
 		peers: newPeers(cfg.Instance, cfg.Peers), canceling: make(slots, maxCancels), forwards: make(slots, maxForwards),
-		census: newCensus(cfg.Limits),
-		ctx:    ctx, stop: stop,
+		census: newCensus(cfg.Limits), unquestioned: cfg.Limits.unquestioned(),
+		ctx: ctx, stop: stop,
 		sessions: make(map[*session]struct{}),
 	}
 	srv.cancels.init()

@@ -133,7 +133,8 @@ func (s *session) step() error {
 // advance executes the messages that have been read and parks.
 func (s *session) advance() error {
 	for {
-		m, ok, err := s.in.Next()
+		var m wire.Message
+		ok, err := s.in.Next(&m)
 		if s.rec.sent && (ok || err != nil) {
 			if err := s.repeatIfAsked(); err != nil {
 				return err
@@ -280,11 +281,13 @@ func (s *session) dispatch(m *wire.Message) error {
 	if s.refused && m.Type != 'S' {
 		return nil
 	}
-	if len(m.Data)+m.Rest-1 > maxSmall && !largeTypes[m.Type] { // the length does not count the type
-		return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").In("dispatch"))
-	}
-	if e := s.oversized(m); e != nil {
-		return s.afterAnswers(e)
+	if size := len(m.Data) + m.Rest; size > s.srv.unquestioned {
+		if size-1 > maxSmall && !largeTypes[m.Type] { // the length does not count the type
+			return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").In("dispatch"))
+		}
+		if e := s.oversized(m); e != nil {
+			return s.afterAnswers(e)
+		}
 	}
 	if !copyTypes[m.Type] && (s.copySent || s.copying()) {
 		if err := s.settle(); err != nil {

@@ -252,6 +252,9 @@ func (t *state) savepoint(name string) int {
 }
 
 func (t *state) commit() {
+	if t.local == t.now && t.before == t.now && len(t.bare) == 0 && len(t.bareBefore) == 0 && t.savepoints == nil {
+		return // as nearly always
+	}
 	t.before, t.local = t.now, t.now
 	t.bare = slices.DeleteFunc(slices.Clone(t.bare), func(b bareSetting) bool { return b.local })
 	t.bareBefore, t.savepoints = t.bare, nil

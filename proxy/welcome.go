@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/pgerr"
+	"pgshunt/internal/wire"
 	"pgshunt/pool"
 )
 
@@ -128,7 +129,8 @@ func (g *greeting) ask(ctx context.Context, pools *pool.Pools, b *pool.Backend) 
 // for something that the server does not accept.
 func (g *greeting) Receive(b *pool.Backend) error {
 	for {
-		m, ok, err := b.Reader.Next()
+		var m wire.Message
+		ok, err := b.Reader.Next(&m)
 		if err != nil || !ok {
 			return err
 		}

@@ -14,7 +14,8 @@ func relay(tb testing.TB, src *Reader, dst *Conn, until byte) {
 		start := src.Pos()
 		done := false
 		for !done {
-			m, ok, err := src.Next()
+			var m Message
+			ok, err := src.Next(&m)
 			if err != nil {
 				tb.Fatal(err)
 			}

@@ -63,7 +63,8 @@ func (e *echo) step(t *Turn) error {
 		return err
 	}
 	for {
-		m, ok, err := e.r.Next()
+		var m Message
+		ok, err := e.r.Next(&m)
 		if err != nil || !ok {
 			e.r.Rest(t)
 			return err

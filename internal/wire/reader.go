@@ -56,10 +56,11 @@ type Reader struct {
 	conn  *Conn
 	whole *Types
 	limit int
-	buf   *[]byte
-	pos   int // the next byte to walk
-	end   int // the end of what was received
-	rest  int // bytes of the current message that have not been returned
+	owned *[]byte // what buf was borrowed as
+	buf   []byte  // nil where there is none
+	pos   int     // the next byte to walk
+	end   int     // the end of what was received
+	rest  int     // bytes of the current message that have not been returned
 	typ   byte
 	bulk  int // how often in a row Fill has brought a small buffer's worth
 	head  [headerSize]byte
@@ -79,12 +80,7 @@ func (r *Reader) Reset(c *Conn) { r.conn = c }
 func (r *Reader) Buffered() int { return r.end - r.pos }
 
 // Unread returns the bytes received and not yet walked; valid until the next Fill.
-func (r *Reader) Unread() []byte {
-	if r.buf == nil {
-		return nil
-	}
-	return (*r.buf)[r.pos:r.end]
-}
+func (r *Reader) Unread() []byte { return r.buf[r.pos:r.end] }
 
 // Pos and Span give access to adjacent messages as one run of bytes: note Pos
 // before and after calling Next, and Span returns what lies between. Both are
@@ -92,64 +88,74 @@ func (r *Reader) Unread() []byte {
 func (r *Reader) Pos() int { return r.pos }
 
 // Span returns the bytes between two positions.
-func (r *Reader) Span(from, to int) []byte {
-	if r.buf == nil {
-		return nil
-	}
-	return (*r.buf)[from:to]
-}
+func (r *Reader) Span(from, to int) []byte { return r.buf[from:to] }
 
 // Release gives the buffer back with whatever is in it. For a Reader that will
 // not be used again; Fill does it by itself on an idle connection.
 func (r *Reader) Release() {
 	if r.buf != nil {
-		giveBack(r.buf)
-		r.buf = nil
+		giveBack(r.owned)
+		r.own(nil)
 	}
 	r.pos, r.end = 0, 0
 }
 
-// Next returns the next message, or piece of a message, in the buffer. It reports
-// false when more bytes are needed, and an error wrapping ErrFraming when the
-// length of the message is impossible or beyond the limit.
-func (r *Reader) Next() (m Message, ok bool, err error) {
-	if r.rest == 0 && r.end-r.pos >= headerSize {
-		data := (*r.buf)[r.pos:r.end]
-		size := int(binary.BigEndian.Uint32(data[1:])) + 1
-		if size <= len(data) && size >= headerSize && size <= r.limit {
-			r.pos += size
-			return Message{Type: data[0], Data: data[:size:size], First: true}, true, nil
-		}
+// own makes b the buffer.
+func (r *Reader) own(b *[]byte) {
+	r.owned, r.buf = b, nil
+	if b != nil {
+		r.buf = *b
 	}
-	return r.nextRare()
 }
 
-// nextRare is Next where there is no whole message.
-func (r *Reader) nextRare() (m Message, ok bool, err error) {
+// Next puts the next message, or piece of a message, in the buffer into m. It reports
+// false when more bytes are needed, and an error wrapping ErrFraming when the
+// length of the message is impossible or beyond the limit.
+func (r *Reader) Next(m *Message) (ok bool, err error) {
+	if r.rest == 0 {
+		data := r.buf[r.pos:r.end]
+		if len(data) == 0 {
+			return false, nil
+		}
+		if len(data) >= headerSize {
+			size := int(binary.BigEndian.Uint32(data[1:])) + 1
+			if size <= len(data) && size >= headerSize && size <= r.limit {
+				r.pos += size
+				m.Type, m.Data, m.First, m.Rest = data[0], data[:size:size], true, 0
+				return true, nil
+			}
+		}
+	}
+	*m = Message{}
+	return r.nextRare(m)
+}
+
+// nextRare is Next where there is no whole message. m is empty.
+func (r *Reader) nextRare(m *Message) (ok bool, err error) {
 	if r.rest > 0 {
-		return r.piece()
+		return r.piece(m), nil
 	}
 	avail := r.end - r.pos
 	if avail < headerSize {
-		return m, false, nil
+		return false, nil
 	}
-	data := (*r.buf)[r.pos:r.end]
+	data := r.buf[r.pos:r.end]
 	length := binary.BigEndian.Uint32(data[1:])
 	if length < 4 || int64(length)+1 > int64(r.limit) {
-		return m, false, fmt.Errorf("%w %d of message type %q", ErrFraming, int32(length), data[0])
+		return false, fmt.Errorf("%w %d of message type %q", ErrFraming, int32(length), data[0])
 	}
 	size := int(length) + 1
 	if size <= smallBuffer || r.whole[data[0]] && size <= MaxWhole {
-		return m, false, nil
+		return false, nil
 	}
 	// Names at the head of a large Bind must be visible in its first piece.
 	if avail < smallBuffer/2 {
-		return m, false, nil
+		return false, nil
 	}
 	r.typ, r.rest = data[0], size
 	m.Type, m.First, m.Data = data[0], true, data
-	r.take(&m, avail)
-	return m, true, nil
+	r.take(m, avail)
+	return true, nil
 }
 
 // Back puts m, the message or first piece that Next has returned last, back: Next
@@ -159,16 +165,16 @@ func (r *Reader) Back(m *Message) {
 	r.rest = 0
 }
 
-// piece returns what the buffer has of the message being passed in pieces.
-func (r *Reader) piece() (m Message, ok bool, err error) {
+// piece puts what the buffer has of the message being passed in pieces into m.
+func (r *Reader) piece(m *Message) bool {
 	n := min(r.end-r.pos, r.rest)
 	if n == 0 {
-		return m, false, nil
+		return false
 	}
 	m.Type = r.typ
-	m.Data = (*r.buf)[r.pos : r.pos+n : r.pos+n]
-	r.take(&m, n)
-	return m, true, nil
+	m.Data = r.buf[r.pos : r.pos+n : r.pos+n]
+	r.take(m, n)
+	return true
 }
 
 func (r *Reader) take(m *Message, n int) {
@@ -215,11 +221,11 @@ func (r *Reader) fillParked() (int, error) {
 // t is the Turn within which it is called, as for Rest; nil on a goroutine that may wait.
 func (r *Reader) FillNow(t *Turn) (bool, error) {
 	if r.buf == nil {
-		r.buf = t.borrow()
+		r.own(t.borrow())
 	} else {
 		r.makeRoom()
 	}
-	n, ok, err := r.conn.sock.Load().recv((*r.buf)[r.end:])
+	n, ok, err := r.conn.sock.Load().recv(r.buf[r.end:])
 	r.took(n)
 	if r.end == 0 {
 		r.Rest(t)
@@ -244,22 +250,22 @@ func (r *Reader) FillIn(t *Turn, deadline time.Time) error {
 // Rest gives the buffer back unless it holds bytes, before a pause of unknown length.
 func (r *Reader) Rest(t *Turn) {
 	if r.pos == r.end && r.buf != nil {
-		t.giveBack(r.buf)
-		r.buf, r.pos, r.end = nil, 0, 0
+		t.giveBack(r.owned)
+		r.owned, r.buf, r.pos, r.end = nil, nil, 0, 0
 	}
 }
 
 func (r *Reader) room() []byte {
 	if r.buf == nil {
-		r.buf = borrow(smallBuffer)
+		r.own(borrow(smallBuffer))
 	}
-	return (*r.buf)[r.end:]
+	return r.buf[r.end:]
 }
 
 // took counts the bytes that arrived.
 func (r *Reader) took(n int) {
 	r.end += n
-	if n >= smallBuffer || r.buf != nil && r.end == len(*r.buf) {
+	if n >= smallBuffer || r.buf != nil && r.end == len(r.buf) {
 		r.bulk++
 	} else {
 		r.bulk = 0
@@ -272,7 +278,7 @@ func (r *Reader) makeRoom() {
 	if r.buf == nil {
 		return
 	}
-	left := (*r.buf)[r.pos:r.end]
+	left := r.buf[r.pos:r.end]
 	size := smallBuffer
 	if r.rest == 0 && len(left) >= headerSize {
 		size = max(size, min(MaxWhole, int(binary.BigEndian.Uint32(left[1:]))+1))
@@ -284,14 +290,14 @@ func (r *Reader) makeRoom() {
 	if r.bulk >= bulkAfter {
 		size = largeBuffer
 	}
-	old := r.buf
-	switch {
-	case size > len(*old), size < len(*old) && len(left) == 0:
-		r.buf = borrow(size)
-		copy(*r.buf, left)
+	switch have := len(r.buf); {
+	case size > have, size < have && len(left) == 0:
+		old := r.owned
+		r.own(borrow(size))
+		copy(r.buf, left)
 		giveBack(old)
 	default:
-		copy(*old, left)
+		copy(r.buf, left)
 	}
 	r.pos, r.end = 0, len(left)
 }

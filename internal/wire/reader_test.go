@@ -106,7 +106,8 @@ func readAll(r *Reader, whole *Types) (messages []message, err error) {
 	var body bytes.Buffer
 	for {
 		from := r.Pos()
-		m, ok, err := r.Next()
+		var m Message
+		ok, err := r.Next(&m)
 		switch {
 		case err != nil:
 			return messages, err
@@ -328,7 +329,7 @@ func TestParkedReaderOwnsNoBuffer(t *testing.T) {
 						return
 					}
 				}
-				t.Errorf("a parked reader holds a buffer of %d bytes", len(*r.buf))
+				t.Errorf("a parked reader holds a buffer of %d bytes", len(r.buf))
 			})
 		}
 	}
@@ -338,7 +339,8 @@ func TestParkedReaderOwnsNoBuffer(t *testing.T) {
 func nextWhole(tb testing.TB, r *Reader) Message {
 	tb.Helper()
 	for {
-		m, ok, err := r.Next()
+		var m Message
+		ok, err := r.Next(&m)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -370,7 +372,7 @@ func TestReaderShrinksAfterBulk(t *testing.T) {
 	conn.arrived.Write(encode(message{'d', string(make([]byte, 4<<20))}))
 	grown := false
 	for r.Pos() == 0 || conn.arrived.Len() > 0 || r.MidMessage() {
-		_, ok, err := r.Next()
+		ok, err := r.Next(new(Message))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -378,7 +380,7 @@ func TestReaderShrinksAfterBulk(t *testing.T) {
 			if err := r.Fill(); err != nil {
 				t.Fatal(err)
 			}
-			grown = grown || len(*r.buf) == largeBuffer
+			grown = grown || len(r.buf) == largeBuffer
 		}
 	}
 	if !grown {
@@ -388,7 +390,7 @@ func TestReaderShrinksAfterBulk(t *testing.T) {
 		conn.arrived.Write(encode(message{'Z', "I"}))
 		nextWhole(t, r)
 	}
-	if len(*r.buf) != smallBuffer {
-		t.Errorf("a small message sits in a buffer of %d bytes", len(*r.buf))
+	if len(r.buf) != smallBuffer {
+		t.Errorf("a small message sits in a buffer of %d bytes", len(r.buf))
 	}
 }
