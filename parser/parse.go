@@ -3,6 +3,7 @@ package parser
 import (
 	"bytes"
 	"runtime"
+	"sync/atomic"
 	"unicode/utf8"
 
 	pg "github.com/pganalyze/pg_query_go/v5"
@@ -61,8 +62,14 @@ func parse(text string, maxParse int) *Statement {
 		}
 		extract(part, raw.Stmt, text[part.Start:part.End])
 	}
+	if st.Plain = isPlain(st); st.Plain {
+		st.Serial = serial.Add(1)
+	}
 	return st
 }
+
+// serial counts plain Statements.
+var serial atomic.Uint32
 
 func parseTree(text string) (*pg.ParseResult, error) {
 	parsers <- struct{}{}

@@ -96,11 +96,16 @@ func TestPlacesAreKeptByThoseThatUseThem(t *testing.T) {
 // FuzzPattern checks that a text that matches the pattern of another has its normal form.
 func FuzzPattern(f *testing.F) {
 	for _, pair := range [][2]string{
-		{"SELECT a FROM t WHERE b = 1", "SELECT a FROM t WHERE b = 2"}, {"select a from t where b = 'a'", "select a from t where b = e'a'"},
-		{"select a from t where b = 'x'\n'y' and 1", "select a from t where b = 'x' and 2"}, {"select a from tab_ date'a'\n e'b'", "select a from tab_ date'a'\n 'b'"},
-		{"select a from tab a'b'", "select a from tab ae'b'"}, {"select a from tab where -1-1", "select a from tab where -2--1"},
-		{"select a from tab where 1..2 .5", "select a from tab where 1..2.5"}, {"select a from tab where 1+1e+1", "select a from tab where 1+1e+'a'"},
-		{"select a from tab where $1 in (1,2)", "select a from tab where $1 in (1.5,$$a$$)"}, {"select a from tab /* 1 */ where 1", "select a from tab /* 2 */ where 1"},
+		{"SELECT a FROM t WHERE b = 1", "SELECT a FROM t WHERE b = 2"},
+		{"select a from t where b = 'a'", "select a from t where b = e'a'"},
+		{"select a from t where b = 'x'\n'y' and 1", "select a from t where b = 'x' and 2"},
+		{"select a from tab_ date'a'\n e'b'", "select a from tab_ date'a'\n 'b'"},
+		{"select a from tab a'b'", "select a from tab ae'b'"},
+		{"select a from tab where -1-1", "select a from tab where -2--1"},
+		{"select a from tab where 1..2 .5", "select a from tab where 1..2.5"},
+		{"select a from tab where 1+1e+1", "select a from tab where 1+1e+'a'"},
+		{"select a from tab where $1 in (1,2)", "select a from tab where $1 in (1.5,$$a$$)"},
+		{"select a from tab /* 1 */ where 1", "select a from tab /* 2 */ where 1"},
 	} {
 		f.Add([]byte(pair[0]), []byte(pair[1]))
 	}

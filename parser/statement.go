@@ -20,6 +20,12 @@ type Statement struct {
 	// was seen, and Start and End are offsets into that text: a sender uses the
 	// client's own bytes. A shared Statement has exactly one Part.
 	Shared bool
+	// Plain is set where the Statement is one that reads or changes rows and leaves
+	// nothing else behind in the session, nor asks for anything the session has: it has one
+	// Part, which calls functions of pg_catalog alone. Most Statements are.
+	Plain bool
+	// Serial tells Statements that are Plain apart in tables; it comes round after 2^32.
+	Serial uint32
 	// Backslashes is set when a plain string literal contains a backslash. Text was
 	// read as standard_conforming_strings = on reads it; a session that has turned
 	// that off must treat such a Statement as unparsed.

@@ -12,6 +12,9 @@ import (
 
 // parametric tells whether st sets parameters to values that only Bind gives.
 func parametric(st *parser.Statement) bool {
+	if st.Plain {
+		return false
+	}
 	for i := range st.Parts {
 		if set := st.Parts[i].Setting; set != nil {
 			if set.Params != [3]int{} {

@@ -108,6 +108,9 @@ func (s *session) look() (quiet bool) {
 
 // sent notes that a statement is on its way to the primary.
 func (s *session) sent(st *parser.Statement) {
+	if st.Plain && len(st.Parts[0].Writes) == 0 {
+		return
+	}
 	for i := range st.Parts {
 		s.copySent = s.copySent || st.Parts[i].Kind == parser.CopyFrom
 	}

@@ -30,6 +30,8 @@ type pins struct {
 	begins, ends, copies bool
 	// discarded: DISCARD SEQUENCES has run since the sequence state was noted.
 	discarded bool
+	// moved is set while there is a reason, or any of begins, ends and copies.
+	moved mark
 }
 
 // pinSession is the pin of pool.mode session; nothing but the end of the session removes it.
@@ -64,6 +66,7 @@ var nothing = map[string]string{
 
 func (p *pins) add(reason string) {
 	p.marks++
+	p.moved.set(true)
 	p.doubt = p.doubt && len(p.reasons) > 0
 	if reason == parser.PinSequence {
 		p.discarded = false
@@ -77,7 +80,9 @@ func (p *pins) add(reason string) {
 // clear removes all reasons but those that only the end of the session removes.
 func (p *pins) clear() {
 	forever := slices.Contains(p.reasons, pinSession)
-	*p = pins{marks: p.marks}
+	p.text, p.reasons = "", nil
+	p.doubt, p.begins, p.ends, p.copies, p.discarded = false, false, false, false, false
+	p.moved.set(false)
 	if forever {
 		p.add(pinSession)
 	}
@@ -114,7 +119,10 @@ func (p *pins) within(part *parser.Part) {
 		p.begins = p.begins || part.Chain
 	case parser.CopyFrom:
 		p.copies = true
+	default:
+		return
 	}
+	p.moved.set(true)
 }
 
 // question is the SQL that asks whether every reason has gone, "" where that cannot
@@ -147,6 +155,9 @@ type proof struct {
 // ends a batch; it does so only where that leaves no transaction block open, which
 // must not be disturbed.
 func (s *session) prove() error {
+	if !s.state.pins.moved.is() {
+		return nil
+	}
 	s.mu.Lock()
 	p := &s.state.pins
 	idle := s.status == 'I' || p.ends
@@ -155,6 +166,7 @@ func (s *session) prove() error {
 		question = p.question()
 	}
 	p.begins, p.ends, p.copies = false, false, false
+	p.moved.set(p.text != "")
 	marks := p.marks
 	s.mu.Unlock()
 	if question == "" || !s.names.certain(s) {
@@ -268,6 +280,9 @@ const pinParameter = "pgshunt.pin"
 // foresee prepares the primary for a statement that asks for what only pgshunt knows, or
 // would otherwise be told what belongs to another session.
 func (s *session) foresee(st *parser.Statement) error {
+	if st.Plain && !s.stranger {
+		return nil
+	}
 	s.stranger = s.stranger && st.Unparsed == ""
 	for i := range st.Parts {
 		p := &st.Parts[i]

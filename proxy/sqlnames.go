@@ -22,7 +22,10 @@ import (
 // giveNames makes the current backend ready for the text of a Query; refused means that
 // the text has been answered, or is skipped.
 func (s *session) giveNames(st *parser.Statement) (refused bool, err error) {
-	open := s.openNow() && borrows(st)
+	if st.Plain {
+		return false, nil
+	}
+	open := borrows(st) && s.openNow()
 	if open { // the batch before may fail, and the server then skips the Query
 		if err := s.settle(); err != nil || s.phaseSkipping() {
 			return true, err
@@ -39,6 +42,9 @@ func (s *session) giveNames(st *parser.Statement) (refused bool, err error) {
 // called at Parse and at Bind: a server takes the columns of an EXECUTE from what
 // the name means then, and crashes if it means something else at Execute.
 func (s *session) borrow(st *parser.Statement, act action) (lent, refused bool, err error) {
+	if st.Plain {
+		return false, false, nil
+	}
 	return s.borrowFor(st, act, maxExecutes)
 }
 
@@ -84,6 +90,9 @@ func (s *session) executed(p *parser.Part) *parser.Statement {
 // runs returns what a text does when it runs: with the statements of the protocol or of
 // SQL that it executes in place of EXECUTE. They may be anything.
 func (s *session) runs(st *parser.Statement) *parser.Statement {
+	if st.Plain {
+		return st
+	}
 	for i, depth := 0, maxExecutes; i < len(st.Parts); {
 		inner := s.executed(&st.Parts[i])
 		if st.Parts[i].Kind != parser.Execute || inner == nil || len(inner.Parts) != 1 || depth == 0 {
@@ -108,6 +117,9 @@ func (s *session) runs(st *parser.Statement) *parser.Statement {
 // sentFor notes that a text is on its way, and what it runs.
 func (s *session) sentFor(st, runs *parser.Statement) {
 	s.sent(st)
+	if st.Plain {
+		return
+	}
 	for i := range st.Parts {
 		if inner := s.executed(&st.Parts[i]); inner != nil && inner != runs {
 			s.sent(inner) // by EXPLAIN ANALYZE and the like
@@ -125,6 +137,9 @@ func (s *session) sentFor(st, runs *parser.Statement) {
 // dropAll notes what a text that is about to run does to all names, and that it may
 // change some.
 func (s *session) dropAll(st *parser.Statement) (all *nameChange, err error) {
+	if st.Plain {
+		return nil, nil
+	}
 	for i := range st.Parts {
 		switch p := &st.Parts[i]; {
 		case p.Kind == parser.Discard && p.Setting != nil, p.Kind == parser.Deallocate && p.Name == "":
@@ -144,6 +159,9 @@ func (s *session) dropAll(st *parser.Statement) (all *nameChange, err error) {
 // borrows tells whether the text of a statement names others, so that what a server
 // has made of it holds for one session only.
 func borrows(st *parser.Statement) bool {
+	if st.Plain {
+		return false
+	}
 	for i := range st.Parts {
 		if namesStatement(&st.Parts[i]) {
 			return true

@@ -98,6 +98,9 @@ func (t *state) sending(st *parser.Statement) {
 
 // changesState tells whether the completion of st has to be followed.
 func changesState(st *parser.Statement) bool {
+	if st.Plain {
+		return false
+	}
 	if st.Unparsed != "" {
 		return true
 	}
