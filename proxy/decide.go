@@ -13,16 +13,14 @@ import (
 // of the transaction or on parameters and replies are still to come, it waits for them.
 func (s *session) decide(st *parser.Statement) (router.Decision, error) {
 	fleet := s.srv.fleet.Load()
-	s.endBlock()
 	quiet := s.look()
-	d := s.srv.cfg.Policy.Decide(st, &s.view, fleet)
+	d := s.consult(st, fleet)
 	if !quiet && (d.Place == router.Replica || d.Place == router.Refused || s.view.Failed || d.Rule != router.RuleNoReplicas && s.routesMayChange()) {
 		if err := s.settle(); err != nil {
 			return d, err
 		}
-		s.endBlock()
 		s.look()
-		d = s.srv.cfg.Policy.Decide(st, &s.view, fleet)
+		d = s.consult(st, fleet)
 		if s.copying() { // the statement stands where copy data should: its server complains
 			d = router.Decision{Place: router.Stay, Rule: d.Rule, Reason: "stands among copy data"}
 		}
@@ -70,12 +68,45 @@ func (s *session) facts(text []byte) *parser.Statement {
 	return st
 }
 
-// look brings the router's view of the session up to date. It reports whether
-// that view is final: no reply is outstanding that could change it.
+// consult asks the router.
+func (s *session) consult(st *parser.Statement, fleet *router.Fleet) router.Decision {
+	if st.Plain && s.usual {
+		return s.srv.verdicts.ask(s.srv.cfg.Policy, st, s.alike, &s.view, fleet)
+	}
+	return s.srv.cfg.Policy.Decide(st, &s.view, fleet)
+}
+
+// look ends what must be ended before a decision, and brings the router's view of the
+// session up to date. It reports whether that view is final: no reply is outstanding
+// that could change it.
 func (s *session) look() (quiet bool) {
-	v := &s.view
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	if s.keep.over {
+		s.mu.Unlock()
+		s.endBlock()
+		s.mu.Lock()
+	}
+	if s.usual && s.asUsual() {
+		s.view.InTransaction = s.status != 'I' || s.phase.openPrimary
+	} else {
+		s.lookClosely()
+	}
+	quiet = s.quiet()
+	s.mu.Unlock()
+	return quiet
+}
+
+// asUsual tells whether the view of the session is the one it began with, but for
+// InTransaction and as long as the settings are those seen last. The caller holds mu.
+func (s *session) asUsual() bool {
+	t, k := &s.state, &s.keep
+	return t.local == s.seen && s.status != 'E' && t.pins.text == "" && len(t.written) == 0 &&
+		!t.wroteUnknown && !t.snapshot && !t.readOnly && k.pin == "" && !k.block && !k.over && !k.closed
+}
+
+// lookClosely makes the view anew. The caller holds mu.
+func (s *session) lookClosely() {
+	v := &s.view
 	v.InTransaction = s.status != 'I' || s.phase.openPrimary
 	v.Failed = s.status == 'E'
 	v.Snapshot = v.InTransaction && s.state.snapshot
@@ -102,8 +133,11 @@ func (s *session) look() (quiet bool) {
 		if app, ok := s.state.local.Get("application_name"); ok {
 			v.Application = app.Value
 		}
+		s.alike = nil
 	}
-	return s.quiet()
+	if s.usual = s.asUsual(); s.usual && s.alike == nil {
+		s.alike = s.srv.verdicts.sort(v)
+	}
 }
 
 // sent notes that a statement is on its way to the primary.

@@ -96,6 +96,7 @@ func (s *session) closeAll(st *parser.Statement) {
 func (s *session) sentToReplica(st *parser.Statement, d router.Decision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.usual = false // made is no longer what look has left
 	s.training = d.Class == router.Training
 	s.deploys = s.deploys || s.training
 	for i := range st.Parts {

@@ -58,6 +58,7 @@ type Server struct {
 	unquestioned int
 	cancels      cancelRegistry
 	models       modelChanges
+	verdicts     verdicts
 	peers        peers
 	// canceling and forwards bound the side connections of cancel requests.
 	canceling, forwards slots

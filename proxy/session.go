@@ -27,6 +27,10 @@ type session struct {
 	names  names
 	rec    record
 	view   router.View
+	// alike is what view's constant parts amount to, nil when that is not known; usual is
+	// set where view is otherwise that of a session that has just begun.
+	alike *alike
+	usual bool
 
 	// passing tells whether the pieces that follow of a large message go to the
 	// current backend; refused, that everything up to Sync is dropped because of an

@@ -1,0 +1,85 @@
+package proxy
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"pgshunt/parser"
+	"pgshunt/router"
+)
+
+// verdicts remembers decisions about plain statements, which nearly every session that
+// sends them would be given again. Only what the router has said is kept, and only
+// for views that differ in nothing but what is compared here. Safe for concurrent use.
+type verdicts struct {
+	table [1 << 10]atomic.Pointer[verdict]
+
+	mu     sync.Mutex
+	alike  map[string]*alike // guarded by mu
+	serial uint32            // guarded by mu; of the last in alike
+}
+
+// alike stands for sessions whose views are the same as long as they are as usual
+// (session.asUsual), but for InTransaction.
+type alike struct{ serial uint32 }
+
+// verdict is one decision. It is immutable, but for missed.
+type verdict struct {
+	st            *parser.Statement
+	alike         *alike
+	fleet         *router.Fleet
+	inTransaction bool
+	d             router.Decision
+	missed        atomic.Uint32 // how often in a row another was looked for in its place
+}
+
+const (
+	// maxAlike bounds the kinds of sessions that are remembered.
+	maxAlike = 4 << 10
+	// missesToGo is how often a verdict must have been in the way before another takes its
+	// place: two in turn would otherwise cost an allocation each time.
+	missesToGo = 8
+)
+
+// sort returns what stands for sessions with a view.
+func (vs *verdicts) sort(v *router.View) *alike {
+	key := strings.Join(append([]string{v.User, v.Database, v.Application, v.Hint}, v.SearchPath...), "\x00")
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	if a := vs.alike[key]; a != nil {
+		return a
+	}
+	if vs.alike == nil || len(vs.alike) >= maxAlike {
+		vs.alike = make(map[string]*alike) // sessions keep what they have
+	}
+	vs.serial++
+	a := &alike{vs.serial}
+	vs.alike[key] = a
+	return a
+}
+
+// ask asks p about a plain statement, unless it has answered before. v is that of a session
+// which is as usual.
+func (vs *verdicts) ask(p *router.Policy, st *parser.Statement, a *alike, v *router.View, f *router.Fleet) router.Decision {
+	place := st.Serial<<1 ^ a.serial*0x9e3779b1
+	if v.InTransaction {
+		place ^= 1
+	}
+	slot := &vs.table[place%uint32(len(vs.table))]
+	old := slot.Load()
+	if old != nil && old.st == st && old.alike == a && old.fleet == f && old.inTransaction == v.InTransaction {
+		if old.missed.Load() > 0 {
+			old.missed.Store(0)
+		}
+		return old.d
+	}
+	d := p.Decide(st, v, f)
+	if d.Err != nil {
+		return d
+	}
+	if old == nil || old.fleet != f || old.missed.Add(1) > missesToGo {
+		slot.CompareAndSwap(old, &verdict{st: st, alike: a, fleet: f, inTransaction: v.InTransaction, d: d})
+	}
+	return d
+}
