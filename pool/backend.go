@@ -77,18 +77,19 @@ var ErrNotOwner = errors.New("not the owner of this backend")
 // o has nothing to do with it and should acquire another.
 func (b *Backend) Attach(o Owner) bool {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.lost {
-		return false
+	lost := b.lost
+	if !lost {
+		b.owner = o
 	}
-	b.owner = o
-	return true
+	b.mu.Unlock()
+	return !lost
 }
 
 func (b *Backend) currentOwner() Owner {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.owner
+	o := b.owner
+	b.mu.Unlock()
+	return o
 }
 
 // start has the backend read from now on: by a Loop, or on a goroutine of its own.
@@ -139,7 +140,7 @@ func (b *Backend) Ready(t *wire.Turn) {
 func (b *Backend) receive() error {
 	for {
 		err := b.currentOwner().Receive(b)
-		if !errors.Is(err, ErrNotOwner) {
+		if err == nil || !errors.Is(err, ErrNotOwner) {
 			return err
 		}
 	}

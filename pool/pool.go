@@ -33,24 +33,26 @@ type Pool struct {
 // used most recently.
 func (p *Pool) tryAcquire(last *Backend) *Backend {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := len(p.idle)
-	if n == 0 {
+	idle := p.idle
+	if len(idle) == 0 {
+		p.mu.Unlock()
 		return nil
 	}
-	i := n - 1
-	if last != nil {
-		for j := i; j >= 0; j-- {
-			if p.idle[j] == last {
-				i = j
-				break
-			}
-		}
+	top := len(idle) - 1
+	i := top
+	for i >= 0 && idle[i] != last {
+		i--
 	}
-	b := p.idle[i]
-	copy(p.idle[i:], p.idle[i+1:])
-	p.idle[n-1] = nil
-	p.idle = p.idle[:n-1]
+	if i < 0 {
+		i = top
+	}
+	b := idle[i]
+	for ; i < top; i++ { // it is seldom far from the end
+		idle[i] = idle[i+1]
+	}
+	idle[top] = nil
+	p.idle = idle[:top]
+	p.mu.Unlock()
 	return b
 }
 
@@ -124,7 +126,7 @@ func (p *Pool) loginFailed(err error) {
 func (p *Pool) put(b *Backend) {
 	p.mu.Lock()
 	kept := !b.outdated()
-	if kept && !p.handOver(b, nil) {
+	if kept && (p.waiters.Len() == 0 || !p.handOver(b, nil)) {
 		b.idleAt = time.Time{} // expire looks at the clock, so that not every transaction has to
 		p.idle = append(p.idle, b)
 	}

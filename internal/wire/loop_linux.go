@@ -195,12 +195,13 @@ func (l *Loop) wait() int {
 // called just before.
 func (l *Loop) at(slot, generation int32) (k *socket, muted bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	k = l.slots[slot]
-	if k == nil || k.generation != generation {
-		return nil, true
+	if k = l.slots[slot]; k == nil || k.generation != generation {
+		k, muted = nil, true
+	} else {
+		muted = k.muted
 	}
-	return k, k.muted
+	l.mu.Unlock()
+	return k, muted
 }
 
 // enroll gives k a slot. The caller holds mu.

@@ -154,7 +154,12 @@ func (k *socket) recv(p []byte) (n int, ok bool, err error) {
 	if !k.use() {
 		return 0, true, net.ErrClosed
 	}
-	defer k.unuse()
+	n, ok, err = k.recvInUse(p)
+	k.unuse()
+	return n, ok, err
+}
+
+func (k *socket) recvInUse(p []byte) (n int, ok bool, err error) {
 	for {
 		r, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(k.fd),
 			uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_DONTWAIT, 0, 0)
@@ -192,7 +197,12 @@ func (k *socket) sendSome(p []byte) (n int, err error) {
 	if !k.use() {
 		return 0, net.ErrClosed
 	}
-	defer k.unuse()
+	n, err = k.sendInUse(p)
+	k.unuse()
+	return n, err
+}
+
+func (k *socket) sendInUse(p []byte) (n int, err error) {
 	for n < len(p) {
 		r, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(k.fd),
 			uintptr(unsafe.Pointer(unsafe.SliceData(p[n:]))), uintptr(len(p)-n), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
