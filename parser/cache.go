@@ -15,7 +15,7 @@ type Options struct {
 	// MaxText is the length in bytes above which a Statement is not kept (8 KiB).
 	MaxText int
 	// Entries and Bytes bound what is kept (10,000 and 64 MiB). Bytes are counted from
-	// the texts and an estimate of their facts.
+	// the texts and their facts.
 	Entries, Bytes int
 	// Patterns is the number of places for texts that come again but for their literals
 	// (1,024); negative is none.
@@ -169,7 +169,7 @@ func (c *Cache) get(hash uint64, key []byte, shared bool) *Statement {
 }
 
 func (c *Cache) put(hash uint64, key string, st *Statement) {
-	e := &entry{key: key, st: st, size: len(key) + len(st.Text) + footprint(st)}
+	e := &entry{key: key, st: st, size: entryBytes + len(key) + footprint(st)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.entries.Remove(hash) // so that the replaced entry's bytes are given back
@@ -178,18 +178,4 @@ func (c *Cache) put(hash uint64, key string, st *Statement) {
 	for c.bytes > c.options.Bytes && c.entries.Len() > 1 {
 		c.entries.RemoveOldest()
 	}
-}
-
-// footprint estimates the memory of a Statement's facts.
-func footprint(st *Statement) int {
-	const statement, part, call, arg, relation = 160, 520, 88, 72, 64
-	n := statement + part*len(st.Parts)
-	for i := range st.Parts {
-		p := &st.Parts[i]
-		n += relation * (len(p.Reads) + len(p.Writes) + len(p.Defines))
-		for j := range p.Calls {
-			n += call + arg*len(p.Calls[j].Args)
-		}
-	}
-	return n
 }

@@ -2,6 +2,7 @@ package parser
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,42 @@ func TestCacheIsBounded(t *testing.T) {
 	if first := c.Statement(long); first == c.Statement(long) {
 		t.Error("a text over MaxText was kept")
 	}
+}
+
+// TestBytesAreWhatTheHeapGrowsBy: the bound would be none if facts were larger than counted.
+func TestBytesAreWhatTheHeapGrowsBy(t *testing.T) {
+	for name, sql := range map[string]string{
+		"columns":   "SELECT " + strings.Repeat("a%[1]d, b%[1]d_with_a_longer_name, ", 20) + "c FROM s.t%[1]d JOIN u USING (k)",
+		"relations": "SELECT FROM t%[1]d, s.a%[1]d, s.b, s.c, s.d, s.e, s.f, s.g, s.h, s.i, s.j, s.k, s.l, s.m, s.n",
+		"calls":     "SELECT " + strings.Repeat("s.f%[1]d(a, $1, 'constant', x => 1), ", 30) + "1",
+		"parts":     strings.Repeat("SELECT a FROM t%[1]d; ", 50),
+		"constants": "SELECT f%[1]d('" + strings.Repeat("x", 4000) + "')",
+		"settings":  "SELECT set_config('a.b%[1]d', 'c', false), set_config('a.c', 'd', false), set_config('a.d', 'e', true)",
+		"unparsed":  "SELEC a FROM t%[1]d",
+	} {
+		const statements = 500
+		c := New(Options{Patterns: -1})
+		before := heap()
+		for i := range statements {
+			c.Statement(fmt.Appendf(nil, sql, i))
+		}
+		grown, s := heap()-before, c.Stats()
+		if s.Entries != statements {
+			t.Fatalf("%s: %d entries", name, s.Entries)
+		}
+		if ratio := float64(grown) / float64(s.Bytes); ratio < 0.6 || ratio > 1.4 {
+			t.Errorf("%s: the heap has grown by %d bytes, and %d are counted", name, grown, s.Bytes)
+		}
+		runtime.KeepAlive(c)
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what the first has left to finalisers and pools
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestCacheIsSafeForConcurrentUse(t *testing.T) {

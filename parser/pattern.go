@@ -41,6 +41,9 @@ const (
 	headSize = 16
 	// maxPattern bounds the length of the texts, and so the table, to 2 MB by default.
 	maxPattern = 2 << 10
+	// maxPatternFacts bounds what a Statement kept here takes, since the Cache's own bound
+	// does not count those it has dropped: 16 MB for all of them by default.
+	maxPatternFacts = 16 << 10
 	// maxCuts is the number of literals from which it is no better than the normal form.
 	maxCuts = 64
 	// wellUsed is how often a pattern in use is asked in vain to make room.
@@ -116,7 +119,7 @@ func (p *patterns) keep(exact, normal uint64, text []byte, st *Statement) {
 	if ok {
 		hash = normal
 	}
-	if p.seen[hash%uint64(len(p.seen))].Swap(hash) == hash {
+	if p.seen[hash%uint64(len(p.seen))].Swap(hash) == hash && footprint(st) <= maxPatternFacts {
 		set.keep(text, cuts, st)
 	}
 }
