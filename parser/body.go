@@ -47,6 +47,7 @@ func (w *walker) createFunction(s *pg.CreateFunctionStmt) {
 	w.define(names(s.Funcname))
 	w.quoting(func() {
 		w.nodes(s.Parameters)
+		w.nodes(s.Options)
 		w.typeName(s.ReturnType)
 		if s.SqlBody != nil {
 			w.node(s.SqlBody)

@@ -12,20 +12,7 @@ func (w *walker) call(f *pg.FuncCall) {
 	if f == nil {
 		return
 	}
-	c := Call{}
-	switch name := names(f.Funcname); len(name) {
-	case 0:
-		return
-	case 1:
-		c.Name = name[0]
-		c.Text = c.Name
-	default:
-		c.Schema, c.Name = name[len(name)-2], name[len(name)-1]
-		c.Text = c.Schema + "." + c.Name
-	}
-	system := c.Schema == "" || c.Schema == "pg_catalog"
-	harmless := system && builtin[c.Name]
-	c.Builtin = harmless || system && (clock[c.Name] || isAnchored(c.Name) && !isRemote(c.Name))
+	c, harmless := newCall(f.Funcname)
 	c.Aggregate = f.Over != nil || f.AggWithinGroup || f.AggFilter != nil || f.AggDistinct || f.AggStar
 	if len(f.Args) > 0 {
 		c.Args = make([]Arg, len(f.Args))
@@ -38,18 +25,8 @@ func (w *walker) call(f *pg.FuncCall) {
 	}
 	w.part.Calls = append(w.part.Calls, c)
 	place, varying := len(w.part.Calls)-1, w.varying
-	switch {
-	case c.Schema == "pg_temp":
-		w.pin(PinTemporary)
-	case !system && !isRemote(c.Name):
-	case clock[c.Name]:
-		w.volatile(true)
-	case isAnchored(c.Name):
-		w.volatile(false)
-		w.pin(pinOf(c.Name))
-		w.part.Unlocks = w.part.Unlocks || strings.HasPrefix(c.Name, "pg_advisory_unlock")
-	}
-	if system && c.Name == "set_config" && !w.quoted {
+	w.effects(&c)
+	if c.Builtin && c.Name == "set_config" && !w.quoted {
 		w.setConfig(f, c.Args)
 	}
 	w.nodes(f.Args)
@@ -61,6 +38,102 @@ func (w *walker) call(f *pg.FuncCall) {
 		w.nodes(o.OrderClause)
 		w.node(o.StartOffset)
 		w.node(o.EndOffset)
+	}
+}
+
+// newCall names a call; harmless is set for functions of pg_catalog that only compute
+// from their arguments, or nearly so.
+func newCall(list []*pg.Node) (c Call, harmless bool) {
+	if last := len(list) - 1; last >= 0 {
+		c.Name = list[last].GetString_().GetSval()
+		c.Text = c.Name
+		if last > 0 {
+			c.Schema = list[last-1].GetString_().GetSval()
+			c.Text = c.Schema + "." + c.Name
+		}
+	}
+	system := c.Schema == "" || c.Schema == "pg_catalog"
+	harmless = system && builtin[c.Name]
+	c.Builtin = harmless || system && (clock[c.Name] || isAnchored(c.Name) && !isRemote(c.Name))
+	return c, harmless
+}
+
+// effects notes what a call does beyond computing.
+func (w *walker) effects(c *Call) {
+	system := c.Schema == "" || c.Schema == "pg_catalog"
+	switch {
+	case c.Schema == "pg_temp":
+		w.pin(PinTemporary)
+	case !system && !isRemote(c.Name):
+	case clock[c.Name]:
+		w.volatile(true)
+	case isAnchored(c.Name):
+		w.volatile(false)
+		w.pin(pinOf(c.Name))
+		w.part.Unlocks = w.part.Unlocks || strings.HasPrefix(c.Name, "pg_advisory_unlock")
+	case isAsker(c.Name):
+		w.part.System = w.part.System || !w.quoted
+	}
+}
+
+// expression walks a use of an operator.
+func (w *walker) expression(e *pg.A_Expr) {
+	if k := e.Kind; k >= pg.A_Expr_Kind_AEXPR_BETWEEN && k <= pg.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM || len(e.Name) == 1 && isSystemOperator(e.Name) {
+		w.node(e.Lexpr)
+		w.node(e.Rexpr)
+		return
+	}
+	w.operator(e.Name, func() {
+		w.node(e.Lexpr)
+		w.node(e.Rexpr)
+	})
+}
+
+// operator notes an operator that pg_catalog does not have. operands walks what it is
+// applied to.
+func (w *walker) operator(name []*pg.Node, operands func()) {
+	if len(name) == 0 || isSystemOperator(name) {
+		operands()
+		return
+	}
+	c, _ := newCall(name)
+	c.Form, c.Builtin = Operator, false
+	place, varying := len(w.part.Calls), w.varying
+	w.part.Calls = append(w.part.Calls, c)
+	operands()
+	w.part.Calls[place].Constant = w.varying == varying
+}
+
+func isSystemOperator(name []*pg.Node) bool {
+	if len(name) > 1 && name[len(name)-2].GetString_().GetSval() != "pg_catalog" {
+		return false
+	}
+	return len(name) > 1 || systemOperators[name[0].GetString_().GetSval()]
+}
+
+// indirection walks (expression).field, (expression)[subscript] and (expression).*.
+func (w *walker) indirection(n *pg.A_Indirection) {
+	place, varying := len(w.part.Calls), w.varying
+	for i, step := range n.Indirection {
+		switch {
+		case step.GetString_() != nil:
+			c, harmless := newCall(n.Indirection[i : i+1])
+			c.Form, c.Args = Field, []Arg{{}}
+			if i == 0 {
+				c.Args[0] = argument(n.Arg, !harmless)
+				w.part.literal = w.part.literal || c.Args[0].Known
+			}
+			w.part.Calls = append(w.part.Calls, c)
+			w.effects(&c)
+		case step.GetAStar() != nil:
+			w.star()
+		}
+	}
+	fields := len(w.part.Calls) - place
+	w.node(n.Arg)
+	w.nodes(n.Indirection)
+	for i := range fields {
+		w.part.Calls[place+i].Constant = w.varying == varying
 	}
 }
 

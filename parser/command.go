@@ -1,6 +1,8 @@
 package parser
 
 import (
+	"reflect"
+
 	pg "github.com/pganalyze/pg_query_go/v5"
 )
 
@@ -39,7 +41,7 @@ func (w *walker) statement(n *pg.Node) {
 	case *pg.Node_TransactionStmt:
 		w.transaction(x.TransactionStmt)
 	case *pg.Node_VariableSetStmt:
-		w.variableSet(n, x.VariableSetStmt)
+		w.variableSet(x.VariableSetStmt)
 	case *pg.Node_VariableShowStmt:
 		p.Kind = Show
 		p.Name = x.VariableShowStmt.Name
@@ -65,7 +67,7 @@ func (w *walker) statement(n *pg.Node) {
 		w.pin(PinLoad)
 	case *pg.Node_CallStmt:
 		p.Kind, p.Opaque = CallProcedure, true
-		w.call(x.CallStmt.Funccall)
+		w.children(reflect.ValueOf(x.CallStmt))
 	case *pg.Node_DoStmt:
 		p.Kind = Do
 		w.doBlock(x.DoStmt)
@@ -82,6 +84,7 @@ func (w *walker) carrier(n *pg.Node) bool {
 	switch x := n.GetNode().(type) {
 	case *pg.Node_ExplainStmt:
 		p.Analyze = analyzes(x.ExplainStmt.Options)
+		w.nodes(x.ExplainStmt.Options)
 		w.body(Explain, x.ExplainStmt.Query)
 	case *pg.Node_PrepareStmt:
 		p.Name = x.PrepareStmt.Name
@@ -148,6 +151,7 @@ func enabled(n *pg.Node) bool {
 func (w *walker) copy(s *pg.CopyStmt) {
 	p := w.part
 	p.Server = s.Filename != "" || s.IsProgram
+	w.nodes(s.Options)
 	if s.Query != nil {
 		w.body(CopyTo, s.Query)
 		return
@@ -159,7 +163,9 @@ func (w *walker) copy(s *pg.CopyStmt) {
 		return
 	}
 	p.Kind = CopyTo
+	w.node(s.WhereClause) // PostgreSQL refuses it
 	w.relation(s.Relation)
+	w.copied(s.Attlist)
 }
 
 var transactionKinds = map[pg.TransactionStmtKind]Kind{

@@ -15,12 +15,16 @@ func (w *walker) definition(n *pg.Node) {
 		w.createTable(x.CreateStmt)
 	case *pg.Node_CreateForeignTableStmt:
 		w.createTable(x.CreateForeignTableStmt.BaseStmt)
+		w.nodes(x.CreateForeignTableStmt.Options)
 	case *pg.Node_CreateTableAsStmt:
 		w.createTableAs(x.CreateTableAsStmt)
 	case *pg.Node_ViewStmt:
 		w.temporary(x.ViewStmt.View)
 		w.relation(x.ViewStmt.View)
-		w.quoting(func() { w.node(x.ViewStmt.Query) })
+		w.quoting(func() {
+			w.node(x.ViewStmt.Query)
+			w.nodes(x.ViewStmt.Options)
+		})
 	case *pg.Node_CreateSeqStmt:
 		w.temporary(x.CreateSeqStmt.Sequence)
 		w.children(reflect.ValueOf(x.CreateSeqStmt))
@@ -33,12 +37,9 @@ func (w *walker) definition(n *pg.Node) {
 	case *pg.Node_CreateFunctionStmt:
 		w.createFunction(x.CreateFunctionStmt)
 	case *pg.Node_CreateTrigStmt:
-		name := names(x.CreateTrigStmt.Funcname)
 		w.call(&pg.FuncCall{Funcname: x.CreateTrigStmt.Funcname})
 		x.CreateTrigStmt.Funcname = nil
-		if len(name) > 0 {
-			w.quoting(func() { w.children(reflect.ValueOf(x.CreateTrigStmt)) })
-		}
+		w.quoting(func() { w.children(reflect.ValueOf(x.CreateTrigStmt)) })
 	case *pg.Node_DropStmt:
 		w.drop(x.DropStmt)
 	case *pg.Node_CommentStmt:
@@ -56,18 +57,16 @@ func (w *walker) definition(n *pg.Node) {
 		w.object(x.AlterObjectSchemaStmt.ObjectType, x.AlterObjectSchemaStmt.Object)
 		w.defineSchema(x.AlterObjectSchemaStmt.Newschema)
 	default:
-		if !w.named(n) {
-			w.maintenance(n)
-		}
+		w.named(n)
+		w.maintenance(n)
 	}
 }
 
-// named handles DDL that spells the name of its object as a list of strings.
-func (w *walker) named(n *pg.Node) bool {
+// named notes the object of DDL that spells its name as a list of strings.
+func (w *walker) named(n *pg.Node) {
 	switch x := n.GetNode().(type) {
 	case *pg.Node_CreateSchemaStmt:
 		w.defineSchema(x.CreateSchemaStmt.Schemaname)
-		w.nodes(x.CreateSchemaStmt.SchemaElts)
 	case *pg.Node_CreateExtensionStmt:
 		w.defineSchema(x.CreateExtensionStmt.Extname)
 	case *pg.Node_AlterExtensionStmt:
@@ -78,7 +77,6 @@ func (w *walker) named(n *pg.Node) bool {
 		w.defineSchema(x.ImportForeignSchemaStmt.LocalSchema)
 	case *pg.Node_DefineStmt:
 		w.define(names(x.DefineStmt.Defnames))
-		w.quoting(func() { w.nodes(x.DefineStmt.Definition) })
 	case *pg.Node_CreateEnumStmt:
 		w.define(names(x.CreateEnumStmt.TypeName))
 	case *pg.Node_AlterEnumStmt:
@@ -87,22 +85,23 @@ func (w *walker) named(n *pg.Node) bool {
 		w.define(names(x.CreateRangeStmt.TypeName))
 	case *pg.Node_CreateDomainStmt:
 		w.define(names(x.CreateDomainStmt.Domainname))
-		w.quoting(func() { w.children(reflect.ValueOf(x.CreateDomainStmt)) })
 	case *pg.Node_AlterDomainStmt:
 		w.define(names(x.AlterDomainStmt.TypeName))
-		w.quoting(func() { w.node(x.AlterDomainStmt.Def) })
 	case *pg.Node_AlterTypeStmt:
 		w.define(names(x.AlterTypeStmt.TypeName))
 	case *pg.Node_CreateStatsStmt:
 		w.define(names(x.CreateStatsStmt.Defnames))
-		w.nodes(x.CreateStatsStmt.Relations)
-	default:
-		return false
 	}
-	return true
 }
 
-// maintenance handles what is left: commands that are not DDL in the sense of Kind, and
+// callable notes a function or operator named with the types of its arguments.
+func (w *walker) callable(o *pg.ObjectWithArgs) {
+	w.define(names(o.Objname))
+	w.nodes(o.Objargs)
+	w.nodes(o.Objfuncargs)
+}
+
+// maintenance walks what is left: commands that are not DDL in the sense of Kind, and
 // DDL whose relations the generic walk finds.
 func (w *walker) maintenance(n *pg.Node) {
 	switch x := n.GetNode().(type) {
@@ -160,6 +159,7 @@ func (w *walker) createTableAs(s *pg.CreateTableAsStmt) {
 	}
 	w.part.Body = Select
 	w.node(s.Query)
+	w.nodes(s.Into.GetOptions())
 }
 
 func (w *walker) drop(s *pg.DropStmt) {
@@ -184,6 +184,7 @@ func (w *walker) object(t pg.ObjectType, n *pg.Node) {
 	case *pg.Node_TypeName:
 		name = names(x.TypeName.Names)
 	case *pg.Node_ObjectWithArgs:
+		w.nodes(x.ObjectWithArgs.Objargs)
 		name = names(x.ObjectWithArgs.Objname)
 	case *pg.Node_String_:
 		name = []string{x.String_.Sval}

@@ -61,6 +61,64 @@ func isAnchored(name string) bool {
 	return false
 }
 
+// systemOperators are the names of pg_catalog's operators in PostgreSQL 13 to 18, and
+// those that the grammar puts in their place. All of them only compute.
+var systemOperators = func() map[string]bool {
+	m := make(map[string]bool)
+	for _, name := range strings.Fields(`
+		! !! !~ !~* !~~ !~~* # ## #- #> #>> % & && &< &<| &> * *< *<= *<> *= *> *>= + - -> ->> -|- / < <-> << <<= <<|
+		<= <> <@ <^ = > >= >> >>= >^ ? ?# ?& ?- ?-| ?| ?|| @ @-@ @> @? @@ @@@ ^ ^@ | |&> |/ |>> || ||/ ~ ~* ~<=~ ~<~ ~=
+		~>=~ ~>~ ~~ ~~*`) {
+		m[name] = true
+	}
+	return m
+}()
+
+// askers holds the functions of pg_catalog without effects that answer for one server:
+// what its catalogs, statistics and configuration hold, or what it is called. The rest
+// match isAsker's prefixes.
+var askers = map[string]bool{
+	"version": true, "current_database": true, "current_schema": true, "current_schemas": true,
+	"format_type": true, "obj_description": true, "shobj_description": true, "col_description": true,
+	"row_security_active": true, "get_current_ts_config": true, "icu_unicode_version": true,
+	"table_to_xml": true, "table_to_xmlschema": true, "table_to_xml_and_xmlschema": true,
+	"schema_to_xml": true, "schema_to_xmlschema": true, "schema_to_xml_and_xmlschema": true,
+	"database_to_xml": true, "database_to_xmlschema": true, "database_to_xml_and_xmlschema": true,
+}
+
+// computing holds the functions called pg_something that only compute.
+var computing = map[string]bool{
+	"pg_typeof": true, "pg_column_size": true, "pg_column_compression": true, "pg_collation_for": true,
+	"pg_size_pretty": true, "pg_size_bytes": true, "pg_client_encoding": true, "pg_char_to_encoding": true,
+	"pg_encoding_to_char": true, "pg_encoding_max_length": true, "pg_timezone_names": true, "pg_timezone_abbrevs": true,
+	"pg_input_is_valid": true, "pg_input_error_info": true, "pg_lsn": true, "pg_wal_lsn_diff": true,
+}
+
+// loneObject holds the functions on large objects that take one argument.
+var loneObject = map[string]bool{
+	"lo_close": true, "lo_creat": true, "lo_create": true, "lo_get": true, "lo_import": true,
+	"lo_tell": true, "lo_tell64": true, "lo_unlink": true,
+}
+
+// isAsker reports whether a function that is not anchored answers for one server.
+func isAsker(name string) bool {
+	if askers[name] {
+		return true
+	}
+	switch {
+	case strings.HasPrefix(name, "pg_"):
+		return !computing[name]
+	case strings.HasPrefix(name, "has_"):
+		return strings.HasSuffix(name, "_privilege")
+	}
+	return strings.HasPrefix(name, "inet_server_") || strings.HasPrefix(name, "inet_client_") || strings.HasPrefix(name, "to_reg")
+}
+
+// systemColumns are those that every table has and no other server's copy of it shares.
+var systemColumns = map[string]bool{
+	"ctid": true, "xmin": true, "xmax": true, "cmin": true, "cmax": true, "tableoid": true,
+}
+
 // pinOf says why a session that called name must keep its backend, "" if it need not.
 func pinOf(name string) string {
 	switch name {

@@ -267,7 +267,7 @@ func TestSettings(t *testing.T) {
 		{"SET SESSION AUTHORIZATION DEFAULT", []Setting{{Name: "session_authorization"}}, ""},
 		{"SET TIME ZONE 'UTC'", []Setting{{Name: "timezone", SQL: "SET timezone TO 'UTC'", Value: "UTC"}}, ""},
 		{"SET TIME ZONE LOCAL", []Setting{{Name: "timezone"}}, ""},
-		{"SET TIME ZONE INTERVAL '1' HOUR", []Setting{{Name: "timezone", SQL: "SET TIME ZONE interval '1' hour"}}, ""},
+		{" /* a */ SET TIME ZONE INTERVAL '1' HOUR -- b", []Setting{{Name: "timezone", SQL: "SET TIME ZONE INTERVAL '1' HOUR"}}, ""},
 		{"SET NAMES 'latin1'", []Setting{{Name: "client_encoding", SQL: "SET client_encoding TO 'latin1'", Value: "latin1"}}, ""},
 		{"SET pgshunt.route = 'replica:ml1'", []Setting{{Name: "pgshunt.route", SQL: "SET pgshunt.route TO 'replica:ml1'", Value: "replica:ml1"}}, ""},
 		{"SET a.b = E'it''s\\\\'", []Setting{{Name: "a.b", SQL: `SET a.b TO E'it''s\\'`, Value: `it's\`}}, ""},
@@ -316,6 +316,17 @@ func TestSettings(t *testing.T) {
 				t.Errorf("%s: %q does not repeat it", c.sql, s.SQL)
 			}
 		}
+	}
+}
+
+func TestManyRelationsAreEachNotedOnce(t *testing.T) {
+	var from []string
+	for n := range 200 {
+		from = append(from, fmt.Sprintf("t%d", n%100))
+	}
+	p := Parse("SELECT FROM " + strings.Join(from, ", ")).Parts[0]
+	if len(p.Reads) != 100 || p.Reads[99].Name != "t99" || p.ReadText(99) != "t99" {
+		t.Errorf("%d relations: %v", len(p.Reads), p.Reads)
 	}
 }
 

@@ -16,8 +16,9 @@ func (w *walker) query(s *pg.SelectStmt) {
 	w.with(s.WithClause)
 	w.query(s.Larg)
 	w.query(s.Rarg)
-	if s.IntoClause != nil && s.IntoClause.Rel != nil {
-		w.create(s.IntoClause.Rel)
+	if into := s.IntoClause; into != nil {
+		w.create(into.Rel)
+		w.nodes(into.Options)
 	}
 	w.nodes(s.TargetList)
 	w.nodes(s.FromClause)
@@ -101,10 +102,9 @@ func (w *walker) with(c *pg.WithClause) {
 		}
 	}
 	for _, n := range c.Ctes {
-		cte := n.GetCommonTableExpr()
-		w.node(cte.GetCtequery())
+		w.node(n)
 		if !c.Recursive {
-			w.ctes = append(w.ctes, cte.GetCtename())
+			w.ctes = append(w.ctes, n.GetCommonTableExpr().GetCtename())
 		}
 	}
 }
@@ -118,6 +118,7 @@ func (w *walker) relation(r *pg.RangeVar) {
 	case r.Schemaname == "" && slices.Contains(w.ctes, r.Relname):
 	default:
 		w.add(&w.part.Reads, &w.reads, r)
+		w.ranged(r)
 	}
 }
 
@@ -132,6 +133,9 @@ func (w *walker) write(r *pg.RangeVar) {
 
 // create notes a table made and filled by the statement.
 func (w *walker) create(r *pg.RangeVar) {
+	if r == nil {
+		return
+	}
 	w.add(&w.part.Defines, &w.defines, r)
 	w.write(r)
 	w.temporary(r)
@@ -161,11 +165,34 @@ func (w *walker) addName(list *[]Relation, texts *[]string, rel Relation) {
 	if rel.Schema == "pg_temp" {
 		w.pin(PinTemporary)
 	}
-	if slices.Contains(*list, rel) {
+	if w.has(list, rel) {
 		return
 	}
 	*list = append(*list, rel)
 	*texts = append(*texts, rel.String())
+}
+
+// has reports whether list holds rel. A long list is looked up in an index, which has
+// it from then on: a text may name thousands of relations.
+func (w *walker) has(list *[]Relation, rel Relation) bool {
+	const long = 32
+	if len(*list) < long {
+		return slices.Contains(*list, rel)
+	}
+	index := w.indexes[list]
+	if index == nil {
+		index = make(map[Relation]bool)
+		for _, r := range *list {
+			index[r] = true
+		}
+		if w.indexes == nil {
+			w.indexes = make(map[*[]Relation]map[Relation]bool)
+		}
+		w.indexes[list] = index
+	}
+	found := index[rel]
+	index[rel] = true
+	return found
 }
 
 // define notes an object of any kind by the parts of its name.
@@ -210,6 +237,7 @@ func (w *walker) pin(reason string) {
 func (w *walker) finish() {
 	p := w.part
 	p.Clock = p.Volatile && w.steady == 0
+	p.Star = p.Star || slices.ContainsFunc(w.ranges, func(name string) bool { return slices.Contains(p.Columns, name) })
 	p.names = slices.Concat(w.reads, w.writes, w.defines)
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // variableSet handles SET and RESET in all their spellings.
-func (w *walker) variableSet(n *pg.Node, s *pg.VariableSetStmt) {
+func (w *walker) variableSet(s *pg.VariableSetStmt) {
 	p := w.part
 	p.Kind = Set
 	w.part.literal = true
@@ -30,8 +30,7 @@ func (w *walker) variableSet(n *pg.Node, s *pg.VariableSetStmt) {
 			return
 		}
 		// SET TIME ZONE INTERVAL '1' HOUR: only the server knows how SHOW prints it.
-		p.Setting = &Setting{Name: name, Local: s.IsLocal, SQL: deparse(n)}
-		p.Setting.Unknown = p.Setting.SQL == ""
+		p.Setting = &Setting{Name: name, Local: s.IsLocal, SQL: withoutComments(w.text)}
 	}
 }
 
@@ -202,13 +201,24 @@ func settingValue(name string, args []*pg.Node) (string, bool) {
 	return b.String(), true
 }
 
-// deparse writes a statement back as SQL, "" if that is not possible.
-func deparse(n *pg.Node) string {
-	sql, err := pg.Deparse(&pg.ParseResult{Stmts: []*pg.RawStmt{{Stmt: n}}})
-	if err != nil {
-		return ""
+// withoutComments returns a statement without what stands before and after it, so that
+// another can follow on the same line.
+func withoutComments(text string) string {
+	l := lexer{src: []byte(text)}
+	begin, last := -1, 0
+	for {
+		t, start, end := l.next()
+		switch t {
+		case tokenEnd:
+			return text[max(begin, 0):last]
+		case tokenSpace, tokenComment:
+			continue
+		}
+		if begin < 0 {
+			begin = start
+		}
+		last = end
 	}
-	return sql
 }
 
 // discard handles DISCARD; DISCARD ALL is also a change of all settings.

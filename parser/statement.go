@@ -52,6 +52,16 @@ type Part struct {
 	// number: now(), CURRENT_DATE, random(), gen_random_uuid(). Outside a transaction
 	// block any server may answer those.
 	Clock bool
+	// Columns are the names of the columns referenced, as their last part is written, in
+	// any order and each once. Star is set where others may be used as well: by *, a whole
+	// row, NATURAL JOIN, an alias that renames columns by their place, or more names than
+	// are kept. What the statement only stores (a view, a function) does not count.
+	Columns []string
+	Star    bool
+	// System is set where the answer belongs to one server although nothing is changed:
+	// ctid, xmin and the other system columns, and functions that ask about catalogs,
+	// privileges, statistics or the server itself.
+	System bool
 	// Opaque is set where the tree does not show all that runs: EXECUTE of a string in
 	// a DO body, a body in another language, CALL.
 	Opaque bool
@@ -90,6 +100,9 @@ type Part struct {
 
 // Call is one function call as written.
 type Call struct {
+	// Form says how it is written. Operators and fields are Calls where they may be more
+	// than their name says; see Form.
+	Form Form
 	// Schema is "" for an unqualified call; both are folded as PostgreSQL folds identifiers.
 	Schema, Name string
 	// Text is Schema and Name joined, made once so that a decision can name the call
@@ -109,6 +122,21 @@ type Call struct {
 	// whether they do more than compute.
 	Builtin bool
 }
+
+// Form is the notation of a Call.
+type Form uint8
+
+const (
+	// Written is name(arguments).
+	Written Form = iota
+	// Operator is a use of an operator that is not pg_catalog's by its name or its
+	// schema: Schema and Name are the operator's, and Args is empty.
+	Operator
+	// Field is (expression).name, which PostgreSQL reads as name(expression) where the
+	// expression has no field of that name. A column written relation.name is one only
+	// where name is an effectful function of pg_catalog.
+	Field
+)
 
 // Arg is one argument of a Call, as far as it is known before execution.
 type Arg struct {

@@ -29,6 +29,10 @@ type walker struct {
 	top *pg.SelectStmt
 
 	reads, writes, defines []string // texts of the relations
+	// indexes hold the relations of lists that have grown long.
+	indexes map[*[]Relation]map[Relation]bool
+	// ranges are the names that a whole row may be called by.
+	ranges []string
 }
 
 func (w *walker) nodes(list []*pg.Node) {
@@ -44,7 +48,7 @@ func (w *walker) node(n *pg.Node) {
 	}
 	switch x := n.Node.(type) {
 	case *pg.Node_ColumnRef:
-		w.varying++
+		w.column(x.ColumnRef)
 	case nil, *pg.Node_AConst, *pg.Node_String_, *pg.Node_Integer, *pg.Node_AStar, *pg.Node_SetToDefault:
 	case *pg.Node_ParamRef:
 		w.part.Parameters = max(w.part.Parameters, int(x.ParamRef.Number))
@@ -55,8 +59,9 @@ func (w *walker) node(n *pg.Node) {
 		w.node(x.ResTarget.Val)
 		w.nodes(x.ResTarget.Indirection)
 	case *pg.Node_AExpr:
-		w.node(x.AExpr.Lexpr)
-		w.node(x.AExpr.Rexpr)
+		w.expression(x.AExpr)
+	case *pg.Node_AIndirection:
+		w.indirection(x.AIndirection)
 	case *pg.Node_BoolExpr:
 		w.nodes(x.BoolExpr.Args)
 	case *pg.Node_TypeCast:
@@ -69,9 +74,7 @@ func (w *walker) node(n *pg.Node) {
 	case *pg.Node_RangeVar:
 		w.relation(x.RangeVar)
 	case *pg.Node_JoinExpr:
-		w.node(x.JoinExpr.Larg)
-		w.node(x.JoinExpr.Rarg)
-		w.node(x.JoinExpr.Quals)
+		w.join(x.JoinExpr)
 	case *pg.Node_SelectStmt:
 		w.varying++
 		w.query(x.SelectStmt)
@@ -83,12 +86,16 @@ func (w *walker) node(n *pg.Node) {
 		w.delete(x.DeleteStmt)
 	case *pg.Node_MergeStmt:
 		w.merge(x.MergeStmt)
+	case *pg.Node_SubLink:
+		w.operator(x.SubLink.OperName, func() { w.children(reflect.ValueOf(x.SubLink)) })
+	case *pg.Node_SortBy:
+		w.operator(x.SortBy.UseOp, func() { w.children(reflect.ValueOf(x.SortBy)) })
 	case *pg.Node_LockingClause:
 		w.lock()
 	case *pg.Node_SqlvalueFunction:
 		w.valueFunction(x.SqlvalueFunction)
 	case *pg.Node_ObjectWithArgs:
-		w.define(names(x.ObjectWithArgs.Objname))
+		w.callable(x.ObjectWithArgs)
 	case *pg.Node_Constraint:
 		if x.Constraint.Pktable != nil {
 			w.add(&w.part.Reads, &w.reads, x.Constraint.Pktable)
@@ -116,7 +123,7 @@ func (w *walker) message(m reflect.Value) {
 	case *pg.FuncCall:
 		w.call(x)
 	case *pg.ObjectWithArgs:
-		w.define(names(x.Objname))
+		w.callable(x)
 	default:
 		w.children(m)
 	}
