@@ -72,7 +72,8 @@ func TestColumns(t *testing.T) {
 func TestCallsInOtherNotations(t *testing.T) {
 	for _, c := range []struct{ sql, want string }{
 		{"SELECT a + b, a OPERATOR(pg_catalog.-) b, a BETWEEN SYMMETRIC 1 AND 2, a NOT BETWEEN 1 AND 2 FROM t", "a, b"},
-		{"SELECT a <=> b FROM t", "operator <=>, a, b"},
+		{"SELECT a <=> b FROM t", "a, b"},
+		{"SELECT a === b FROM t", "operator ===, a, b"},
 		{"SELECT a OPERATOR(pgml.+) b FROM t", "operator pgml.+, a, b"},
 		{"SELECT @#@ a FROM t", "operator @#@, a"},
 		{"SELECT a OPERATOR(pgml.=) ANY (SELECT b FROM u) FROM t", "operator pgml.=, a, b"},
@@ -89,7 +90,7 @@ func TestCallsInOtherNotations(t *testing.T) {
 			t.Errorf("%s\n got %s\nwant %s", c.sql, got, c.want)
 		}
 	}
-	p := Parse("SELECT ('s'::regclass).nextval, 1 <=> 2, a <=> 2 FROM t").Parts[0]
+	p := Parse("SELECT ('s'::regclass).nextval, 1 === 2, a === 2 FROM t").Parts[0]
 	if !p.Calls[0].Constant || p.Calls[0].Args[0].Const != "s" || !p.Calls[1].Constant || p.Calls[2].Constant {
 		t.Errorf("arguments: %+v", p.Calls)
 	}

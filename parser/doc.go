@@ -16,8 +16,9 @@
 // parse.go: bounds, one cheap pass of our own lexer (scan.go: depth, hint, backslashes), the C
 // parser, then a walk over the tree. The walk (walk.go) has cases for the nodes that mean
 // something: query.go for SELECT and DML, call.go for functions, command.go, definition.go
-// and setting.go for utility statements. Every other node is walked through its children by
-// reflection, so no expression position is forgotten. Bodies in SQL and PL/pgSQL are parsed
+// and setting.go for utility statements, column.go for the columns used. Every other node is
+// walked through its children by reflection, and TestEveryPositionIsWalked tries every place
+// that the grammar has, so no expression position is forgotten. Bodies in SQL and PL/pgSQL are parsed
 // too (body.go); what a function body writes is not written by CREATE FUNCTION, so only what
 // it calls and reads counts there, and all of it in DO.
 //
@@ -43,8 +44,12 @@
 //
 // # What the tree does not show
 //
-// Views, rules, triggers, defaults, operators, casts and user functions may call anything.
-// Volatile is about functions of pg_catalog by name (builtins.txt, functions.go) and dblink.
+// Views, rules, triggers, defaults, casts and user functions may call anything, and so may
+// functions and operators that carry a name of pg_catalog's but take a type of the user's
+// own. A column of a relation, t.c, may be a function c of a row of t. Volatile is about
+// functions of pg_catalog by name (builtins.txt, functions.go) and dblink, however they are
+// called: as name(x), (x).name, or x.name where x is a function of FROM. The words 'now'
+// and 'today' in a string are not looked for.
 // Settings and pins inside user functions are not seen. With standard_conforming_strings
 // off, a text with Backslashes set was misread; with a client_encoding other than UTF-8,
 // bytes above 127 make a text Unparsed or, where they happen to be valid UTF-8, only

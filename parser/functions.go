@@ -61,14 +61,14 @@ func isAnchored(name string) bool {
 	return false
 }
 
-// systemOperators are the names of pg_catalog's operators in PostgreSQL 13 to 18, and
-// those that the grammar puts in their place. All of them only compute.
+// systemOperators are the names of pg_catalog's operators in PostgreSQL 13 to 18, and of
+// pgvector's. All of them only compute.
 var systemOperators = func() map[string]bool {
 	m := make(map[string]bool)
 	for _, name := range strings.Fields(`
 		! !! !~ !~* !~~ !~~* # ## #- #> #>> % & && &< &<| &> * *< *<= *<> *= *> *>= + - -> ->> -|- / < <-> << <<= <<|
 		<= <> <@ <^ = > >= >> >>= >^ ? ?# ?& ?- ?-| ?| ?|| @ @-@ @> @? @@ @@@ ^ ^@ | |&> |/ |>> || ||/ ~ ~* ~<=~ ~<~ ~=
-		~>=~ ~>~ ~~ ~~*`) {
+		~>=~ ~>~ ~~ ~~* <#> <=> <+> <~> <%>`) {
 		m[name] = true
 	}
 	return m

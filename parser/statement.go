@@ -129,8 +129,9 @@ type Form uint8
 const (
 	// Written is name(arguments).
 	Written Form = iota
-	// Operator is a use of an operator that is not pg_catalog's by its name or its
-	// schema: Schema and Name are the operator's, and Args is empty.
+	// Operator is a use of an operator that is neither pg_catalog's nor pgvector's by its
+	// name, or not pg_catalog's by its schema: Schema and Name are the operator's, and
+	// Args is empty.
 	Operator
 	// Field is (expression).name, which PostgreSQL reads as name(expression) where the
 	// expression has no field of that name. A column written relation.name is one only
