@@ -137,7 +137,11 @@ func (u *usage) belongs(p *parser.Part, v *View) bool {
 // place was decided when it was made.
 func follow(part *parser.Part, u *usage, v *View) (Decision, bool) {
 	var find func(string) (Decision, bool)
-	switch part.Kind {
+	kind := part.Kind
+	if kind == parser.Explain && part.Body == parser.Execute {
+		kind = parser.Execute
+	}
+	switch kind {
 	case parser.Execute, parser.Deallocate:
 		find = v.Prepared
 	case parser.Fetch, parser.Close:
@@ -161,7 +165,7 @@ func follow(part *parser.Part, u *usage, v *View) (Decision, bool) {
 		}
 		return v.home(made.Class, RuleFollow, reasonFollows, part.Name), true
 	}
-	if part.Kind == parser.Execute && made.ReadsTables && v.InTransaction && (v.WroteUnknown || len(v.Written) > 0) {
+	if kind == parser.Execute && made.ReadsTables && v.InTransaction && (v.WroteUnknown || len(v.Written) > 0) {
 		return refuseWritten(made.Class, part.Name), true
 	}
 	made.Rule, made.Reason, made.Subject = RuleFollow, reasonFollows, part.Name
@@ -223,6 +227,8 @@ func (p *Policy) read(q question) Decision {
 		reason, subject = reasonUnknownFunc, q.u.unknown
 	case q.u.system:
 		reason = reasonSystem
+	case q.v.shadows():
+		reason = reasonShadowed
 	case !q.f.serves(Read):
 		reason = reasonUnhealthy
 	default:

@@ -53,6 +53,7 @@ const (
 	reasonReadReplica = "reads go to replicas"
 	reasonUnhealthy   = "no healthy replica serves reads"
 	reasonSystem      = "system catalogs describe one server; the primary answers"
+	reasonShadowed    = "search_path has other schemas before pg_catalog, whose functions may have effects"
 	reasonUnknownFunc = "is not known to be free of side effects"
 	reasonSessionRead = "the read leaves something behind in its session"
 	reasonMulti       = "several statements in one text run on one server"

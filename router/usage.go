@@ -64,6 +64,7 @@ func inspect(p *parser.Part, v *View, known *Catalog) usage {
 			u.about(pgmlSchema)
 		}
 	}
+	u.system = u.system || p.System
 	u.classify(p)
 	return u
 }

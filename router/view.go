@@ -69,6 +69,10 @@ func (v *View) searchesFirst(schema string) bool {
 	return false
 }
 
+// shadows reports whether other schemas come before pg_catalog, so that no name of a
+// function or operator is surely PostgreSQL's own.
+func (v *View) shadows() bool { return slices.Index(v.SearchPath, "pg_catalog") > 0 }
+
 // hasReplicas reports whether any replica is configured, healthy or not.
 func (f *Fleet) hasReplicas() bool {
 	if f == nil {
