@@ -87,6 +87,9 @@ type closure struct {
 	unknown         string
 	volatile, clock bool
 	infers, models  bool
+	system          bool
+	// project is the first project that is named as a constant.
+	project string
 }
 
 // found is what a name means: the primary's relation, if it has one, and the replicas
@@ -168,18 +171,6 @@ func (c *Catalog) routine(call *parser.Call, v *View) *routine {
 		}
 	}
 	return nil
-}
-
-// lone reports whether r is known to be on replicas only.
-func (c *Catalog) lone(r parser.Relation, v *View) bool {
-	return c != nil && r.Name != "" && c.find(r, v).only
-}
-
-// wraps reports whether the called function is known to be on replicas only, or to
-// use PostgresML.
-func (c *Catalog) wraps(call *parser.Call, v *View) bool {
-	r := c.routine(call, v)
-	return r != nil && (r.has&c.primary == 0 || r.uses != nil && r.uses.pgml != "")
 }
 
 // Equal reports whether both catalogs say the same.

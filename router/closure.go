@@ -119,6 +119,7 @@ func (w *walker) relation(r parser.Relation, text string) {
 	u := w.uses
 	switch {
 	case isSystem(r):
+		u.system = true
 	case r.Schema == pgmlSchema:
 		if u.pgml == "" {
 			u.pgml = text
@@ -142,6 +143,9 @@ func (w *walker) call(c *parser.Call) {
 		}
 		u.infers = u.infers || fn.work == workInfer
 		u.models = u.models || fn.project
+		if project, _ := projectOf(c); fn.project && u.project == "" {
+			u.project = project
+		}
 		if fn.work == workTrain && u.unknown == "" {
 			u.unknown = fn.text
 		}

@@ -5,6 +5,13 @@ import "pgshunt/parser"
 // Decide says where st goes. It is pure, may be called from any goroutine, and
 // allocates only for a refusal. doc.go gives the order of its questions.
 func (p *Policy) Decide(st *parser.Statement, v *View, f *Fleet) Decision {
+	return p.DecideBound(st, v, f, nil)
+}
+
+// DecideBound is Decide where a Bind message has given values to the parameters: a
+// project or a relation to train from may be one of them. value may be nil; it is
+// called during DecideBound only, with numbers from 1.
+func (p *Policy) DecideBound(st *parser.Statement, v *View, f *Fleet, value func(n int) Parameter) Decision {
 	switch {
 	case v.Failed:
 		return Decision{Place: Stay, Class: classOf(st, v, f), Rule: RuleFailed, Reason: reasonFailed}
@@ -17,37 +24,77 @@ func (p *Policy) Decide(st *parser.Statement, v *View, f *Fleet) Decision {
 	case len(st.Parts) > 1:
 		return p.several(st, v, f)
 	}
-	part := &st.Parts[0]
-	u := inspect(part, v, f.catalog(v))
-	d := p.one(st, part, &u, v, f)
-	if d.Place == Replica && v.InTransaction && part.Kind == parser.CopyFrom {
+	known := f.catalog(v)
+	u := inspect(&st.Parts[0], v, known)
+	if value != nil && u.param+u.sourceParam > 0 {
+		if !u.bind(value) {
+			return refuseOID(&u)
+		}
+	}
+	q := question{part: &st.Parts[0], parts: st.Parts, u: &u, v: v, f: f, known: known}
+	d := p.one(st, &q)
+	if d.Place == Replica && v.InTransaction && q.part.Kind == parser.CopyFrom {
 		return refuseCopyBeside(&u)
 	}
 	return d
 }
 
-// one answers for a text of one statement.
-func (p *Policy) one(st *parser.Statement, part *parser.Part, u *usage, v *View, f *Fleet) Decision {
-	if d, ok := settled(part, u, v); ok {
-		return d
-	}
-	if u.class != Session || u.pgml {
-		if d, ok := p.hinted(st, u, v, f); ok {
-			return d
-		}
-		if d, ok := p.ruled(part, u, v, f); ok {
-			return d
-		}
-	}
-	return p.ordinary(part, u, v, f)
+// Parameter is the value of a parameter.
+type Parameter struct {
+	// Text is the value as PostgreSQL's text format has it; Known is false for NULL, and
+	// for what cannot be read.
+	Text  string
+	Known bool
+	// OID is set for a regclass in binary format, which holds a number of the primary's.
+	OID bool
 }
 
-// question carries what the answer to one statement is made from.
+// bind puts the values of parameters in their places. It is false where one is an oid,
+// which means another relation, or none, on another server.
+func (u *usage) bind(value func(n int) Parameter) bool {
+	if u.param > 0 {
+		if a := value(u.param); a.Known {
+			u.project, u.param = a.Text, 0
+		}
+	}
+	if u.sourceParam > 0 {
+		a := value(u.sourceParam)
+		if a.OID {
+			return false
+		}
+		if a.Known {
+			u.source, u.sourceParam = a.Text, 0
+		}
+	}
+	return true
+}
+
+// one answers for a text of one statement.
+func (p *Policy) one(st *parser.Statement, q *question) Decision {
+	if d, ok := settled(q.part, q.u, q.v); ok {
+		return d
+	}
+	if q.u.class != Session || q.u.pgml {
+		if d, ok := p.hinted(st, q); ok {
+			return d
+		}
+		if d, ok := p.ruled(q); ok {
+			return d
+		}
+	}
+	return p.ordinary(q)
+}
+
+// question carries what the answer to one statement is made from. It is about one part
+// of the text; in an answer for several statements together, part is an empty one and
+// u holds what all of them use.
 type question struct {
-	part *parser.Part
-	u    *usage
-	v    *View
-	f    *Fleet
+	part  *parser.Part
+	parts []parser.Part // all of the text
+	u     *usage
+	v     *View
+	f     *Fleet
+	known *Catalog
 }
 
 // classOf is the class of a statement whose place is settled whatever it is.
@@ -173,22 +220,21 @@ func follow(part *parser.Part, u *usage, v *View) (Decision, bool) {
 }
 
 // ordinary answers by the built-in order.
-func (p *Policy) ordinary(part *parser.Part, u *usage, v *View, f *Fleet) Decision {
-	q := question{part, u, v, f}
-	switch u.class {
+func (p *Policy) ordinary(q *question) Decision {
+	switch q.u.class {
 	case Session:
-		if part.Kind == parser.Show && isPgmlSetting(part.Name) {
-			return q.replica(Describe, RuleCatalog, reasonPgmlSetting, part.Name)
+		if q.part.Kind == parser.Show && isPgmlSetting(q.part.Name) {
+			return p.replica(q, Describe, RuleCatalog, reasonPgmlSetting, q.part.Name)
 		}
-		return v.home(Session, RuleSession, reasonSession, "")
+		return q.v.home(Session, RuleSession, reasonSession, "")
 	case Training:
-		return p.training(q)
+		return p.trains(q)
 	case Inference, Describe:
-		return q.besides()
+		return p.besides(q)
 	case Schema:
 		return p.definition(q)
 	case Write:
-		if u.pgml {
+		if q.u.pgml {
 			return q.mixed()
 		}
 		return q.write()
@@ -200,7 +246,7 @@ func isPgmlSetting(name string) bool { return len(name) > 5 && name[:5] == "pgml
 
 // write is a statement without PostgresML that must run on the primary; the reason
 // names the first thing that makes it so.
-func (q question) write() Decision {
+func (q *question) write() Decision {
 	reason, subject := reasonWrite, ""
 	switch p := q.part; {
 	case q.u.otherWrite:
@@ -209,15 +255,16 @@ func (q question) write() Decision {
 		reason = reasonServerFile
 	case p.Locks:
 		reason = reasonLocks
-	case p.Volatile:
+	case q.u.volatile:
 		reason, subject = reasonVolatile, ""
 	}
 	return q.v.home(Write, RuleWrite, reason, subject)
 }
 
 // read is a read that only PostgreSQL's own means answer.
-func (p *Policy) read(q question) Decision {
+func (p *Policy) read(q *question) Decision {
 	reason, subject := "", ""
+	var set uint64
 	switch {
 	case !p.readsReplica:
 		reason = reasonReads
@@ -229,16 +276,31 @@ func (p *Policy) read(q question) Decision {
 		reason = reasonSystem
 	case q.v.shadows():
 		reason = reasonShadowed
-	case !q.f.serves(Read):
-		reason = reasonUnhealthy
+	case q.known == nil && len(q.f.Catalogs) > 0 && q.u.reads:
+		reason = reasonUnlooked
 	default:
-		return Decision{Place: Replica, Class: Read, Rule: RuleRead, Reason: reasonReadReplica, ReadsTables: q.u.reads}
+		if set = q.candidates(Read); set != 0 {
+			if set = q.f.fresh(set, p.maxLag); set == 0 {
+				reason = reasonBehind
+			}
+			break
+		}
+		if reason = reasonUnhealthy; q.f.serves(Read) {
+			reason = reasonAbsent
+			subject, _ = q.missing(q.f.servers(Read))
+		}
 	}
-	return q.v.home(Read, RuleRead, reason, subject)
+	if reason != "" {
+		return q.v.home(Read, RuleRead, reason, subject)
+	}
+	return Decision{
+		Place: Replica, Candidates: set, Class: Read, Rule: RuleRead, Reason: reasonReadReplica,
+		ReadsTables: q.u.reads, OrPrimary: true,
+	}
 }
 
 // definition is DDL and the commands like it.
-func (p *Policy) definition(q question) Decision {
+func (p *Policy) definition(q *question) Decision {
 	switch {
 	case !q.u.pgml && q.u.kind == parser.Other:
 		return q.v.home(Schema, RuleSchema, reasonMaintenance, "")
@@ -249,13 +311,13 @@ func (p *Policy) definition(q question) Decision {
 	case q.v.InTransaction && (p.reject || q.temporary()):
 		return refuseInTransaction(q.u)
 	}
-	d := q.owned(RulePgmlSchema, reasonPgmlDDL)
+	d := p.owned(q, RulePgmlSchema, reasonPgmlDDL)
 	d.Class = Schema
 	return d
 }
 
 // temporary reports whether all that is written is a temporary table made here.
-func (q question) temporary() bool {
+func (q *question) temporary() bool {
 	p := q.part
 	return p.Pin == parser.PinTemporary && len(p.Writes) == 1 && len(p.Defines) == 1 && p.Writes[0] == p.Defines[0]
 }

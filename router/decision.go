@@ -38,9 +38,12 @@ const (
 // session and making one allocates nothing, except with Err.
 type Decision struct {
 	Place Place
-	// Target names one replica; "" lets Pick choose among those that qualify.
+	// Target names one replica; "" lets Pick choose among Candidates.
 	Target string
-	Class  Class
+	// Candidates are the replicas that may run the statement, as bits by their index in
+	// Fleet.Targets; 0 where Target names the only one.
+	Candidates uint64
+	Class      Class
 	// Rule is the name of the built-in rule or "rules[n]" of the config.
 	Rule string
 	// Reason is a phrase a person can read; Subject is what it is about, such as
@@ -49,10 +52,12 @@ type Decision struct {
 	// Detached is set for training inside a transaction block: it runs and commits on its own.
 	Detached bool
 	// Project is the PostgresML project that the statement names as a constant;
-	// ProjectParam is n where it is $n, which the caller resolves with HomeOf once it
-	// knows the value. "" and 0 where there is none or it cannot be told.
+	// ProjectParam is n where it is $n. "" and 0 where there is none or it cannot be told.
 	Project      string
 	ProjectParam int
+	// SourceParam is n where the relation that a training reads is $n. DecideBound settles
+	// both when the values are known.
+	SourceParam int
 	// Block is set for a cursor: the replica needs a transaction block that lasts as
 	// long as the session's own.
 	Block bool

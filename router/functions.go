@@ -26,16 +26,18 @@ type function struct {
 	// unqualified call finds first: only least arguments or more mean PostgresML's.
 	ambiguous bool
 	least     int
+	// source is the place, from 1, of the argument called relation_name; 0 is none.
+	source int
 }
 
 // functions are those of PostgresML 2.10.0 by name.
 var functions = map[string]function{
-	"train":       {text: "pgml.train", work: workTrain, project: true},
-	"train_joint": {text: "pgml.train_joint", work: workTrain, project: true},
-	"tune":        {text: "pgml.tune", work: workTrain, project: true},
+	"train":       {text: "pgml.train", work: workTrain, project: true, source: 3},
+	"train_joint": {text: "pgml.train_joint", work: workTrain, project: true, source: 3},
+	"tune":        {text: "pgml.tune", work: workTrain, project: true, source: 3},
 	"deploy":      {text: "pgml.deploy", work: workTrain, project: true},
 	// A snapshot belongs to the server that will train from it.
-	"snapshot":        {text: "pgml.snapshot", work: workTrain},
+	"snapshot":        {text: "pgml.snapshot", work: workTrain, source: 1},
 	"load_dataset":    {text: "pgml.load_dataset", work: workTrain},
 	"dump_all":        {text: "pgml.dump_all", work: workTrain},
 	"load_all":        {text: "pgml.load_all", work: workTrain},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"pgshunt/internal/glob"
 )
@@ -12,14 +13,30 @@ import (
 // go to the primary, training leaves the transaction it is called in, anybody may
 // give hints.
 type Config struct {
-	// Reads is "primary" or "replica"; "" is "primary".
-	Reads string
+	// Reads is "primary" or "replica"; "" is "primary". With MaxLag, which is 0 for no
+	// bound, a replica is used only while it is known to be no further behind than that.
+	Reads  string
+	MaxLag time.Duration
+	// Inference is what reads that call PostgresML ask of a replica whose tables they read,
+	// Training what training asks of the project's home.
+	Inference, Training Requirement
 	// InTransaction is "detach" or "reject"; "" is "detach".
 	InTransaction string
 	// Rules are tried in order before the built-in order.
 	Rules []Rule
 	// HintUsers are the users whose hints count; empty means everybody's.
 	HintUsers Patterns
+}
+
+// Requirement is how fresh the data of a replica must be, and what to do about one
+// that is not. The zero value asks for nothing.
+type Requirement struct {
+	Freshness Freshness
+	// Wait bounds the time that a statement waits for it; 0 is not at all.
+	Wait time.Duration
+	// OrPrimary lets the primary answer where no replica is fresh in time, or none is
+	// there, if it has what the statement needs.
+	OrPrimary bool
 }
 
 // Rule sends what it matches to one place, or answers it with an error.
@@ -29,6 +46,10 @@ type Rule struct {
 	To string
 	// Reject is the message of the error; such a rule has no To.
 	Reject string
+	// Freshness takes the place of what Config asks for where it asks for anything.
+	Freshness Freshness
+	// Timeout bounds the run of the statement; 0 leaves that to the session.
+	Timeout time.Duration
 }
 
 // Match holds the conditions of a rule. All that are set must hold; one with several
@@ -45,12 +66,19 @@ type Match struct {
 	User, Database, Application Patterns
 	// Kind holds names of classes: read, write, schema, inference, training, catalog.
 	Kind Patterns
+	// Project is matched by statements that name their project as a constant.
+	Project Patterns
+	// Transaction is "inside" or "outside" a transaction block; "" is both.
+	Transaction string
 }
 
 // Policy is a compiled Config. It is immutable and may be used by any number of
 // goroutines.
 type Policy struct {
 	readsReplica bool
+	maxLag       time.Duration
+	inference    Requirement
+	training     Requirement
 	reject       bool
 	hintUsers    Patterns
 	rules        []rule
@@ -63,7 +91,7 @@ type rule struct {
 
 // NewPolicy checks cfg and compiles it.
 func NewPolicy(cfg Config) (*Policy, error) {
-	p := &Policy{hintUsers: cfg.HintUsers}
+	p := &Policy{hintUsers: cfg.HintUsers, maxLag: cfg.MaxLag, inference: cfg.Inference, training: cfg.Training}
 	switch cfg.Reads {
 	case "", toPrimary:
 	case toReplica:
@@ -88,6 +116,14 @@ func NewPolicy(cfg Config) (*Policy, error) {
 				return nil, fmt.Errorf("%s: kind %q is none of %s", name, kind, strings.Join(classNames[:], ", "))
 			}
 		}
+		switch r.Match.Transaction {
+		case "", blockInside, blockOutside:
+		default:
+			return nil, fmt.Errorf("%s: transaction %q is neither inside nor outside", name, r.Match.Transaction)
+		}
+		if r.Reject != "" && (!r.Freshness.Any() || r.Timeout != 0) {
+			return nil, fmt.Errorf("%s: freshness and timeout are for statements that run", name)
+		}
 		p.rules = append(p.rules, rule{Rule: r, name: name})
 	}
 	return p, nil
@@ -96,6 +132,9 @@ func NewPolicy(cfg Config) (*Policy, error) {
 const (
 	toPrimary = "primary"
 	toReplica = "replica"
+
+	blockInside  = "inside"
+	blockOutside = "outside"
 )
 
 func knownClass(pattern string) bool {

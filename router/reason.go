@@ -67,6 +67,12 @@ const (
 	reasonMixed       = "the statements of the text need different servers"
 	reasonMaintenance = "maintenance and privileges of the primary"
 	reasonNoTarget    = "no healthy replica serves this"
+	reasonAbsent      = "cannot be read on a replica"
+	reasonBehind      = "no replica is known to be fresh enough"
+	reasonUnlooked    = "what replicas have of this database is not known yet"
+	reasonPrimaryPgml = "is computed on the primary, which has PostgresML"
+	reasonPrimaryDown = "no replica serves this; the primary has PostgresML"
+	reasonNoModel     = "no healthy replica has the project's model"
 )
 
 func unparsedReason(why string) string {

@@ -34,6 +34,27 @@ func refuseVolatile(u *usage) Decision {
 			WithHint("Call that function in a statement of its own and pass its result as a parameter."))
 }
 
+func refuseEffects(u *usage) Decision {
+	return refused(u.class, RuleOffload, reasonUnknownFunc, u.effects,
+		pgerr.New(pgerr.FeatureNotSupported, "%s cannot be combined with %s, which may write", named(u.subject), u.effects).
+			WithDetail("%s runs on a PostgresML server, and what %s writes would be written there.", named(u.subject), u.effects).
+			WithHint("Declare the function STABLE or IMMUTABLE if it writes nothing, or call it in a statement of its own."))
+}
+
+func refuseOID(u *usage) Decision {
+	return refused(u.class, RuleTraining, reasonAbsent, u.subject,
+		pgerr.New(pgerr.FeatureNotSupported, "%s is given a relation by its oid", named(u.subject)).
+			WithDetail("It runs on a PostgresML server, where the number belongs to another relation or to none.").
+			WithHint("Pass the name of the relation as text."))
+}
+
+func refuseModel(d *Decision, replica string) Decision {
+	return refused(d.Class, d.Rule, reasonNoModel, d.Subject,
+		pgerr.New(pgerr.CannotConnectNow, "no healthy PostgresML server has a model of project %q", d.Project).
+			WithDetail("%q has one and is not available.", replica).
+			WithHint("Try again later; \"pgshunt check\" has the state of each server."))
+}
+
 func refuseServerFile(u *usage) Decision {
 	return refused(u.class, RuleOffload, reasonRefused, u.subject,
 		pgerr.New(pgerr.FeatureNotSupported, "COPY cannot use a file or program of the server together with %s", named(u.subject)).

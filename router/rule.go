@@ -7,39 +7,43 @@ import (
 )
 
 // hinted answers for a hint, in a comment of the statement or in pgshunt.route.
-func (p *Policy) hinted(st *parser.Statement, u *usage, v *View, f *Fleet) (Decision, bool) {
+func (p *Policy) hinted(st *parser.Statement, q *question) (Decision, bool) {
 	hint := st.Hint
 	if hint == "" {
-		hint = v.Hint
+		hint = q.v.Hint
 	}
-	if hint == "" || len(p.hintUsers) > 0 && !p.hintUsers.match(v.User) {
+	if hint == "" || len(p.hintUsers) > 0 && !p.hintUsers.match(q.v.User) {
 		return Decision{}, false
 	}
-	if len(st.Parts) != 1 {
-		return p.directed(question{u: u, v: v, f: f}, hint, RuleHint, reasonHint), true
-	}
-	return p.directed(question{&st.Parts[0], u, v, f}, hint, RuleHint, reasonHint), true
+	return p.directed(q, hint, RuleHint, reasonHint), true
 }
 
 // ruled answers by the first rule of the config that matches.
-func (p *Policy) ruled(part *parser.Part, u *usage, v *View, f *Fleet) (Decision, bool) {
+func (p *Policy) ruled(q *question) (Decision, bool) {
 	for i := range p.rules {
 		r := &p.rules[i]
-		if !r.matches(part, u, v) {
+		if !r.matches(q.part, q.u, q.v) {
 			continue
 		}
 		if r.Reject != "" {
-			return refuseRule(u.class, r.name, r.Reject), true
+			return refuseRule(q.u.class, r.name, r.Reject), true
 		}
-		return p.directed(question{part, u, v, f}, r.To, r.name, reasonRule), true
+		d := p.directed(q, r.To, r.name, reasonRule)
+		if d.Place != Refused {
+			d.Timeout = r.Timeout
+		}
+		if d.Place == Replica && !r.Freshness.Any() {
+			Requirement{Freshness: r.Freshness, Wait: p.inference.Wait, OrPrimary: p.inference.OrPrimary}.demand(&d, q)
+		}
+		return d, true
 	}
 	return Decision{}, false
 }
 
 // directed sends the statement where a hint or a rule says. What it says is believed,
-// but for what would be wrong without a sign of it: reading a relation that this
-// transaction has written on another server. part is nil for a text of several statements.
-func (p *Policy) directed(q question, to, rule, reason string) Decision {
+// but for what would be wrong without a sign of it: reading on another server a relation
+// that this transaction has written, or one that is guarded in another way there.
+func (p *Policy) directed(q *question, to, rule, reason string) Decision {
 	if to == toPrimary {
 		return q.v.home(q.u.class, rule, reason, "")
 	}
@@ -47,38 +51,82 @@ func (p *Policy) directed(q question, to, rule, reason string) Decision {
 	if rule != RuleHint && to != toReplica {
 		name, named = to, true
 	}
-	target := q.f.target(name)
-	if !named && to != toReplica || named && (target == nil || !target.Replica) {
+	target := q.f.index(name)
+	if !named && to != toReplica || named && (target < 0 || !q.f.Targets[target].Replica) {
 		return refuseHint(q.u.class, to)
 	}
-	writes := q.u.otherWrite || q.u.adminWrite || q.u.trains || q.u.class == Schema
-	if q.part != nil {
-		if name, stale := q.stale(); stale {
-			return refuseWritten(q.u.class, name)
-		}
+	if name, stale := q.stale(); stale {
+		return refuseWritten(q.u.class, name)
 	}
+	writes := q.u.otherWrite || q.u.adminWrite || q.u.trains || q.u.class == Schema
 	if writes && q.v.InTransaction && p.reject {
 		return refuseInTransaction(q.u)
 	}
 	d := Decision{
 		Place: Replica, Class: q.u.class, Rule: rule, Reason: reason, Subject: q.u.subject,
-		Project: q.u.project, ProjectParam: q.u.param,
-		Detached: writes && q.v.InTransaction, ReadsTables: q.u.reads,
-		Block: q.part != nil && q.part.Kind == parser.Declare,
+		Project: q.u.project, ProjectParam: q.u.param, SourceParam: q.u.sourceParam,
+		Detached: writes && q.v.InTransaction, ReadsTables: q.u.reads || q.u.trains,
+		Block: q.part.Kind == parser.Declare,
 	}
 	switch {
-	case named && !target.Healthy:
+	case named && !q.f.Targets[target].Healthy:
 		return refuseTarget(q.u.class, rule, d.Subject)
 	case named:
+		if q.guarded(target) {
+			return q.refuseMissing(d.Class, rule, 1<<target)
+		}
 		d.Target = name
 	case q.u.trains || q.u.adminWrite || q.u.class == Schema:
+		if d.ProjectParam > 0 && q.f.count(Training) > 1 {
+			d.Candidates = q.f.servers(Training)
+			break
+		}
 		if d.Target = HomeOf(d.Project, q.f); !q.f.target(d.Target).healthy() {
 			return refuseHome(d.Subject, d.Target)
 		}
-	case !q.f.serves(q.u.class):
-		return refuseTarget(q.u.class, rule, d.Subject)
+	default:
+		return p.spread(q, d)
 	}
+	p.requirement(d.Class).demand(&d, q)
 	return d
+}
+
+// spread completes a decision of a hint or rule that names no replica.
+func (p *Policy) spread(q *question, d Decision) Decision {
+	up := q.f.servers(d.Class)
+	if d.Candidates = q.candidates(d.Class); d.Candidates != 0 {
+		p.requirement(d.Class).demand(&d, q)
+		return d
+	}
+	switch {
+	case up == 0:
+		return refuseTarget(d.Class, d.Rule, d.Subject)
+	case d.Class == Read:
+		subject, _ := q.missing(up)
+		return q.v.home(Read, d.Rule, reasonAbsent, subject)
+	}
+	return q.refuseMissing(d.Class, d.Rule, up)
+}
+
+// requirement is what the policy asks for the data of that class; plain reads have a
+// bound of their own.
+func (p *Policy) requirement(class Class) Requirement {
+	switch class {
+	case Inference, Describe:
+		return p.inference
+	case Training, Schema:
+		return p.training
+	}
+	return Requirement{}
+}
+
+// guarded reports whether the target lets something be seen that the primary does not.
+func (q *question) guarded(target int) bool {
+	if q.known == nil || holds(q.u.ready, target) {
+		return false
+	}
+	l, ok := q.lacks(target)
+	return ok && l.kind == gapSecurity
 }
 
 func (t *Target) healthy() bool { return t != nil && t.Healthy }
@@ -91,6 +139,8 @@ func (r *rule) matches(part *parser.Part, u *usage, v *View) bool {
 		len(m.User) > 0 && !m.User.match(v.User),
 		len(m.Database) > 0 && !m.Database.match(v.Database),
 		len(m.Application) > 0 && !m.Application.match(v.Application),
+		len(m.Project) > 0 && (u.project == "" || !m.Project.match(u.project)),
+		m.Transaction == blockInside && !v.InTransaction, m.Transaction == blockOutside && v.InTransaction,
 		len(m.Function) > 0 && !m.function(part, v):
 		return false
 	}

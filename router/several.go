@@ -11,14 +11,14 @@ import "pgshunt/parser"
 //     the blocks opened in the text are closed in it
 //   - PostgresML and writes, locks or functions of the primary: refused
 func (p *Policy) several(st *parser.Statement, v *View, f *Fleet) Decision {
-	var all usage
-	all.class = Session
+	known := f.catalog(v)
+	all := usage{class: Session, ready: everywhere}
 	open, balanced, sessions, reads := 0, true, true, p.readsReplica && !v.InTransaction
 	detail, follows := "", false
 	for i := range st.Parts {
 		part := &st.Parts[i]
-		u := inspect(part, v, f.catalog(v))
-		q := question{part, &u, v, f}
+		u := inspect(part, v, known)
+		q := &question{part: part, parts: st.Parts[i : i+1], u: &u, v: v, f: f, known: known}
 		all.merge(&u)
 		switch part.Kind {
 		case parser.Begin:
@@ -44,14 +44,19 @@ func (p *Policy) several(st *parser.Statement, v *View, f *Fleet) Decision {
 	case !all.pgml && v.pinnedToPrimary():
 		return Decision{Place: Stay, Class: all.class, Rule: RulePinned, Reason: v.Pinned}
 	}
+	whole := &question{part: &nothing, parts: st.Parts, u: &all, v: v, f: f, known: known}
 	if !sessions {
-		if d, ok := p.hinted(st, &all, v, f); ok {
+		if d, ok := p.hinted(st, whole); ok {
 			return d
 		}
 	}
 	switch {
 	case !all.pgml && reads:
-		return Decision{Place: Replica, Class: Read, Rule: RuleMulti, Reason: reasonReadReplica, ReadsTables: all.reads}
+		if d := p.read(whole); d.Place == Replica {
+			d.Rule = RuleMulti
+			return d
+		}
+		return v.home(Read, RuleMulti, reasonMulti, "")
 	case !all.pgml:
 		return v.home(all.class, RuleMulti, reasonMulti, "")
 	case v.pinnedToReplica() && detail == "":
@@ -61,24 +66,26 @@ func (p *Policy) several(st *parser.Statement, v *View, f *Fleet) Decision {
 	case open != 0 || !balanced || v.InTransaction && hasTransaction(st):
 		return refuseMulti(all.class, all.subject, "The text opens or ends a transaction block of the session, which is on the primary.")
 	}
-	return p.together(&all, v, f)
+	return p.together(whole)
 }
 
+// nothing stands for the part of a question about several.
+var nothing parser.Part
+
 // together is a text of several statements that one replica can run.
-func (p *Policy) together(all *usage, v *View, f *Fleet) Decision {
-	q := question{&parser.Part{}, all, v, f}
-	switch all.class {
+func (p *Policy) together(q *question) Decision {
+	switch q.u.class {
 	case Training, Schema:
-		if v.InTransaction && p.reject {
-			return refuseInTransaction(all)
+		if q.v.InTransaction && p.reject {
+			return refuseInTransaction(q.u)
 		}
-		return q.owned(RuleMulti, reasonMulti)
+		return p.owned(q, RuleMulti, reasonMulti)
 	}
-	return q.replica(all.class, RuleMulti, reasonMulti, all.subject)
+	return p.replica(q, q.u.class, RuleMulti, reasonMulti, q.u.subject)
 }
 
 // conflict says what in one statement of a text keeps the whole text from a replica.
-func conflict(q question) string {
+func conflict(q *question) string {
 	p, u := q.part, q.u
 	switch {
 	case u.otherWrite:
@@ -89,10 +96,12 @@ func conflict(q question) string {
 		return "Another locks rows."
 	case p.Server:
 		return "Another uses a file of the server."
-	case p.Volatile && (!p.Clock || q.v.InTransaction) && !u.adminWrite:
+	case u.volatile && (!u.clock || q.v.InTransaction) && !u.adminWrite:
 		return "Another calls a function of the primary's sequences, transactions or locks."
 	case u.class == Write:
 		return "What another does cannot be seen, so it may write."
+	case u.effects != "":
+		return "Another calls " + u.effects + ", which may write."
 	case !u.pgml && u.unknown != "":
 		return "Another calls " + u.unknown + ", which may write."
 	case u.class == Session && !isTransaction(p.Kind) && p.Kind != parser.Show:
@@ -129,6 +138,12 @@ func (u *usage) merge(o *usage) {
 		u.otherWrite, u.written = true, o.written
 	}
 	u.reads = u.reads || o.reads
+	u.lone = u.lone || o.lone
+	u.models = u.models || o.models
+	u.ready &= o.ready
+	if u.source == "" && u.sourceParam == 0 {
+		u.source, u.sourceParam = o.source, o.sourceParam
+	}
 	if u.project == "" && u.param == 0 {
 		u.project, u.param = o.project, o.param
 	}

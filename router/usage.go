@@ -10,6 +10,7 @@ type usage struct {
 	kind    parser.Kind
 
 	pgml   bool // anything of PostgresML, or of the replicas alone, is called, read, written or named
+	lone   bool // something that only replicas have is named
 	trains bool // training or model administration is called
 	infers bool
 	// adminWrite is set where relations of schema pgml, or such as replicas alone have,
@@ -18,22 +19,26 @@ type usage struct {
 	written                string // the first relation of otherWrite
 	reads                  bool   // relations that come from the primary are read
 	unknown                string // the first function that is not known to be harmless
+	effects                string // the first function of both servers that is known to be none of that
 	system                 bool   // a system catalog is read
+	volatile, clock        bool   // as Part.Volatile and Clock, views included
 	project                string
 	models                 bool // calls something that needs a trained model
 	param                  int
 	source                 string // relation_name of a training call, when constant
+	sourceParam            int    // and the number of the parameter, where it is one
+	ready                  uint64 // the targets that have all that is read and called
 }
 
 // inspect resolves the names of p.
 func inspect(p *parser.Part, v *View, known *Catalog) usage {
-	u := usage{kind: effective(p)}
+	u := usage{kind: effective(p), volatile: p.Volatile, clock: p.Clock, ready: everywhere}
 	for i := range p.Calls {
 		u.call(&p.Calls[i], v, known)
 	}
 	for i, r := range p.Writes {
 		switch {
-		case inPgml(r, v) || known.lone(r, v):
+		case inPgml(r, v) || u.alone(r, v, known):
 			u.pgml, u.adminWrite = true, true
 			u.about(p.WriteText(i))
 		case !u.otherWrite:
@@ -42,18 +47,20 @@ func inspect(p *parser.Part, v *View, known *Catalog) usage {
 	}
 	for i, r := range p.Reads {
 		switch {
-		case inPgml(r, v) || known.lone(r, v):
+		case inPgml(r, v):
 			u.pgml = true
 			u.about(p.ReadText(i))
 			u.adminWrite = u.adminWrite || p.Locks
 		case isSystem(r):
 			u.system = true
-		default:
+		case known == nil:
 			u.reads = true
+		default:
+			u.relation(p, i, v, known)
 		}
 	}
 	for i, r := range p.Defines {
-		if inPgml(r, v) || known.lone(r, v) {
+		if inPgml(r, v) || u.alone(r, v, known) {
 			u.pgml = true
 			u.about(p.DefineText(i))
 		}
@@ -86,66 +93,6 @@ func (u *usage) about(subject string) {
 	if u.subject == "" {
 		u.subject = subject
 	}
-}
-
-func (u *usage) call(c *parser.Call, v *View, known *Catalog) {
-	if c.Builtin && c.Schema != "" {
-		return
-	}
-	fn, ok := lookup(c, v)
-	if !ok {
-		switch {
-		case known.wraps(c, v):
-			u.pgml, u.infers = true, true
-			u.about(c.Text)
-		case !c.Builtin && u.unknown == "":
-			u.unknown = c.Text
-		}
-		return
-	}
-	u.pgml = true
-	switch fn.work {
-	case workTrain:
-		if !u.trains {
-			u.subject = fn.text // training outranks what was met before
-		}
-		u.trains = true
-		u.source = sourceOf(c)
-	case workInfer:
-		u.infers = true
-	}
-	u.about(fn.text)
-	u.models = u.models || fn.project
-	if fn.project && u.project == "" && u.param == 0 {
-		u.project, u.param = projectOf(c)
-	}
-}
-
-// projectOf returns the project that a call names: its first argument, or the one
-// called project_name. A number there is a model id and not a project.
-func projectOf(c *parser.Call) (project string, param int) {
-	for i := range c.Args {
-		a := &c.Args[i]
-		if a.Name != "project_name" && (i > 0 || a.Name != "") {
-			continue
-		}
-		if a.Known && a.String {
-			return a.Const, 0
-		}
-		return "", a.Param
-	}
-	return "", 0
-}
-
-// sourceOf returns the relation that a training call reads, when it is a constant.
-func sourceOf(c *parser.Call) string {
-	for i := range c.Args {
-		a := &c.Args[i]
-		if a.Known && (a.Name == "relation_name" || a.Name == "" && i == 2 && len(c.Args) > 2) {
-			return a.Const
-		}
-	}
-	return ""
 }
 
 func isSystem(r parser.Relation) bool {
@@ -182,7 +129,7 @@ func (u *usage) classify(p *parser.Part) {
 		u.class = Describe
 	case p.Locks || p.Server || u.kind == parser.Do || u.kind == parser.CallProcedure || u.kind == parser.LockTable:
 		u.class = Write
-	case p.Volatile && !p.Clock:
+	case u.volatile && !u.clock:
 		u.class = Write
 	default:
 		u.class = Read

@@ -88,11 +88,29 @@ func (f *Fleet) hasReplicas() bool {
 
 // target returns the target of that name, or nil.
 func (f *Fleet) target(name string) *Target {
+	if i := f.index(name); i >= 0 {
+		return &f.Targets[i]
+	}
+	return nil
+}
+
+// index is the place of the target of that name, or -1.
+func (f *Fleet) index(name string) int {
 	if f == nil {
-		return nil
+		return -1
 	}
 	for i := range f.Targets {
 		if f.Targets[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// primary is the production server, or nil.
+func (f *Fleet) primary() *Target {
+	for i := range f.Targets {
+		if !f.Targets[i].Replica {
 			return &f.Targets[i]
 		}
 	}

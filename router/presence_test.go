@@ -1,0 +1,417 @@
+package router_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgshunt/internal/pgerr"
+	"pgshunt/parser"
+	"pgshunt/router"
+)
+
+// shop is a fleet whose replicas differ from the primary in every way that counts.
+func shop(t *testing.T) *router.Fleet {
+	t.Helper()
+	absent := func(name, why string) router.RelationFacts {
+		f := table(name)
+		f.Absent = why
+		return f
+	}
+	changed := func(name, columns string) router.RelationFacts {
+		f := table(name)
+		f.Columns = columns
+		return f
+	}
+	secured := func(name, policy, readers string) router.RelationFacts {
+		f := table(name)
+		f.Security, f.Readers = policy, readers
+		return f
+	}
+	touching := table("touching")
+	touching.Touches = true
+	functions := []router.FunctionFacts{
+		routine("pure", 'i', "sql", "SELECT 1"), routine("writes", 'v', "plpgsql", "BEGIN DELETE FROM docs; RETURN 1; END"),
+		routine("counted", 's', "sql", "SELECT count(*)::int FROM only_primary"), routine("hidden", 's', "plpython3u", ""),
+	}
+	both := []router.RelationFacts{
+		table("docs"), touching, view("recent", "SELECT id FROM public.docs"), view("drawn", "SELECT nextval('s')"),
+		view("far", "SELECT id FROM public.only_primary"), view("system", "SELECT relname FROM pg_catalog.pg_class"),
+	}
+	primary := server{relations: slices.Concat(both, tables("only_primary", "copying", "unsubscribed", "wider", "open.thing", "second"),
+		[]router.RelationFacts{
+			secured("guarded", "tenant = current_user", "app"), secured("granted", "", "app"), secured("alike", "p", "app,boss"),
+		}), functions: append(functions, routine("here", 'i', "sql", "SELECT 1"))}
+	ml1 := server{
+		target: 1,
+		relations: slices.Concat(both, tables("open.thing", "second", "lone"), []router.RelationFacts{
+			absent("copying", "is still being copied"), absent("unsubscribed", "is not subscribed"),
+			changed("wider", "body text"), secured("guarded", "", "app"), secured("granted", "", "app,analyst"), secured("alike", "p", "app"),
+			view("scored", "SELECT id, pgml.predict('p', ARRAY[1.0]) FROM public.docs"), table("app.docs2"),
+		}),
+		functions: append(functions, routine("wrap", 'v', "sql", "SELECT pgml.embed('m', body) FROM docs"), routine("pgml.only1", 'i', "c", "")),
+	}
+	ml2 := server{target: 2, relations: slices.Concat(both, tables("open.thing")), functions: functions}
+	f := twoReplicas()
+	f.Targets[1].Feed, f.Targets[2].Feed = router.FeedLogical, router.FeedDump
+	f.Catalogs = map[string]*router.Catalog{"shop": mustCatalog(t, primary, ml1, ml2)}
+	return f
+}
+
+// names are the replicas that a decision leaves the choice of.
+func names(f *router.Fleet, d router.Decision) string {
+	if d.Target != "" {
+		return d.Target
+	}
+	var out []string
+	for i := range f.Targets {
+		if d.Candidates>>i&1 != 0 {
+			out = append(out, f.Targets[i].Name)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func TestPresence(t *testing.T) {
+	f := shop(t)
+	p := mustPolicy(t, router.Config{Reads: "replica"})
+	v := &router.View{SearchPath: []string{"app", "public"}, Database: "shop", User: "app"}
+	inBlock := *v
+	inBlock.InTransaction = true
+	for _, c := range []struct{ sql, want string }{
+		{"SELECT 1", "ml1 ml2"},
+		{"SELECT * FROM docs", "ml1 ml2"},
+		{"SELECT * FROM open.thing", "ml1 ml2"},
+		{"SELECT * FROM second", "ml1"},
+		{"SELECT * FROM docs JOIN second USING (id)", "ml1"},
+		{"SELECT * FROM recent", "ml1 ml2"},
+		{"SELECT * FROM alike", "ml1"},
+		{"SELECT * FROM lone", "ml1"},
+		{"SELECT * FROM scored", "ml1"},
+		{"SELECT wrap(1)", "ml1"},
+		{"SELECT pure(1) FROM docs", "ml1 ml2"},
+		{"SELECT pgml.embed('m', body) FROM docs", "ml1 ml2"},
+		{"SELECT pgml.embed('m', body) FROM second", "ml1"},
+		{"SELECT pgml.only1(1)", "ml1"},
+		{"SELECT * FROM pgml.train('q', 'regression', 'public.docs', 'y')", "ml1"},
+		{"SELECT * FROM pgml.train('q', 'regression', 'docs', 'y')", "ml1"},
+		{"SELECT * FROM pgml.deploy('q', 'best_score', 'linear')", "ml1"},
+		{"INSERT INTO lone VALUES (1)", "ml1"},
+		{"SELECT * FROM second; SELECT * FROM docs", "ml1"},
+
+		{"SELECT * FROM only_primary", "primary: only_primary cannot be read"},
+		{"SELECT * FROM copying", "primary: copying cannot be read"},
+		{"SELECT * FROM far", "primary: public.only_primary cannot be read"},
+		{"SELECT * FROM wider", "primary: wider cannot be read"},
+		{"SELECT * FROM guarded", "primary: guarded cannot be read"},
+		{"SELECT * FROM granted", "primary: granted cannot be read"},
+		{"SELECT * FROM drawn", "primary: calls a function that belongs"},
+		{"SELECT * FROM system", "primary: system catalogs"},
+		{"SELECT writes() FROM docs", "primary: writes is not known to be free"},
+		{"SELECT hidden() FROM docs", "primary: hidden is not known to be free"},
+		{"SELECT counted() FROM docs", "primary: only_primary cannot be read"},
+		{"SELECT here() FROM docs", "primary: public.here cannot be read"},
+		{"SELECT * FROM only_primary; SELECT * FROM docs", "primary: several statements"},
+
+		{"SELECT pgml.embed('m', body) FROM only_primary", "refused: only_primary"},
+		{"SELECT pgml.embed('m', body) FROM far", "refused: public.only_primary"},
+		{"SELECT pgml.embed('m', writes()::text)", "refused: writes is not known"},
+		{"SELECT pgml.embed('m', x) FROM drawn", "refused: pgml.embed is needed together"},
+		{"SELECT * FROM lone JOIN only_primary USING (id)", "refused: only_primary"},
+		{"SELECT * FROM pgml.train('q', 'regression', 'public.only_primary', 'y')", "refused: public.only_primary"},
+		{"SELECT * FROM pgml.train('q', relation_name => 'copying')", "refused: copying"},
+		{"SELECT * FROM pgml.snapshot('unsubscribed', 'y')", "refused: unsubscribed"},
+		{"/*+ pgshunt: replica:ml1 */ SELECT * FROM guarded", "refused: guarded"},
+		{"/*+ pgshunt: replica:ml1 */ SELECT * FROM unsubscribed", "ml1"},
+		{"/*+ pgshunt: replica */ SELECT * FROM second", "ml1"},
+		{"/*+ pgshunt: replica */ SELECT * FROM only_primary", "primary: only_primary cannot be read"},
+	} {
+		d := p.Decide(parser.Parse(c.sql), v, f)
+		got := d.Place.String()
+		if d.Place == router.Replica {
+			got = names(f, d)
+		} else {
+			got += ": " + d.Text()
+		}
+		if !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s: %s, expected %s", c.sql, got, c.want)
+		}
+	}
+}
+
+func TestRefusalNamesTableReplicaAndRemedy(t *testing.T) {
+	f := shop(t)
+	p := mustPolicy(t, router.Config{})
+	v := &router.View{SearchPath: []string{"public"}, Database: "shop"}
+	for sql, want := range map[string][]string{
+		"SELECT pgml.embed('m', body) FROM unsubscribed": {
+			"unsubscribed", "ml1", "On ml1, unsubscribed is not subscribed.", "On ml2, unsubscribed is not there.", "pgshunt feed apply --replica ml1",
+		},
+		"SELECT pgml.embed('m', body) FROM wider":                     {"lacks column id there", "pgshunt feed migrate --replica ml1"},
+		"SELECT pgml.embed('m', body) FROM guarded":                   {"other row-level security", "policies"},
+		"SELECT pgml.embed('m', body) FROM granted":                   {"roles that may not read it on the primary", "privileges"},
+		"SELECT * FROM pgml.train('q', 'regression', 'copying', 'y')": {"is still being copied", "Try again"},
+	} {
+		d := p.Decide(parser.Parse(sql), v, f)
+		if d.Place != router.Refused || d.Err.Code != pgerr.NotInPrerequisiteState {
+			t.Errorf("%s: not refused for what is missing: %+v", sql, d)
+			continue
+		}
+		text := d.Err.Message + "\n" + d.Err.Detail + "\n" + d.Err.Hint
+		for _, part := range want {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s: %q is not in\n%s", sql, part, text)
+			}
+		}
+	}
+	f.Targets[1].Healthy = false
+	d := p.Decide(parser.Parse("SELECT pgml.embed('m', body) FROM unsubscribed"), v, f)
+	if d.Err == nil || !strings.Contains(d.Err.Hint, "pgshunt feed refresh --replica ml2") {
+		t.Errorf("a dump feed is refreshed: %+v", d.Err)
+	}
+}
+
+func TestAnotherSchemaFirstOnAReplica(t *testing.T) {
+	f := twoReplicas()
+	f.Catalogs = map[string]*router.Catalog{"": mustCatalog(t, server{relations: tables("docs")},
+		server{target: 1, relations: tables("docs", "app.docs")}, server{target: 2, relations: tables("docs")})}
+	p := mustPolicy(t, router.Config{Reads: "replica"})
+	for path, want := range map[string]string{"app": "ml2", "": "ml1 ml2"} {
+		d := p.Decide(parser.Parse("SELECT * FROM docs"), &router.View{SearchPath: []string{path, "public"}}, f)
+		if got := names(f, d); got != want {
+			t.Errorf("search_path %q, public: %q, expected %q: %s", path, got, want, d.Text())
+		}
+	}
+}
+
+func TestReplicaOfFewRelations(t *testing.T) {
+	f := twoReplicas()
+	f.Catalogs = map[string]*router.Catalog{"": mustCatalog(t, server{relations: tables("a", "b", "c", "d")},
+		server{target: 1, relations: tables("a", "b", "c", "d")}, server{target: 2, few: true, relations: tables("c")})}
+	p := mustPolicy(t, router.Config{Reads: "replica"})
+	for name, want := range map[string]string{"a": "ml1", "c": "ml1 ml2", "public.d": "ml1", "public.c": "ml1 ml2", "nowhere": "ml1"} {
+		d := p.Decide(parser.Parse("SELECT * FROM "+name), &router.View{SearchPath: []string{"public"}}, f)
+		if got := names(f, d); got != want {
+			t.Errorf("%s: %q, expected %q", name, got, want)
+		}
+	}
+}
+
+func TestUnreadCatalogs(t *testing.T) {
+	f := twoReplicas()
+	f.Catalogs = map[string]*router.Catalog{"known": mustCatalog(t, server{relations: tables("a")}, server{target: 2, relations: tables("a")})}
+	p := mustPolicy(t, router.Config{Reads: "replica"})
+	in := func(database, sql string) router.Decision {
+		return p.Decide(parser.Parse(sql), &router.View{SearchPath: []string{"public"}, Database: database}, f)
+	}
+	if d := in("known", "SELECT * FROM a"); names(f, d) != "ml2" {
+		t.Errorf("a table goes where no catalog was read: %s", names(f, d))
+	}
+	if d := in("known", "SELECT pgml.embed('m', 'x')"); names(f, d) != "ml1 ml2" {
+		t.Errorf("what reads no table needs no catalog: %q", names(f, d))
+	}
+	if d := in("new", "SELECT * FROM a"); d.Place != router.Primary || !strings.Contains(d.Text(), "not known yet") {
+		t.Errorf("a database without a catalog: %s: %s", d.Place, d.Text())
+	}
+	if d := in("new", "SELECT pgml.embed('m', b) FROM a"); names(f, d) != "ml1 ml2" {
+		t.Errorf("names are believed where nothing is known: %s: %s", d.Place, d.Text())
+	}
+}
+
+func TestWrittenThenRead(t *testing.T) {
+	f := shop(t)
+	p := mustPolicy(t, router.Config{})
+	for _, c := range []struct {
+		written, sql string
+		stale        bool
+	}{
+		{"public.docs", "SELECT pgml.embed('m', id::text) FROM recent", true},
+		{"public.docs", "SELECT * FROM scored", true},
+		{"public.docs", "SELECT wrap(1)", true},
+		{"public.second", "SELECT pgml.embed('m', id::text) FROM recent", false},
+		{"public.second", "SELECT * FROM scored", false},
+		{"public.touching", "SELECT * FROM scored", true},
+		{"public.recent", "SELECT pgml.embed('m', body) FROM docs", true},
+		{"public.docs", "SELECT * FROM lone", false},
+	} {
+		schema, name := cut(c.written)
+		v := &router.View{
+			SearchPath: []string{"public"}, Database: "shop", InTransaction: true,
+			Written: []parser.Relation{{Schema: schema, Name: name}},
+		}
+		d := p.Decide(parser.Parse(c.sql), v, f)
+		if stale := d.Place == router.Refused && d.Rule == router.RuleTransaction; stale != c.stale {
+			t.Errorf("after %s was written: %s: %s (%s), expected a refusal: %v", c.written, c.sql, d.Place, d.Text(), c.stale)
+		}
+	}
+}
+
+func TestBoundParameters(t *testing.T) {
+	f := shop(t)
+	f.Targets[2].Training = true
+	p := mustPolicy(t, router.Config{})
+	v := &router.View{SearchPath: []string{"public"}, Database: "shop"}
+	st := parser.Parse("SELECT * FROM pgml.train($1, 'regression', relation_name => $2)")
+	d := p.Decide(st, v, f)
+	if d.Place != router.Replica || d.ProjectParam != 1 || d.SourceParam != 2 || d.Target != "" {
+		t.Fatalf("before Bind: %+v", d)
+	}
+	bind := func(project, relation string, oid bool) router.Decision {
+		return p.DecideBound(st, v, f, func(n int) router.Parameter {
+			if n == 1 {
+				return router.Parameter{Text: project, Known: true}
+			}
+			return router.Parameter{Text: relation, Known: !oid, OID: oid}
+		})
+	}
+	for i := range 20 {
+		project := "project" + strings.Repeat("x", i)
+		if d := bind(project, "docs", false); d.Target != router.HomeOf(project, f) || d.Project != project || d.ProjectParam != 0 {
+			t.Errorf("%s: %+v", project, d)
+		}
+	}
+	if d := bind("p", "public.only_primary", false); d.Place != router.Refused || d.Err.Code != pgerr.NotInPrerequisiteState {
+		t.Errorf("a relation that is not there: %s, %s", d.Place, d.Text())
+	}
+	if d := bind("p", "16385", true); d.Place != router.Refused || !strings.Contains(d.Err.Message, "oid") {
+		t.Errorf("an oid of the primary's: %s, %s", d.Place, d.Text())
+	}
+}
+
+func TestModels(t *testing.T) {
+	f := twoReplicas()
+	f.Targets[2].Training = true
+	home, other := router.HomeOf("p", f), "ml1"
+	if home == "ml1" {
+		other = "ml2"
+	}
+	at := func(name string) *router.Target {
+		return &f.Targets[slices.IndexFunc(f.Targets, func(t router.Target) bool { return t.Name == name })]
+	}
+	p := mustPolicy(t, router.Config{})
+	decide := func(sql string) router.Decision {
+		return p.Decide(parser.Parse(sql), &router.View{SearchPath: []string{"public"}}, f)
+	}
+	const predict = "SELECT pgml.predict('p', ARRAY[1.0])"
+	if d := decide(predict); names(f, d) != home {
+		t.Errorf("while nothing is known of models: %s, expected the home %s", names(f, d), home)
+	}
+	at(home).Models, at(other).Models = map[string]bool{"p": true}, map[string]bool{"p": true}
+	if d := decide(predict); names(f, d) != "ml1 ml2" {
+		t.Errorf("both have it: %s", names(f, d))
+	}
+	at(home).Models = map[string]bool{}
+	if d := decide(predict); names(f, d) != other {
+		t.Errorf("only %s has it: %s", other, names(f, d))
+	}
+	at(other).Healthy = false
+	if d := decide(predict); d.Place != router.Refused || d.Err.Code != pgerr.CannotConnectNow || !strings.Contains(d.Err.Detail, other) {
+		t.Errorf("the only one with the model is down: %+v", d.Err)
+	}
+	at(other).Healthy, at(other).Models = true, map[string]bool{}
+	if d := decide(predict); names(f, d) != home {
+		t.Errorf("nobody has it: %s, expected the home %s to say so", names(f, d), home)
+	}
+}
+
+func TestPrimaryWithPostgresML(t *testing.T) {
+	f := shop(t)
+	f.Targets[0].Pgml = "2.10.0"
+	v := &router.View{SearchPath: []string{"public"}, Database: "shop"}
+	decide := func(orPrimary bool, sql string) router.Decision {
+		p := mustPolicy(t, router.Config{Inference: router.Requirement{OrPrimary: orPrimary}})
+		return p.Decide(parser.Parse(sql), v, f)
+	}
+	if d := decide(false, "SELECT pgml.embed('m', body) FROM only_primary"); d.Place != router.Primary {
+		t.Errorf("only the primary has the table: %s: %s", d.Place, d.Text())
+	}
+	if d := decide(false, "SELECT pgml.embed('m', body) FROM docs"); d.Place != router.Replica || d.OrPrimary {
+		t.Errorf("a replica has it: %+v", d)
+	}
+	if d := decide(true, "SELECT pgml.embed('m', body) FROM docs"); d.Place != router.Replica || !d.OrPrimary {
+		t.Errorf("the primary may stand in: %+v", d)
+	}
+	f.Targets[1].Standby, f.Targets[2].Standby = true, true
+	if d := decide(false, "SELECT pgml.predict('p', ARRAY[1.0])"); d.Place != router.Primary {
+		t.Errorf("standbys cannot load models: %s: %s", d.Place, d.Text())
+	}
+	if d := decide(false, "SELECT pgml.embed('m', 'x')"); names(f, d) != "ml1 ml2" {
+		t.Errorf("embed needs no model: %s: %s", d.Place, d.Text())
+	}
+	if d := decide(false, "SELECT * FROM pgml.train('p', 'regression', 'docs', 'y')"); d.Place != router.Primary || d.Class != router.Training {
+		t.Errorf("standbys cannot train: %s: %s", d.Place, d.Text())
+	}
+	f.Targets[1].Healthy, f.Targets[2].Healthy = false, false
+	if d := decide(false, "SELECT pgml.embed('m', 'x')"); d.Place != router.Refused || d.Err.Code != pgerr.CannotConnectNow {
+		t.Errorf("all are down, and the policy has no primary: %s: %s", d.Place, d.Text())
+	}
+	if d := decide(true, "SELECT pgml.embed('m', 'x')"); d.Place != router.Primary {
+		t.Errorf("all are down: %s: %s", d.Place, d.Text())
+	}
+	if d := decide(true, "SELECT * FROM scored"); d.Place != router.Refused {
+		t.Errorf("what only replicas have: %s: %s", d.Place, d.Text())
+	}
+}
+
+func TestFreshness(t *testing.T) {
+	f := shop(t)
+	behind := func(target int, lag time.Duration, known bool) {
+		f.Targets[target].Lag, f.Targets[target].LagKnown = lag, known
+	}
+	v := &router.View{SearchPath: []string{"public"}, Database: "shop"}
+	reads := mustPolicy(t, router.Config{Reads: "replica", MaxLag: 2 * time.Second})
+	read := func() string {
+		d := reads.Decide(parser.Parse("SELECT * FROM docs"), v, f)
+		if d.Place != router.Replica {
+			return d.Text()
+		}
+		return names(f, d)
+	}
+	behind(1, time.Second, true)
+	if got := read(); got != "ml1" {
+		t.Errorf("only ml1's lag is known: %s", got)
+	}
+	behind(1, 3*time.Second, true)
+	if got := read(); got != "no replica is known to be fresh enough" {
+		t.Errorf("none is within two seconds: %s", got)
+	}
+	f.Targets[2].Feed = router.FeedFDW
+	if got := read(); got != "ml2" {
+		t.Errorf("postgres_fdw reads the primary itself: %s", got)
+	}
+
+	infer := mustPolicy(t, router.Config{
+		Inference: router.Requirement{Freshness: router.Freshness{Within: 2 * time.Second}, Wait: time.Second},
+		Training:  router.Requirement{Freshness: router.Freshness{Session: true}, Wait: time.Minute},
+		Rules: []router.Rule{
+			{Match: router.Match{Application: router.Patterns{"batch"}}, To: "ml1", Freshness: router.Freshness{Session: true}, Timeout: time.Hour},
+		},
+	})
+	decide := func(sql, application string) router.Decision {
+		w := *v
+		w.Application = application
+		return infer.Decide(parser.Parse(sql), &w, f)
+	}
+	const embed = "SELECT pgml.embed('m', body) FROM docs"
+	if d := decide(embed, ""); names(f, d) != "ml2" {
+		t.Errorf("one is fresh, so none has to be waited for: %+v", d)
+	}
+	f.Targets[2].Feed = router.FeedDump
+	if d := decide(embed, ""); names(f, d) != "ml1 ml2" || d.Freshness.Within != 2*time.Second || d.Wait != time.Second {
+		t.Errorf("the caller has to wait: %+v", d)
+	}
+	if d := decide("SELECT pgml.embed('m', 'x')", ""); !d.Freshness.Any() || d.Wait != 0 {
+		t.Errorf("without tables it does not matter: %+v", d)
+	}
+	if d := decide("SELECT * FROM pgml.train('p', 'regression', 'docs', 'y')", ""); !d.Freshness.Session || d.Wait != time.Minute {
+		t.Errorf("training: %+v", d)
+	}
+	if d := decide(embed, "batch"); d.Target != "ml1" || !d.Freshness.Session || d.Timeout != time.Hour || d.Wait != time.Second {
+		t.Errorf("a rule's own: %+v", d)
+	}
+	f.Targets[1].Feed = router.FeedFDW
+	if d := decide(embed, "batch"); !d.Freshness.Any() {
+		t.Errorf("what reads the primary is never behind: %+v", d)
+	}
+}

@@ -1,0 +1,182 @@
+package router
+
+import "pgshunt/parser"
+
+// call resolves a function: PostgresML's own, one of the database's, or one that
+// nothing is known of.
+func (u *usage) call(c *parser.Call, v *View, known *Catalog) {
+	if c.Builtin && c.Schema != "" {
+		return
+	}
+	fn, ok := lookup(c, v)
+	if !ok {
+		if !c.Builtin {
+			u.foreign(c, v, known)
+		}
+		return
+	}
+	u.pgml = true
+	if known != nil && fn.work != workNone {
+		fn.work = known.offers(c, fn, u)
+	}
+	switch fn.work {
+	case workTrain:
+		if !u.trains {
+			u.subject = fn.text // training outranks what was met before
+		}
+		u.trains = true
+		if fn.source > 0 && u.source == "" && u.sourceParam == 0 {
+			u.source, u.sourceParam = sourceOf(c, fn.source)
+		}
+	case workInfer:
+		u.infers = true
+	}
+	u.about(fn.text)
+	u.models = u.models || fn.project
+	if fn.project && u.project == "" && u.param == 0 {
+		u.project, u.param = projectOf(c)
+	}
+}
+
+// offers narrows the targets to those whose PostgresML has the function, where any is
+// known to, and returns the function's class: that of our table, or, for one that is not
+// there, what its label says. Whatever is volatile may change the models.
+func (c *Catalog) offers(call *parser.Call, fn function, u *usage) work {
+	group := c.functions[call.Name]
+	for i := range group {
+		r := &group[i]
+		if r.schema != pgmlSchema {
+			continue
+		}
+		u.ready &= r.has
+		if _, shipped := functions[call.Name]; !shipped && r.volatility == 'v' && (r.uses == nil || r.uses.pgml == "") {
+			return workTrain
+		}
+	}
+	return fn.work
+}
+
+// foreign resolves a function that is neither pg_catalog's nor PostgresML's.
+func (u *usage) foreign(c *parser.Call, v *View, known *Catalog) {
+	r := known.routine(c, v)
+	if r == nil {
+		if u.unknown == "" {
+			u.unknown = c.Text
+		}
+		return
+	}
+	u.ready &= r.has
+	lone := r.has&known.primary == 0
+	if lone || r.uses != nil && r.uses.pgml != "" {
+		u.pgml, u.infers, u.lone = true, true, u.lone || lone
+		u.about(c.Text)
+	}
+	if r.uses != nil {
+		u.through(r.uses, c.Text, lone, v, known, 0)
+	}
+}
+
+// relation resolves the i-th relation that p reads.
+func (u *usage) relation(p *parser.Part, i int, v *View, known *Catalog) {
+	f := known.find(p.Reads[i], v)
+	u.ready &= f.ready
+	if f.only {
+		u.pgml, u.lone = true, true
+		u.about(p.ReadText(i))
+		u.adminWrite = u.adminWrite || p.Locks
+	} else {
+		u.reads = true
+	}
+	if f.relation == nil || f.relation.uses == nil {
+		return
+	}
+	if uses := f.relation.uses; uses.pgml != "" {
+		u.pgml = true
+		u.infers = u.infers || uses.infers
+		u.about(p.ReadText(i))
+	}
+	u.through(f.relation.uses, p.ReadText(i), f.only, v, known, 0)
+}
+
+// alone reports whether only replicas have r, which is written or defined there then.
+func (u *usage) alone(r parser.Relation, v *View, known *Catalog) bool {
+	if known == nil || r.Name == "" {
+		return false
+	}
+	f := known.find(r, v)
+	if f.only {
+		u.lone = true
+		u.ready &= f.ready
+	}
+	return f.only
+}
+
+// maxNested bounds how deep views are followed that a function names without a schema,
+// since they are not known before search_path is.
+const maxNested = 8
+
+// through adds what a view or function called text uses.
+func (u *usage) through(uses *closure, text string, lone bool, v *View, known *Catalog, depth int) {
+	if uses.volatile {
+		u.clock = uses.clock && (u.clock || !u.volatile)
+		u.volatile = true
+	}
+	u.system = u.system || uses.system
+	u.models = u.models || uses.models
+	if u.project == "" && u.param == 0 {
+		u.project = uses.project
+	}
+	if uses.unknown != "" {
+		if u.unknown == "" {
+			u.unknown = text
+		}
+		if u.effects == "" && !lone {
+			u.effects = text
+		}
+	}
+	for _, r := range uses.reads {
+		f := known.find(r, v)
+		u.ready &= f.ready
+		if f.only {
+			u.pgml, u.lone = true, true
+			u.about(text)
+		} else {
+			u.reads = true
+		}
+		if r.Schema == "" && f.relation != nil && f.relation.uses != nil && depth < maxNested {
+			u.through(f.relation.uses, text, lone, v, known, depth+1)
+		}
+	}
+}
+
+// projectOf returns the project that a call names: its first argument, or the one
+// called project_name. A number there is a model id and not a project.
+func projectOf(c *parser.Call) (project string, param int) {
+	for i := range c.Args {
+		a := &c.Args[i]
+		if a.Name != "project_name" && (i > 0 || a.Name != "") {
+			continue
+		}
+		if a.Known && a.String {
+			return a.Const, 0
+		}
+		return "", a.Param
+	}
+	return "", 0
+}
+
+// sourceOf returns the relation that a training call reads: its name where it is a
+// constant, its parameter where it is one. at is the argument's place, from 1.
+func sourceOf(c *parser.Call, at int) (relation string, param int) {
+	for i := range c.Args {
+		a := &c.Args[i]
+		if a.Name != "relation_name" && (a.Name != "" || i+1 != at) {
+			continue
+		}
+		if a.Known {
+			return a.Const, 0
+		}
+		return "", a.Param
+	}
+	return "", 0
+}
