@@ -217,3 +217,16 @@ func (w *Watcher) change() {
 	default:
 	}
 }
+
+// Read looks once, for a snapshot of what clients of a database would meet. The error says
+// that ctx ended before every server had been looked at.
+func Read(ctx context.Context, cfg Config, database string) (*router.Fleet, error) {
+	w := New(cfg)
+	defer w.Close()
+	w.Want(database)
+	w.Start(ctx)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return w.Snapshot(), nil
+}
