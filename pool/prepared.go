@@ -18,8 +18,10 @@ type held struct {
 	names *simplelru.LRU[string, *holding] // guarded by mu, as is everything below
 	bytes int
 	// doubtful holds names that may be on the server although nobody counts on them: a
-	// Close of them may have been skipped, or a Parse may have come through.
-	doubtful map[string]struct{}
+	// Close of them may have been skipped, or a Parse may have come through. The value
+	// is the batch of the session in which a Close was sent that has not been answered,
+	// 0 where there is none.
+	doubtful map[string]uint64
 }
 
 // holding is a statement on a server.
@@ -36,7 +38,7 @@ func newHeld(number, bytes int) *held {
 	if bytes <= 0 {
 		bytes = math.MaxInt
 	}
-	h := &held{maxNumber: max(number, 1), maxBytes: bytes, doubtful: make(map[string]struct{})}
+	h := &held{maxNumber: max(number, 1), maxBytes: bytes, doubtful: make(map[string]uint64)}
 	names, err := simplelru.NewLRU(math.MaxInt, func(name string, e *holding) { h.bytes -= len(name) + e.p.Size() })
 	if err != nil {
 		panic("BUG: " + err.Error())
@@ -70,13 +72,15 @@ func (b *Backend) Copy(name string, p *Prepared) uint64 {
 	return 0
 }
 
-// Taken tells whether the server process has, or may have, a statement of that name.
-func (b *Backend) Taken(name string) bool {
+// Taken tells whether the server process has, or may have, a statement of that name when
+// it comes to what is sent next in a batch. A Close sent in the same batch is skipped only
+// together with that; one of an earlier batch may have been skipped.
+func (b *Backend) Taken(name string, batch uint64) bool {
 	h := b.held
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, doubtful := h.doubtful[name]
-	return doubtful || h.names.Contains(name)
+	closing, doubtful := h.doubtful[name]
+	return doubtful && closing != batch || h.names.Contains(name)
 }
 
 // Hold records that p is being prepared under a name at a moment, in a batch of the
@@ -100,38 +104,75 @@ func (b *Backend) Sure(name string, p *Prepared) {
 	}
 }
 
-// Excess returns the names that the server must be told to close, so that the
-// statements on it stay within their bounds in number and bytes, and forgets them.
-// The statement used last is never among them. Where such a Close fails to reach
-// the server, Forget puts the name back in question.
-func (b *Backend) Excess() (names []string) {
+// Excess returns the names that the server must be told to close in a batch, so that the
+// statements on it stay within their bounds in number and bytes; they count as Closing.
+// The statement used last is never among them.
+func (b *Backend) Excess(batch uint64) (names []string) {
 	h := b.held
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for name := range h.doubtful {
-		names = append(names, name)
+	for name, closing := range h.doubtful {
+		if closing == 0 {
+			names = append(names, name)
+			h.doubtful[name] = batch
+		}
 	}
-	clear(h.doubtful)
 	for n := h.names.Len(); n > h.maxNumber || n > 1 && h.bytes > h.maxBytes; n-- {
-		name, _, _ := h.names.RemoveOldest()
+		name, _, _ := h.names.GetOldest()
 		names = append(names, name)
+		h.closing(name, batch)
 	}
 	return names
 }
 
-// Strange returns the names on the server that are neither names of ours nor among
-// those that belong, and forgets them: they are to be closed.
-func (b *Backend) Strange(belongs func(name string, p *Prepared) bool) (names []string) {
+// Strange returns the names that the server may have and that are neither names of ours
+// nor among those that belong: they are to be closed in a batch, and count as Closing.
+// p is nil where it is not known what has the name. belongs must not take a lock.
+func (b *Backend) Strange(batch uint64, belongs func(name string, p *Prepared) bool) (names []string) {
 	h := b.held
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, name := range h.names.Keys() {
-		if e, _ := h.names.Peek(name); e.p.Name != name && !belongs(name, e.p) {
-			h.names.Remove(name)
+	for name, closing := range h.doubtful {
+		if closing != batch && !belongs(name, nil) {
 			names = append(names, name)
 		}
 	}
+	for _, name := range h.names.Keys() {
+		if e, _ := h.names.Peek(name); e.p.Name != name && !belongs(name, e.p) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		h.closing(name, batch)
+	}
 	return names
+}
+
+// Closing records that the server is being told to close a name in a batch of the
+// session. Closed is to follow, or Forget where the message has been skipped.
+func (b *Backend) Closing(name string, batch uint64) {
+	b.held.mu.Lock()
+	defer b.held.mu.Unlock()
+	b.held.closing(name, batch)
+}
+
+// closing is Closing for a caller that holds mu.
+func (h *held) closing(name string, batch uint64) {
+	if e, ok := h.names.Peek(name); ok && e.batch != 0 {
+		batch = 0 // the next Closed may be about a Close from before that copy
+	}
+	h.names.Remove(name)
+	h.doubtful[name] = batch
+}
+
+// Closed records that the server has closed a name as it was told.
+func (b *Backend) Closed(name string) {
+	h := b.held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.doubtful[name] != 0 {
+		delete(h.doubtful, name)
+	}
 }
 
 // Forget records that the server may not have p under that name, or may have it
@@ -144,7 +185,7 @@ func (b *Backend) Forget(name string, p *Prepared) {
 		return // there is another by now
 	}
 	h.names.Remove(name)
-	h.doubtful[name] = struct{}{}
+	h.doubtful[name] = 0
 }
 
 // Gone records that the server has no statement of that name any more.
@@ -163,7 +204,7 @@ func (b *Backend) ForgetAll() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, name := range h.names.Keys() {
-		h.doubtful[name] = struct{}{}
+		h.doubtful[name] = 0
 	}
 	h.names.Purge()
 }

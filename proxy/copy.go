@@ -32,6 +32,6 @@ func (s *session) interruptCopy(m *wire.Message) error {
 	s.turnTo(s.current)
 	s.phase.copyIn.set(false) // an answer is on its way
 	s.mu.Unlock()
-	s.passing = true
+	s.passing, s.interrupted = true, true
 	return s.send(m.Data)
 }

@@ -126,6 +126,13 @@ func (q *inflight) each(f func(*reply)) {
 	}
 }
 
+// replacing tells whether the message that replaces the unnamed statement for the n-th
+// time is still to be answered.
+func (q *inflight) replacing(n uint64) (is bool) {
+	q.each(func(r *reply) { is = is || r.unnamed == n })
+	return is
+}
+
 // markFlushed notes that a Flush follows what has been sent.
 func (q *inflight) markFlushed() {
 	if n := len(q.queue); n > q.head {

@@ -34,6 +34,9 @@ func TestLikePostgreSQLBefore(t *testing.T) {
 			[]string{`Query "BEGIN"`}, []string{`Parse "b" "EXECUTE b"`, `Bind "q" "b" []`, `Parse "b" "SELECT 1"`, `Sync`},
 			[]string{`Describe S "b"`, `Sync`}, []string{`Bind "p" "b" ["1" "0"]`, `Sync`},
 		)},
+		"what is no message, after one among copy data": {groups: groups(
+			[]string{`Parse "b" "COPY t0 FROM STDIN"`, `Bind "q" "b" []`, `Execute "q" 0`, `Sync`, `Query "COMMIT"`, `raw 7a 00000004`},
+		)},
 		"half closed": {halfway: true, groups: []scriptGroup{{send: []string{
 			`Query "SELECT pg_sleep(0.1)"`, `Parse "" "SELECT 1"`, `Bind "" ""`, `Execute "" 0`, `Sync`, `Query "SELECT 2"`,
 		}}}},

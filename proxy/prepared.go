@@ -68,12 +68,8 @@ func (s *session) willHold(name string, p *pool.Prepared) {
 // when the session has none: another session's must not be run in its place.
 func (s *session) ensureUnnamed(st statement) error {
 	p := st.prepared
-	since := s.usableSince(st)
-	s.mu.Lock()
-	same := s.to.Unnamed == p && s.to.UnnamedAt >= since
-	s.mu.Unlock()
-	if same {
-		return nil
+	if same, err := s.hasUnnamed(p, s.usableSince(st)); same || err != nil {
+		return err
 	}
 	if p == nil {
 		if !s.expectUnnamed(reply{kind: 'C', action: skip}, nil) {
@@ -97,12 +93,30 @@ func (s *session) ensureUnnamed(st statement) error {
 	return s.send(parseMessage("", p.Body))
 }
 
+// hasUnnamed tells whether the current backend has p as its unnamed statement, in a copy
+// that dates from since or later. What an earlier batch makes of it is waited for.
+func (s *session) hasUnnamed(p *pool.Prepared, since uint64) (bool, error) {
+	s.mu.Lock()
+	same := s.to.Unnamed == p && s.to.UnnamedAt >= since
+	uncertain := same && s.replacedIn != s.names.batch+1 && s.inflight.replacing(s.replaced)
+	s.mu.Unlock()
+	if !uncertain {
+		return same, nil
+	}
+	if err := s.settle(); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.to.Unnamed == p && s.to.UnnamedAt >= since, nil
+}
+
 // expectUnnamed is expectChange for a message that makes p the unnamed statement of the
 // current backend; where the message is going to be skipped, nobody knows what that is.
 func (s *session) expectUnnamed(r reply, p *pool.Prepared) bool {
 	s.mu.Lock()
 	s.replaced++
-	r.unnamed = s.replaced
+	r.unnamed, s.replacedIn = s.replaced, s.names.batch+1
 	s.mu.Unlock()
 	if !s.expectChange(&r) {
 		return false
@@ -145,7 +159,7 @@ func (s *session) evict(act action) error {
 	if s.pinnedHere() {
 		return nil // its statements are the client's own business
 	}
-	for _, name := range s.to.Excess() {
+	for _, name := range s.to.Excess(s.names.batch + 1) {
 		if err := s.closeHeld(name, act); err != nil {
 			return err
 		}

@@ -153,8 +153,8 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 		if first.kind != endsReplyTo[m.Type] {
 			return false, fmt.Errorf("server %s sent %q where a reply to %q was expected", b.Key.Target, m.Type, first.kind)
 		}
-		if r := s.inflight.pop(); r.held != nil {
-			b.Sure(r.heldAs, r.held)
+		if r := s.inflight.pop(); r.heldAs != "" {
+			holds(b, r)
 		}
 	case 'T':
 		if first.kind == 'D' {
@@ -165,8 +165,8 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 			s.complete(b, first, tagOf(m))
 		}
 		if first.kind == 'E' {
-			if r := s.inflight.pop(); r.held != nil {
-				b.Sure(r.heldAs, r.held)
+			if r := s.inflight.pop(); r.heldAs != "" {
+				holds(b, r)
 			}
 		}
 	case 'G', 'W':
@@ -187,6 +187,15 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 		return false, fmt.Errorf("server %s sent an unexpected message of type %q", b.Key.Target, m.Type)
 	}
 	return pass, nil
+}
+
+// holds notes what b has since a message of which r was the reply.
+func holds(b *pool.Backend, r *reply) {
+	if r.held == nil {
+		b.Closed(r.heldAs)
+		return
+	}
+	b.Sure(r.heldAs, r.held)
 }
 
 // endsReplyTo maps the messages that can end only one kind of reply to it.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
+
 	"pgshunt/internal/pgerr"
 	"pgshunt/internal/wire"
 	"pgshunt/pool"
@@ -38,6 +40,9 @@ type session struct {
 	passing, refused bool
 	// copySent: a statement is on its way for which the server may expect copy data.
 	copySent bool
+	// interrupted: the server has been sent a message that has no place among copy data,
+	// and is likely to hang up.
+	interrupted bool
 	// resets: a statement is on its way that may reset what the client connected with.
 	resets bool
 	// made is what the session has made on a replica; for its goroutine only.
@@ -67,19 +72,20 @@ type session struct {
 	walsender *walsender
 
 	// Guarded by link.mu:
-	state     state
-	line      line
-	seen      *pool.Settings          // the settings that view was made from
-	deaf      bool                    // the client does not take answers any more
-	refusal   *pgerr.Error            // what a server said of a setting, last
-	replaced  uint64                  // counts what replaces the unnamed statement on the current backend
-	undone    []*nameChange           // name changes that failed on the server
-	bySQL     []*nameChange           // name changes that SQL has made
-	complaint *pgerr.Error            // what a server said of a statement prepared for SQL, last
-	canceled  *pool.Backend           // was terminated in order to cancel what it ran
-	training  bool                    // the current backend runs something that ignores a cancel
-	deploys   bool                    // something that may change models is on its way
-	stopWait  context.CancelCauseFunc // ends a wait for a backend; nil when there is none
+	state      state
+	line       line
+	seen       *pool.Settings          // the settings that view was made from
+	deaf       bool                    // the client does not take answers any more
+	refusal    *pgerr.Error            // what a server said of a setting, last
+	replaced   uint64                  // counts what replaces the unnamed statement on the current backend
+	replacedIn uint64                  // the batch in which the last of that was sent
+	undone     []*nameChange           // name changes that failed on the server
+	bySQL      []*nameChange           // name changes that SQL has made
+	complaint  *pgerr.Error            // what a server said of a statement prepared for SQL, last
+	canceled   *pool.Backend           // was terminated in order to cancel what it ran
+	training   bool                    // the current backend runs something that ignores a cancel
+	deploys    bool                    // something that may change models is on its way
+	stopWait   context.CancelCauseFunc // ends a wait for a backend; nil when there is none
 }
 
 // opening is what a session needs during its startup.
@@ -330,8 +336,15 @@ func (s *session) dispatch(m *wire.Message) error {
 }
 
 // afterAnswers returns e once the messages before the bad one have been answered:
-// they were right.
+// they were right. Where the server is about to hang up, that is the end.
 func (s *session) afterAnswers(e *pgerr.Error) error {
+	s.hold()
+	if s.interrupted && s.to != nil {
+		s.expect(&reply{kind: 'S', action: skip})
+		if err := s.sendMessage(&pgproto3.Sync{}); err != nil {
+			return err
+		}
+	}
 	if err := s.settle(); err != nil {
 		return err
 	}

@@ -216,10 +216,11 @@ func (s *session) lendNamed(p *parser.Part, act action) (sent bool, e *pgerr.Err
 // closeStrange closes what the current backend has under a name that the session has
 // given to nothing: another session has left it there.
 func (s *session) closeStrange(name string, act action) (sent bool, err error) {
-	if !s.to.Taken(name) {
+	batch := s.names.batch + 1
+	if !s.to.Taken(name, batch) {
 		return false, nil
 	}
-	s.to.Gone(name)
+	s.to.Closing(name, batch)
 	return true, s.closeHeld(name, act)
 }
 
@@ -297,7 +298,11 @@ func (s *session) lendAll(act action) (sent bool, err error) {
 	if _, err := s.known(nil); err != nil {
 		return false, err
 	}
-	strange := s.to.Strange(func(name string, p *pool.Prepared) bool { return s.lookup([]byte(name)).prepared == p })
+	here := s.pinnedHere()
+	strange := s.to.Strange(s.names.batch+1, func(name string, p *pool.Prepared) bool {
+		st := s.names.get(name)
+		return st.prepared != nil && (st.prepared == p || st.verbatim && here)
+	})
 	for _, name := range strange {
 		if err := s.closeHeld(name, act); err != nil {
 			return false, err
