@@ -37,6 +37,10 @@ func TestLikePostgreSQLBefore(t *testing.T) {
 		"what is no message, after one among copy data": {groups: groups(
 			[]string{`Parse "b" "COPY t0 FROM STDIN"`, `Bind "q" "b" []`, `Execute "q" 0`, `Sync`, `Query "COMMIT"`, `raw 7a 00000004`},
 		)},
+		"what may end a pin, in a batch that fails": {groups: groups(
+			[]string{`Query "SELECT pg_try_advisory_lock(1000)"`}, []string{`Parse "b" "SELECT 1"`, `Sync`},
+			[]string{`Bind "q" "b" ["0"]`, `Query "UNLISTEN *"`, `Parse "" "SHOW ALL_THAT"`, `Bind "" ""`, `Execute "" 0`, `Sync`},
+		)},
 		"half closed": {halfway: true, groups: []scriptGroup{{send: []string{
 			`Query "SELECT pg_sleep(0.1)"`, `Parse "" "SELECT 1"`, `Bind "" ""`, `Execute "" 0`, `Sync`, `Query "SELECT 2"`,
 		}}}},

@@ -153,7 +153,7 @@ type proof struct {
 
 // prove asks the primary whether the session may leave it, behind the message that
 // ends a batch; it does so only where that leaves no transaction block open, which
-// must not be disturbed.
+// must not be disturbed, and where the message is certain not to be skipped.
 func (s *session) prove() error {
 	if !s.state.pins.moved.is() {
 		return nil
@@ -162,7 +162,7 @@ func (s *session) prove() error {
 	p := &s.state.pins
 	idle := s.status == 'I' || p.ends
 	question := ""
-	if p.doubt && idle && !p.begins && !p.copies && s.current == s.primary && s.batches() == 1 {
+	if p.doubt && idle && !s.open() && !p.begins && !p.copies && s.current == s.primary && s.batches() == 1 {
 		question = p.question()
 	}
 	p.begins, p.ends, p.copies = false, false, false
