@@ -107,9 +107,9 @@ func (s *session) recordNext(m *wire.Message) {
 // recordIdle notes that all input has been used, so that nothing follows what is
 // about to be written.
 func (s *session) recordIdle() {
-	if s.rec.sent {
+	if s.rec.sent || s.try.sent {
 		s.mu.Lock()
-		s.rec.idle = true
+		s.rec.idle, s.try.idle = true, true
 		s.mu.Unlock()
 	}
 }
@@ -120,15 +120,19 @@ func (s *session) takeAgain() (batch *[]byte) {
 	r := &s.rec
 	if s.phase.again {
 		s.phase.again = false
-		batch, r.buf = r.buf, nil
+		if batch = s.try.take(); batch == nil {
+			batch, r.buf = r.buf, nil
+		}
 	}
 	r.sent, r.idle = false, false
+	s.try.sent, s.try.idle = false, false
 	s.dropRecord()
 	return batch
 }
 
 // dropRecord forgets a batch that has been answered. The caller holds mu.
 func (s *session) dropRecord() {
+	s.try.drop()
 	if r := &s.rec; r.sealed && !s.phase.again {
 		r.sealed = false
 		if r.buf != nil {
@@ -151,9 +155,13 @@ func (s *session) repeatBatch(batch *[]byte) error {
 		return nil
 	}
 	defer records.Put(batch)
-	s.log.Debug("statement prepared again after a change of the schema")
-	s.rec.repeating = true
-	defer func() { s.rec.repeating = false }()
+	if to := s.try.to; to != "" {
+		s.log.Info("read sent to another server", "target", to)
+	} else {
+		s.log.Debug("statement prepared again after a change of the schema")
+	}
+	s.rec.repeating, s.untouched = true, false
+	defer func() { s.rec.repeating, s.try.to = false, "" }()
 	for rest := *batch; len(rest) > 0; {
 		size := 1 + int(binary.BigEndian.Uint32(rest[1:]))
 		m := wire.Message{Type: rest[0], Data: rest[:size], First: true}

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"context"
-
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/pgerr"
@@ -54,9 +52,6 @@ func (s *session) turnTo(b *pool.Backend) {
 
 // onReplica makes a replica that fits the decision current. The session is quiet.
 func (s *session) onReplica(d router.Decision, st *parser.Statement) error {
-	if d.Target == "" {
-		d.Target = s.pick(d) // a project that only a parameter would have named
-	}
 	s.mu.Lock()
 	b := s.replica
 	fits := b != nil && d.Target == b.Key.Target
@@ -141,24 +136,6 @@ func (s *session) pool(target string) *pool.Pool {
 		s.who.pool = p
 	}
 	return p
-}
-
-// waitFor waits for a backend; a cancel request or the end of the session ends the wait.
-func (s *session) waitFor(p *pool.Pool) (*pool.Backend, error) {
-	ctx, cancel := context.WithCancelCause(s.srv.ctx)
-	defer cancel(nil)
-	s.mu.Lock()
-	s.stopWait = cancel
-	s.mu.Unlock()
-	s.turn.Block()
-	b, err := p.Acquire(ctx)
-	s.mu.Lock()
-	s.stopWait = nil
-	s.mu.Unlock()
-	if err == nil {
-		return b, nil
-	}
-	return nil, noBackend(err)
 }
 
 // replay sends the statements that bring b to the settings the session wants.

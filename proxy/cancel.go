@@ -129,9 +129,7 @@ func (s *session) cancel() {
 	e := pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("cancel")
 	s.cancelLine(e)
 	s.mu.Lock()
-	if s.stopWait != nil {
-		s.stopWait(e)
-	}
+	s.stopWaiting(e)
 	b := s.current
 	training := s.training && b == s.replica
 	if b == nil || s.inflight.len() == 0 {

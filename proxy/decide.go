@@ -15,7 +15,7 @@ func (s *session) decide(st *parser.Statement) (router.Decision, error) {
 	fleet := s.srv.fleet.Load()
 	quiet := s.look()
 	d := s.consult(st, fleet)
-	if !quiet && (d.Place == router.Replica || d.Place == router.Refused || s.view.Failed || d.Rule != router.RuleNoReplicas && s.routesMayChange()) {
+	if !quiet && !s.goesOnThere(d) && (d.Place == router.Replica || d.Place == router.Refused || s.view.Failed || d.Rule != router.RuleNoReplicas && s.routesMayChange()) {
 		if err := s.settle(); err != nil {
 			return d, err
 		}
@@ -28,13 +28,27 @@ func (s *session) decide(st *parser.Statement) (router.Decision, error) {
 	if d.Place == router.Stay && d.Rule == router.RulePinned && s.view.PinnedTo != primaryTarget {
 		d.Place, d.Target = router.Replica, s.view.PinnedTo
 	}
-	if d.Place == router.Replica && d.Target == "" && d.ProjectParam == 0 {
+	d = s.try.instead(d)
+	s.free = d.Place == router.Replica && d.Target == "" && d.ProjectParam == 0
+	if s.free {
 		d.Target = s.pick(d)
 	}
 	if s.srv.observe != nil {
 		s.srv.observe(s, st, d)
 	}
 	return d, nil
+}
+
+// goesOnThere tells whether a statement follows others on a replica whose answers cannot
+// change where it goes.
+func (s *session) goesOnThere(d router.Decision) bool {
+	if d.Place != router.Replica || d.Class == router.Training {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current != nil && s.current == s.replica && s.status == 'I' && !s.phase.openPrimary &&
+		!s.phase.again && s.keep.why() == ""
 }
 
 // pick chooses the replica for a decision that leaves it open: the one that the
@@ -226,6 +240,7 @@ func (s *session) flushFakes() error {
 	}
 	out := s.takeFakes()
 	s.phase.relaying = len(out) > 0
+	s.try.answered = s.try.answered || len(out) > 0
 	s.mu.Unlock()
 	if len(out) == 0 {
 		return nil

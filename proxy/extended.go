@@ -276,6 +276,10 @@ func (s *session) execute(m *wire.Message) error {
 		r.statement, r.follow, r.bound = runs, changesState(runs), p.bound
 		s.sending(&p)
 		s.sentFor(p.facts, runs)
+	} else if !s.onReplicaNow() {
+		s.mu.Lock()
+		s.state.sendingUnseen()
+		s.mu.Unlock()
 	}
 	return s.expectAndSend(&r, m.Data)
 }

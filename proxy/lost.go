@@ -8,6 +8,7 @@ import (
 // Lost tells the session that a backend is gone. It runs on the backend's goroutine.
 func (s *session) Lost(b *pool.Backend, err error) {
 	s.log.Warn("connection to server lost", "target", b.Key.Target, "backend", b.PID, "error", err)
+	s.srv.look(b.Key.Target)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.changed.Broadcast()
@@ -28,9 +29,10 @@ func (s *session) Lost(b *pool.Backend, err error) {
 		}
 		return
 	}
+	kept := s.keep.why() != ""
 	s.replica, s.keep = nil, keep{}
 	s.phase.openReplica = false
-	if busy {
+	if busy && !s.tryElsewhere(b, kept) {
 		s.failReplica(b)
 	}
 }
@@ -97,6 +99,7 @@ func (s *session) endWith(e *pgerr.Error, midMessage bool) {
 		return
 	}
 	s.end = e
+	s.stopWaiting(e)
 	s.inflight = inflight{}
 	if s.phase.fatal || midMessage {
 		e = nil

@@ -21,19 +21,21 @@ func (s *session) place(st *parser.Statement, bind *wire.Message) (done bool, er
 	if s.phaseSkipping() {
 		return true, nil
 	}
-	switch {
-	case d.Place == router.Refused:
+	switch d.Place {
+	case router.Refused:
 		return true, s.fail(d.Err, false)
-	case d.Place != router.Replica:
+	case router.Replica:
+		if err = s.beforeReplica(d); err == nil {
+			d, err = s.reach(d, st)
+		}
+	}
+	switch {
+	case err != nil:
+	case d.Place == router.Replica:
+		s.sentToReplica(st, d)
+	default:
 		if err = s.onPrimary(); err == nil {
 			err = s.foresee(st)
-		}
-	default:
-		if err = s.beforeReplica(d); err == nil {
-			err = s.onReplica(d, st)
-		}
-		if err == nil {
-			s.sentToReplica(st, d)
 		}
 	}
 	if err != nil {

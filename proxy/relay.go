@@ -42,7 +42,7 @@ func (s *session) Receive(b *pool.Backend) (err error) {
 			fakes = s.takeFakes()
 		}
 		if len(run) > 0 || len(fakes) > 0 {
-			s.phase.relaying = true
+			s.phase.relaying, s.try.answered = true, true
 			s.mu.Unlock()
 			locked = false
 			s.toClient(b.Turn, run)
@@ -339,12 +339,15 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 // on their way already and belong to the next one. The caller holds mu.
 func (s *session) forgetWritten() {
 	t := &s.state
-	t.written, t.wroteUnknown, t.snapshot, t.readOnly = t.written[:0], false, false, false
+	t.wrote = t.wrote || t.writes
+	t.written, t.wroteUnknown, t.writes, t.snapshot, t.readOnly = t.written[:0], false, false, false, false
 	s.inflight.each(func(r *reply) {
 		if r.statement != nil {
 			t.sending(r.statement)
 		}
-		t.wroteUnknown = t.wroteUnknown || r.kind == 'F'
+		if r.kind == 'F' || r.kind == 'E' && r.statement == nil {
+			t.sendingUnseen()
+		}
 	})
 }
 

@@ -43,6 +43,8 @@ type Config struct {
 	Limits   Limits
 	// StartupTimeout bounds everything before the first query.
 	StartupTimeout time.Duration
+	// Watcher knows how far the replicas have come; nil where nobody does.
+	Watcher Watcher
 	// Loops serve the clients once they have been let in; nil where each has a goroutine.
 	Loops *wire.Loops
 }
@@ -63,6 +65,7 @@ type Server struct {
 	// canceling and forwards bound the side connections of cancel requests.
 	canceling, forwards slots
 	fleet               atomic.Pointer[router.Fleet]
+	primaries           atomic.Uint64 // counts PrimaryMoved
 	observe             func(*session, *parser.Statement, router.Decision)
 
 	ctx      context.Context

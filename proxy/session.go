@@ -28,6 +28,7 @@ type session struct {
 	who    identity
 	names  names
 	rec    record
+	try    attempt
 	view   router.View
 	// alike is what view's constant parts amount to, nil when that is not known; usual is
 	// set where view is otherwise that of a session that has just begun.
@@ -47,6 +48,10 @@ type session struct {
 	resets bool
 	// made is what the session has made on a replica; for its goroutine only.
 	made made
+	// reached is how far replicas are known to be. free: the replica of the decision at hand
+	// was chosen here, so that another may take its place.
+	reached reached
+	free    bool
 	// last is the primary's backend that the session had last, which may be another's now.
 	last *pool.Backend
 	// tenant is the session to backends of the primary; stranger is set from the moment
@@ -85,7 +90,7 @@ type session struct {
 	canceled   *pool.Backend           // was terminated in order to cancel what it ran
 	training   bool                    // the current backend runs something that ignores a cancel
 	deploys    bool                    // something that may change models is on its way
-	stopWait   context.CancelCauseFunc // ends a wait for a backend; nil when there is none
+	stopWait   context.CancelCauseFunc // ends what await runs; nil when there is nothing
 }
 
 // opening is what a session needs during its startup.
@@ -145,7 +150,7 @@ func (s *session) advance() error {
 	for {
 		var m wire.Message
 		ok, err := s.in.Next(&m)
-		if s.rec.sent && (ok || err != nil) {
+		if (s.rec.sent || s.try.sent) && (ok || err != nil) {
 			if err := s.repeatIfAsked(); err != nil {
 				return err
 			}
@@ -310,6 +315,15 @@ func (s *session) dispatch(m *wire.Message) error {
 	if s.rec.on && m.Type != 'B' {
 		s.recordNext(m)
 	}
+	err := s.handle(m)
+	if s.try.on {
+		s.keepAttempt(m)
+	}
+	return err
+}
+
+// handle executes a message by its type.
+func (s *session) handle(m *wire.Message) error {
 	switch m.Type {
 	case 'Q':
 		return s.query(m)
@@ -332,7 +346,7 @@ func (s *session) dispatch(m *wire.Message) error {
 	case 'd', 'c', 'f':
 		return s.copyData(m)
 	}
-	return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid frontend message type %d", m.Type).In("dispatch"))
+	return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid frontend message type %d", m.Type).In("handle"))
 }
 
 // afterAnswers returns e once the messages before the bad one have been answered:

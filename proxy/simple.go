@@ -26,11 +26,13 @@ func (s *session) query(m *wire.Message) error {
 	case d.Place == router.Replica && (s.inBlock() || d.Detached):
 		return s.queryBeside(m, st, d)
 	case d.Place == router.Replica:
-		if err := s.onReplica(d, st); err != nil {
+		if d, err = s.reach(d, st); err != nil {
 			return s.failAttach(err, true)
 		}
-		s.sentToReplica(st, d)
-		return s.sendQuery(m, reply{kind: 'Q'})
+		if d.Place == router.Replica {
+			s.sentToReplica(st, d)
+			return s.sendQuery(m, reply{kind: 'Q'})
+		}
 	}
 	return s.queryPrimary(m, st)
 }
@@ -106,8 +108,12 @@ func (s *session) queryBeside(m *wire.Message, st *parser.Statement, d router.De
 			return err
 		}
 	}
-	if err := s.onReplica(d, st); err != nil {
+	d, err := s.reach(d, st)
+	if err != nil {
 		return s.failAttach(err, true)
+	}
+	if d.Place != router.Replica {
+		return s.queryPrimary(m, st)
 	}
 	s.sentToReplica(st, d)
 	s.expectUnnamed(reply{kind: 'Q', action: beside, name: s.dropUnnamed(nil)}, nil)
@@ -144,7 +150,7 @@ func (s *session) functionCall(m *wire.Message) error {
 		return s.failAttach(err, true)
 	}
 	s.mu.Lock()
-	s.state.wroteUnknown = true
+	s.state.sendingUnseen()
 	s.mu.Unlock()
 	s.passing = true
 	return s.expectAndSend(&reply{kind: 'F'}, m.Data)

@@ -41,6 +41,9 @@ type state struct {
 	// written holds the relations written in the current transaction.
 	written      []parser.Relation
 	wroteUnknown bool
+	// writes is set in a transaction that may write, by whatever means; wrote once one
+	// may have been committed since the primary was last asked for its position.
+	writes, wrote bool
 	// snapshot is set in a transaction whose reads all see one state of the data.
 	snapshot bool
 	// readOnly is set in a transaction that was begun or made READ ONLY.
@@ -71,11 +74,12 @@ func (t *state) start(startup *pool.Settings, pin string) {
 // primary, since it may have done it before the answer is here.
 func (t *state) sending(st *parser.Statement) {
 	if st.Unparsed != "" {
-		t.wroteUnknown = true
+		t.sendingUnseen()
 		return
 	}
 	for i := range st.Parts {
 		p := &st.Parts[i]
+		t.writes = t.writes || mayWrite(p)
 		t.pins.sending(p)
 		t.temporary = append(t.temporary, temporary(p)...)
 		t.readOnly = t.readOnly || p.ReadOnlyTx
@@ -123,6 +127,7 @@ func (t *state) completed(p *parser.Part, tag string) {
 	switch p.Kind {
 	case parser.Commit, parser.Rollback, parser.PrepareTransaction:
 		if tag == "COMMIT" || tag == "PREPARE TRANSACTION" {
+			t.wrote = t.wrote || t.writes // another transaction may follow at once
 			t.commit()
 		} else if p.Kind != parser.PrepareTransaction {
 			t.rollback()

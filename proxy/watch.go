@@ -51,6 +51,7 @@ func (w *watch) look() {
 		if s.end == nil {
 			s.end = errLeft
 		}
+		s.stopWaiting(s.end)
 		s.changed.Broadcast()
 		return
 	}
