@@ -48,6 +48,9 @@ type setup struct {
 	auth     *proxy.Auth      // nil trusts everybody
 	// listener is what the proxy accepts from; nil takes a free port.
 	listener net.Listener
+	// moves says how to log in to a primary that may move, which sessions then wait for; nil
+	// where it stays.
+	moves func(user, database string) (*pgconn.Config, error)
 	// replicaDatabase maps the client's database to the one on replicas, if it differs.
 	replicaDatabase string
 }
@@ -62,6 +65,9 @@ func start(t *testing.T, c setup) *fixture {
 	log := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	fleet := &router.Fleet{Targets: []router.Target{{Name: "primary", Healthy: true}}}
 	targets := []*pool.Target{{Name: "primary", Login: login(c.primary, "")}}
+	if c.moves != nil {
+		targets[0].Login, targets[0].Awaited = c.moves, true
+	}
 	for i, r := range c.replicas {
 		name := fmt.Sprintf("ml%d", i+1)
 		fleet.Targets = append(fleet.Targets, router.Target{
