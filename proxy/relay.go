@@ -339,13 +339,17 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 // on their way already and belong to the next one. The caller holds mu.
 func (s *session) forgetWritten() {
 	t := &s.state
+	if t.defines {
+		t.defines = false
+		s.srv.look(primaryTarget)
+	}
 	t.wrote = t.wrote || t.writes
 	t.written, t.wroteUnknown, t.writes, t.snapshot, t.readOnly = t.written[:0], false, false, false, false
 	s.inflight.each(func(r *reply) {
 		if r.statement != nil {
 			t.sending(r.statement)
 		}
-		if r.kind == 'F' || r.kind == 'E' && r.statement == nil {
+		if r.kind == 'F' || r.kind == 'E' && r.statement == nil && r.action == forward {
 			t.sendingUnseen()
 		}
 	})

@@ -108,9 +108,6 @@ func New(cfg Config, fleet *router.Fleet) *Server {
 	return srv
 }
 
-// SetFleet replaces the snapshot that decisions are made from.
-func (srv *Server) SetFleet(f *router.Fleet) { srv.fleet.Store(f) }
-
 // Serve accepts clients on l, which it takes over, until Shutdown or Close, and
 // returns nil then.
 func (srv *Server) Serve(l net.Listener) error {
@@ -264,6 +261,7 @@ func (s *session) begin() bool {
 		return false
 	}
 	s.admitted, s.began = true, time.Now()
+	s.want()
 	s.log.Info("session started")
 	if !s.client.Joined() {
 		return true

@@ -44,6 +44,8 @@ type state struct {
 	// writes is set in a transaction that may write, by whatever means; wrote once one
 	// may have been committed since the primary was last asked for its position.
 	writes, wrote bool
+	// defines is set in a transaction that may change the schema.
+	defines bool
 	// snapshot is set in a transaction whose reads all see one state of the data.
 	snapshot bool
 	// readOnly is set in a transaction that was begun or made READ ONLY.
@@ -80,6 +82,7 @@ func (t *state) sending(st *parser.Statement) {
 	for i := range st.Parts {
 		p := &st.Parts[i]
 		t.writes = t.writes || mayWrite(p)
+		t.defines = t.defines || len(p.Defines) > 0 || p.Kind == parser.DDL
 		t.pins.sending(p)
 		t.temporary = append(t.temporary, temporary(p)...)
 		t.readOnly = t.readOnly || p.ReadOnlyTx

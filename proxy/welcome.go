@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,6 +47,9 @@ func (s *session) greet(startup *pool.Settings) (*welcome, error) {
 		if b == nil {
 			var err error
 			if b, err = p.Acquire(ctx); err != nil {
+				if away := p.Failing(); away != nil && errors.Is(err, errStartupTimeout) {
+					err = away // which says more
+				}
 				return nil, err
 			}
 		}
