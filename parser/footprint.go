@@ -10,6 +10,9 @@ const entryBytes = int(unsafe.Sizeof(entry{})) + 160
 // its facts are strings of their own, as the tree had them.
 func footprint(st *Statement) int {
 	n := size[Statement]() + len(st.Text) + len(st.Unparsed) + len(st.Hint) + cap(st.Parts)*size[Part]()
+	if q := st.Question; q != nil {
+		n += size[Question]() + len(q.Text) + len(q.Wrong)
+	}
 	for i := range st.Parts {
 		n += st.Parts[i].footprint()
 	}

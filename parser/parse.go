@@ -43,6 +43,9 @@ func parse(text string, maxParse int) *Statement {
 	}
 	p := survey(raw)
 	st.Hint, st.Backslashes = p.hint, p.backslash
+	if st.Question = question(raw); st.Question != nil {
+		return st
+	}
 	if p.deep {
 		st.Unparsed = UnparsedTooDeep
 		return st

@@ -30,6 +30,9 @@ type Statement struct {
 	// read as standard_conforming_strings = on reads it; a session that has turned
 	// that off must treat such a Statement as unparsed.
 	Backslashes bool
+	// Question is set where Text asks pgshunt itself, which answers it without any
+	// server. Parts is empty then.
+	Question *Question
 }
 
 // Part holds what may be known about one statement without asking a server.
