@@ -66,6 +66,7 @@ const (
 	reasonRejected    = "a rule of the config rejects this"
 	reasonMixed       = "the statements of the text need different servers"
 	reasonMaintenance = "maintenance and privileges of the primary"
+	reasonPinned      = "the session may not leave its server"
 	reasonNoTarget    = "no healthy replica serves this"
 	reasonAbsent      = "cannot be read on a replica"
 	reasonBehind      = "no replica is known to be fresh enough"
@@ -74,6 +75,15 @@ const (
 	reasonPrimaryDown = "no replica serves this; the primary has PostgresML"
 	reasonNoModel     = "no healthy replica has the project's model"
 )
+
+// CountedReason is the reason by which d is counted: without what it is about, and from
+// a list that is no longer than the ones here.
+func (d Decision) CountedReason() string {
+	if d.Rule == RulePinned {
+		return reasonPinned // why a session is pinned may be any number of things at once
+	}
+	return d.Reason
+}
 
 func unparsedReason(why string) string {
 	switch why {
