@@ -33,9 +33,6 @@ func (s *session) decide(st *parser.Statement) (router.Decision, error) {
 	if s.free {
 		d.Target = s.pick(d)
 	}
-	if s.srv.observe != nil {
-		s.srv.observe(s, st, d)
-	}
 	return d, nil
 }
 
@@ -142,8 +139,10 @@ func (s *session) lookClosely() {
 	if s.state.local != s.seen {
 		s.seen = s.state.local
 		v.SearchPath = splitPath(s.state.searchPath(s.who.path), s.who.user)
-		hint, _ := s.state.local.Get("pgshunt.route")
+		hint, _ := s.state.local.Get(routeParameter)
 		v.Hint = hint.Value
+		explain, _ := s.state.local.Get(explainParameter)
+		s.explains = switchedOn(explain.Value)
 		if app, ok := s.state.local.Get("application_name"); ok {
 			v.Application = app.Value
 		}

@@ -19,6 +19,9 @@ func (s *session) parse(m *wire.Message) error {
 	}
 	text, _, _ := bytes.Cut(body, []byte{0})
 	st := s.facts(text)
+	if st.Question != nil {
+		return s.parseQuestion(string(name), body, st)
+	}
 	if done, err := s.place(st, nil); done || err != nil {
 		return err
 	}
@@ -134,6 +137,9 @@ func (s *session) bind(m *wire.Message) error {
 	if err != nil {
 		return err
 	}
+	if known.inquiry != nil {
+		return s.bindQuestion(m, string(portalName), known)
+	}
 	if done, err := s.placeStatement(known, m); done || err != nil {
 		return err
 	}
@@ -214,7 +220,11 @@ func (s *session) describe(m *wire.Message) error {
 		return s.passToPrimary(m, 'D')
 	}
 	if kind == 'P' {
-		describing(s.names.portal(name).described)
+		p := s.names.portal(name)
+		if p.asked != nil {
+			return s.describeAsked(p.asked, string(name))
+		}
+		describing(p.described)
 		if done, err := s.followPortal(name); done || err != nil {
 			return err
 		}
@@ -223,6 +233,9 @@ func (s *session) describe(m *wire.Message) error {
 	known, err := s.known(name)
 	if err != nil {
 		return err
+	}
+	if known.inquiry != nil {
+		return s.describeQuestion(known.inquiry)
 	}
 	describing(known.described)
 	if done, err := s.placeStatement(known, nil); done || err != nil {
@@ -254,11 +267,14 @@ func (s *session) describe(m *wire.Message) error {
 
 // execute handles an Execute message; it goes where the portal is.
 func (s *session) execute(m *wire.Message) error {
-	name, _, ok := cut(m)
+	name, rest, ok := cut(m)
 	if !ok {
 		return s.passToPrimary(m, 'E')
 	}
 	p := s.names.portal(name)
+	if p.asked != nil && len(rest) == 4 {
+		return s.executeAsked(p.asked, string(name), binary.BigEndian.Uint32(rest))
+	}
 	s.rec.spent = s.rec.spent || !s.rec.on
 	if done, err := s.followPortal(name); done || err != nil {
 		return err
@@ -308,6 +324,9 @@ func (s *session) closeName(m *wire.Message) error {
 // closeOnServer passes a Close on.
 func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 	if kind == 'P' {
+		if s.names.portal(name).asked != nil {
+			return s.closeAsked(string(name))
+		}
 		if done, err := s.followPortal(name); done || err != nil {
 			return err
 		}

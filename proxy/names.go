@@ -20,6 +20,8 @@ type statement struct {
 	since uint64
 	// described is set once the client has asked for the columns.
 	described *bool
+	// inquiry is set where pgshunt answers; no server has the statement then.
+	inquiry *inquiry
 }
 
 // size is what a statement counts for in the bound on those of a session.
@@ -38,6 +40,8 @@ type portal struct {
 	onReplica bool
 	// bound is what a statement sets that is parametric; nil where that is not known.
 	bound []parser.Setting
+	// asked is set in the portal of an inquiry.
+	asked *asked
 }
 
 // names holds a session's prepared statements and portals. Statements are known

@@ -274,8 +274,13 @@ func (s *session) stayHere() bool {
 	return here
 }
 
-// pinParameter is answered with SHOW: why the session may not leave its backend.
-const pinParameter = "pgshunt.pin"
+// The parameters of pgshunt itself. A server hears of them only what SQL says of them.
+const (
+	ownPrefix        = "pgshunt."
+	pinParameter     = "pgshunt.pin" // answered with SHOW: why the session may not leave its backend
+	routeParameter   = "pgshunt.route"
+	explainParameter = "pgshunt.explain" // each statement is announced
+)
 
 // foresee prepares the primary for a statement that asks for what only pgshunt knows, or
 // would otherwise be told what belongs to another session.
@@ -286,8 +291,8 @@ func (s *session) foresee(st *parser.Statement) error {
 	s.stranger = s.stranger && st.Unparsed == ""
 	for i := range st.Parts {
 		p := &st.Parts[i]
-		if p.Kind == parser.Show && strings.EqualFold(p.Name, pinParameter) {
-			return s.tellPin()
+		if p.Kind == parser.Show && len(p.Name) > len(ownPrefix) && strings.EqualFold(p.Name[:len(ownPrefix)], ownPrefix) {
+			return s.tellOwn(strings.ToLower(p.Name))
 		}
 		if s.stranger && p.Pin == parser.PinSequence {
 			// An error of PostgreSQL's is better than another session's currval.
@@ -327,8 +332,8 @@ func (s *session) aside(sql string) error {
 	return s.sendMessage(&pgproto3.Query{String: sql})
 }
 
-// tellPin has the primary answer SHOW pgshunt.pin, in either protocol.
-func (s *session) tellPin() error {
+// tellOwn has the primary answer SHOW of a parameter of ours, in either protocol.
+func (s *session) tellOwn(name string) error {
 	s.mu.Lock()
 	open := s.phase.openPrimary
 	s.mu.Unlock()
@@ -342,10 +347,23 @@ func (s *session) tellPin() error {
 		return err
 	}
 	s.mu.Lock()
-	text := s.state.pins.text
-	if s.keep.pin != "" && s.replica != nil {
-		text = s.keep.pin + " on " + s.replica.Key.Target
+	set, _ := s.state.local.Get(name)
+	text, known := set.Value, true
+	switch name {
+	case pinParameter:
+		text = s.state.pins.text
+		if s.keep.pin != "" && s.replica != nil {
+			text = s.keep.pin + " on " + s.replica.Key.Target
+		}
+	case explainParameter:
+		text = map[bool]string{false: "off", true: "on"}[switchedOn(set.Value)]
+	case routeParameter:
+	default:
+		known = false
 	}
 	s.mu.Unlock()
-	return s.aside(setConfig(pinParameter, text))
+	if !known {
+		return nil
+	}
+	return s.aside(setConfig(name, text))
 }

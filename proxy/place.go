@@ -15,12 +15,48 @@ func (s *session) place(st *parser.Statement, bind *wire.Message) (done bool, er
 	if err != nil {
 		return true, err
 	}
-	if d.Place == router.Replica && d.ProjectParam > 0 && d.Target == "" {
-		d.Target = router.HomeOf(textParameter(bind, d.ProjectParam), s.srv.fleet.Load())
-	}
+	s.resolve(&d, bind)
 	if s.phaseSkipping() {
 		return true, nil
 	}
+	runs := bind != nil || d.Place == router.Refused // Parse and Describe only prepare for it
+	why := &d
+	switch {
+	case !runs:
+		s.parsed = parsed{st, s.names.batch, d}
+	case d.Rule == router.RuleTransaction && s.parsed.of(st, s.names.batch):
+		why = &s.parsed.decision
+	}
+	if runs {
+		if skipped, err := s.announce(*why); skipped || err != nil {
+			return true, err
+		}
+		s.routed(st, why)
+	}
+	return s.turnFor(d, st)
+}
+
+// parsed is the decision of the last Parse. From there on the batch counts as a
+// transaction, which must not pass for the reason why the statement is where it is.
+type parsed struct {
+	st       *parser.Statement
+	batch    uint64
+	decision router.Decision
+}
+
+func (p *parsed) of(st *parser.Statement, batch uint64) bool {
+	return p.st == st && p.batch == batch && p.decision.Rule != router.RuleTransaction
+}
+
+// resolve completes a decision that depends on a parameter of the Bind message.
+func (s *session) resolve(d *router.Decision, bind *wire.Message) {
+	if d.Place == router.Replica && d.ProjectParam > 0 && d.Target == "" {
+		d.Target = router.HomeOf(textParameter(bind, d.ProjectParam), s.srv.fleet.Load())
+	}
+}
+
+// turnFor turns to the server that a decision names.
+func (s *session) turnFor(d router.Decision, st *parser.Statement) (done bool, err error) {
 	switch d.Place {
 	case router.Refused:
 		return true, s.fail(d.Err, false)

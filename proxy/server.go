@@ -66,7 +66,8 @@ type Server struct {
 	canceling, forwards slots
 	fleet               atomic.Pointer[router.Fleet]
 	primaries           atomic.Uint64 // counts PrimaryMoved
-	observe             func(*session, *parser.Statement, router.Decision)
+	tallies             tallies
+	observe             func(*session, *parser.Statement, router.Decision, tallyKey)
 
 	ctx      context.Context
 	stop     context.CancelCauseFunc
@@ -393,15 +394,3 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 
 // errDraining ends sessions when the server shuts down.
 var errDraining = pgerr.Fatal(pgerr.AdminShutdown, "terminating connection due to administrator command").In("Shutdown")
-
-func logDecision(s *session, st *parser.Statement, d router.Decision) {
-	kind := "empty"
-	if len(st.Parts) > 0 {
-		kind = st.Parts[0].Kind.String()
-	}
-	target := d.Target
-	if d.Place == router.Primary || d.Place == router.Stay {
-		target = primaryTarget
-	}
-	s.log.Debug("statement routed", "role", d.Place.String(), "target", target, "rule", d.Rule, "reason", d.Text(), "kind", kind)
-}

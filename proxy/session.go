@@ -34,6 +34,10 @@ type session struct {
 	// set where view is otherwise that of a session that has just begun.
 	alike *alike
 	usual bool
+	// explains: the client is told of each decision.
+	explains bool
+	recentTallies
+	parsed parsed
 
 	// passing tells whether the pieces that follow of a large message go to the
 	// current backend; refused, that everything up to Sync is dropped because of an
@@ -72,6 +76,8 @@ type session struct {
 	// untouched: nothing has been done about the message at hand, which may be put
 	// back; for the session's goroutine only.
 	untouched bool
+	// putBack: the message at hand has been, and comes for the second time.
+	putBack bool
 
 	// walsender is set, once, in a session for replication, which uses nothing of link.
 	walsender *walsender
@@ -171,8 +177,10 @@ func (s *session) advance() error {
 		err = s.dispatch(&m)
 		if err == errInLine {
 			s.in.Back(&m)
+			s.putBack = true
 			return nil
 		}
+		s.putBack = false
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,9 @@ import (
 // query executes a Query message where it belongs.
 func (s *session) query(m *wire.Message) error {
 	st := s.facts(queryText(m))
+	if st.Question != nil {
+		return s.answerQuery(st.Question)
+	}
 	d, err := s.decide(st)
 	if err != nil {
 		return err
@@ -20,6 +23,10 @@ func (s *session) query(m *wire.Message) error {
 	if s.phaseSkipping() {
 		return nil
 	}
+	if skipped, err := s.announce(d); skipped || err != nil {
+		return err
+	}
+	s.routed(st, &d)
 	switch {
 	case d.Place == router.Refused:
 		return s.fail(d.Err, true)

@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"pgshunt/parser"
+	"pgshunt/router"
+)
+
+// RouteCount says how many statements went to a target by a rule for a reason.
+type RouteCount struct {
+	// Target is the primary or a replica's name, or "refused".
+	Target string
+	// Rule and Reason are those of the decision, the latter without what it was about.
+	Rule, Reason string
+	Statements   int64
+}
+
+// tallies counts decisions. There are as many counters as the policy has ways to
+// decide: nothing that clients send makes one. Safe for concurrent use.
+type tallies struct {
+	mu    sync.RWMutex
+	byKey map[tallyKey]*tally
+}
+
+type tallyKey struct{ target, rule, reason string }
+
+type tally struct {
+	tallyKey
+	n atomic.Int64
+}
+
+func (t *tallies) get(key tallyKey) *tally {
+	t.mu.RLock()
+	one := t.byKey[key]
+	t.mu.RUnlock()
+	if one != nil {
+		return one
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if one = t.byKey[key]; one == nil {
+		if t.byKey == nil {
+			t.byKey = make(map[tallyKey]*tally)
+		}
+		one = &tally{tallyKey: key}
+		t.byKey[key] = one
+	}
+	return one
+}
+
+// Routes returns how many statements went where since the server was made, and why,
+// the most frequent first. A statement of the extended protocol counts each time it
+// is bound.
+func (srv *Server) Routes() []RouteCount {
+	t := &srv.tallies
+	t.mu.RLock()
+	out := make([]RouteCount, 0, len(t.byKey))
+	for key, one := range t.byKey {
+		out = append(out, RouteCount{key.target, key.rule, key.reason, one.n.Load()})
+	}
+	t.mu.RUnlock()
+	slices.SortFunc(out, func(a, b RouteCount) int {
+		return cmp.Or(cmp.Compare(b.Statements, a.Statements), strings.Compare(a.Target, b.Target),
+			strings.Compare(a.Rule, b.Rule), strings.Compare(a.Reason, b.Reason))
+	})
+	return out
+}
+
+// recentTallies are the counters that a session has used last: most sessions go a few
+// ways only.
+type recentTallies struct {
+	one  [2]*tally
+	next uint8
+}
+
+// routed counts a statement, and logs it where somebody wants to know. One that has
+// stood in line for a backend comes by a second time.
+func (s *session) routed(st *parser.Statement, d *router.Decision) {
+	if s.putBack {
+		return
+	}
+	key := tallyKey{d.Target, d.Rule, d.CountedReason()}
+	switch d.Place {
+	case router.Primary, router.Stay:
+		key.target = primaryTarget
+	case router.Refused:
+		key.target = "refused"
+	}
+	s.tally(key).n.Add(1)
+	if s.srv.observe != nil {
+		s.srv.observe(s, st, *d, key)
+	}
+}
+
+func (s *session) tally(key tallyKey) *tally {
+	r := &s.recentTallies
+	for _, t := range r.one {
+		if t != nil && t.tallyKey == key {
+			return t
+		}
+	}
+	t := s.srv.tallies.get(key)
+	r.one[r.next%uint8(len(r.one))] = t
+	r.next++
+	return t
+}
+
+// logDecision writes what may be known of any statement: nothing of its text, of which
+// a decision's subject may be a part.
+func logDecision(s *session, st *parser.Statement, d router.Decision, key tallyKey) {
+	kind := "empty"
+	if len(st.Parts) > 0 {
+		kind = st.Parts[0].Kind.String()
+	}
+	s.log.Debug("statement routed", "role", d.Place.String(), "target", key.target, "class", d.Class.String(),
+		"rule", key.rule, "reason", key.reason, "kind", kind)
+}
