@@ -52,6 +52,11 @@ func TestWhatAFailedBatchSkipped(t *testing.T) {
 			batches: batch{wrong, &pgproto3.Bind{}, sync, &pgproto3.Bind{}, execute, sync},
 			want:    failed + "ERROR 26000 unnamed prepared statement does not exist; ready I",
 		},
+		"what a Query is lent that may look at all names": {
+			strange: batch{&pgproto3.Query{String: "PREPARE b AS SELECT 'strange'"}},
+			batches: batch{wrong, &pgproto3.Query{String: "DO 'BEGIN END'"}, &pgproto3.Query{String: "SELECT 1"}, sync, &pgproto3.Query{String: "SELECT 2"}},
+			want:    failed + "RowDescription; row 2; SELECT 1; ready I",
+		},
 		"a Query that drops the unnamed statement": {
 			strange: batch{&pgproto3.Parse{Query: "SELECT 'strange'"}, sync},
 			batches: batch{wrong, &pgproto3.Query{String: "SELECT 1"}, sync, &pgproto3.Bind{}, execute, sync},

@@ -25,7 +25,7 @@ func (s *session) giveNames(st *parser.Statement) (refused bool, err error) {
 	if st.Plain {
 		return false, nil
 	}
-	open := borrows(st) && s.openNow()
+	open := usesNames(st) && s.openNow()
 	if open { // the batch before may fail, and the server then skips the Query
 		if err := s.settle(); err != nil || s.phaseSkipping() {
 			return true, err
@@ -168,6 +168,11 @@ func borrows(st *parser.Statement) bool {
 		}
 	}
 	return false
+}
+
+// usesNames tells whether a text needs the names of the session on its server.
+func usesNames(st *parser.Statement) bool {
+	return slices.ContainsFunc(st.Parts, func(p parser.Part) bool { return namesStatement(&p) || seesNames(&p) })
 }
 
 // namesStatement tells whether a part names a prepared statement.
