@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"slices"
-
 	"pgshunt/parser"
 	"pgshunt/pool"
 )
@@ -53,8 +51,9 @@ type reply struct {
 	uses     *pool.Prepared
 	usedAs   string
 	recorded bool
-	// flushed is set where a Flush follows the message.
-	flushed bool
+	// flushed is set where a Flush follows the message; late where nothing ever will, since
+	// the client has said goodbye.
+	flushed, late bool
 	// proof is set where the message is a question of ours that only pgshunt hears of.
 	proof *proof
 }
@@ -141,19 +140,14 @@ func (q *inflight) markFlushed() {
 }
 
 // withhold has the client not be given what its last, open batch has not asked to
-// be flushed: only an error would come by itself.
+// be flushed, unless an error or so much comes after it that a server flushes it.
 func (q *inflight) withhold() {
 	for i := len(q.queue) - 1; i >= q.head; i-- {
 		r := &q.queue[i]
 		if r.flushed || r.kind == 'S' || r.kind == 'Q' || r.kind == 'F' {
 			return
 		}
-		switch {
-		case r.action == forward:
-			r.action = skip
-		case r.action == fake && r.kind != 'c':
-			q.queue = slices.Delete(q.queue, i, i+1)
-		}
+		r.late = r.action == forward || r.action == fake && r.kind != 'c'
 	}
 }
 

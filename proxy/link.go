@@ -29,6 +29,8 @@ type link struct {
 	// cancels counts cancel requests on their way to the current backend; it may not
 	// be detached before they have arrived.
 	cancels int
+	// withheld is what the client gets only if something comes that makes a server flush it.
+	withheld []byte
 	// end is why the session must end although its client has not said so.
 	end error
 }
@@ -49,6 +51,8 @@ type phase struct {
 	copyIn mark
 	// again: the last batch is to be sent once more by the session's goroutine.
 	again bool
+	// leaving: the client has said goodbye, and what it has asked for is still coming.
+	leaving bool
 	// fatal: the server has announced the end of the connection.
 	fatal bool
 }

@@ -41,6 +41,22 @@ func TestLikePostgreSQLBefore(t *testing.T) {
 			[]string{`Query "SELECT pg_try_advisory_lock(1000)"`}, []string{`Parse "b" "SELECT 1"`, `Sync`},
 			[]string{`Bind "q" "b" ["0"]`, `Query "UNLISTEN *"`, `Parse "" "SHOW ALL_THAT"`, `Bind "" ""`, `Execute "" 0`, `Sync`},
 		)},
+		"goodbye in a batch that fails": {groups: []scriptGroup{{send: []string{
+			`Query "SELECT 0"`, `Parse "b" "SELECT 1"`, `Bind "" "b"`, `Execute "" 0`, `Close P "p"`, `Close S "a"`, `Parse "" "SELECT 1/0"`, `Bind "" ""`, `Execute "" 0`, `Parse "" "SELECT 2"`,
+		}}}},
+		"goodbye in a batch that gives notice": {groups: []scriptGroup{{send: []string{
+			`Parse "" "SELECT complain('hear')"`, `Bind "" ""`, `Execute "" 0`, `Parse "" "SELECT 1"`,
+		}}}},
+		"goodbye in a batch that sets a parameter": {groups: []scriptGroup{{send: []string{
+			`Parse "" "SET DateStyle = 'German'"`, `Bind "" ""`, `Execute "" 0`, `Parse "b" "SELECT 1"`, `Bind "" "b"`, `Bind "" "c"`,
+		}}}},
+		"goodbye in a batch that is well": {groups: []scriptGroup{{send: []string{`Parse "b" "SELECT 1"`, `Bind "" "b"`, `Flush`, `Execute "" 0`, `Close S "a"`}}}},
+		"goodbye after copy data whose Sync came too early": {groups: []scriptGroup{{send: []string{
+			`Parse "" "COPY t0 (id) FROM STDIN"`, `Bind "" ""`, `Execute "" 0`, `Sync`, `CopyData "77\n"`, `CopyDone`,
+		}}}},
+		"goodbye after copy data that are wrong": {groups: []scriptGroup{{send: []string{
+			`Parse "" "COPY t0 (id) FROM STDIN"`, `Bind "" ""`, `Execute "" 0`, `CopyData "1\n"`, `CopyDone`, `Parse "" "SELECT 1"`,
+		}}}},
 		"half closed": {halfway: true, groups: []scriptGroup{{send: []string{
 			`Query "SELECT pg_sleep(0.1)"`, `Parse "" "SELECT 1"`, `Bind "" ""`, `Execute "" 0`, `Sync`, `Query "SELECT 2"`,
 		}}}},

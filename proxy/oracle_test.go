@@ -119,7 +119,6 @@ func (o *oracle) compare(t *rapid.T, s *script, proxy string) {
 		got, _ := playScript(s, proxy, o.proxied, counts)
 		o.compared++
 		o.messages += len(want)
-		want, got = withoutFlushed(want), withoutFlushed(got)
 		if disown(want, got); !slices.Equal(want, got) {
 			o.suspect = true
 			t.Fatalf("the script\n%s\n(-PostgreSQL +pgshunt):\n%s", s, cmp.Diff(readable(want), readable(got)))
@@ -300,26 +299,6 @@ func normal(m []byte) []byte {
 		}
 	}
 	return m
-}
-
-// withoutFlushed leaves out what an error has flushed in a batch that never came to
-// its Sync: a client that has said goodbye is given the error, but not always what
-// came before it, which the server would have kept back without the error.
-func withoutFlushed(answer []string) []string {
-	isError := func(m string) bool { return m[0] == 'E' }
-	last := 0
-	for i, m := range answer {
-		if m[0] == 'Z' {
-			last = i + 1
-		}
-	}
-	if !slices.ContainsFunc(answer[last:], isError) {
-		return answer
-	}
-	tail := slices.DeleteFunc(slices.Clone(answer[last:]), func(m string) bool {
-		return m != "no answer" && !strings.Contains("ENAS", m[:1])
-	})
-	return append(slices.Clone(answer[:last]), tail...)
 }
 
 // disown makes equal what differs by right: the place in a source file, where an

@@ -36,7 +36,14 @@ func (s *session) Receive(b *pool.Backend) (err error) {
 		if b != s.primary && b != s.replica {
 			return pool.ErrNotOwner
 		}
-		run, more, wrong := s.walk(b)
+		var run []byte
+		var more bool
+		var wrong error
+		if s.phase.leaving {
+			more, wrong = s.walkLate(b)
+		} else {
+			run, more, wrong = s.walk(b)
+		}
 		var fakes []byte
 		if s.owesFakes() {
 			fakes = s.takeFakes()
@@ -113,7 +120,11 @@ func (s *session) takeFakes() []byte {
 	out := s.state.due
 	s.state.due = nil
 	for r := s.inflight.first(); r != nil && r.action == fake; r = s.inflight.first() {
-		out = append(out, fakeReply(r.kind, s.status)...)
+		if r.late {
+			s.withheld = append(s.withheld, fakeReply(r.kind, s.status)...)
+		} else {
+			out = append(out, fakeReply(r.kind, s.status)...)
+		}
 		s.inflight.pop()
 	}
 	return out
@@ -174,6 +185,7 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 		s.phase.copyIn.set(!ended)
 		if reopened {
 			s.setOpen(true)
+			s.withholdIfLeaving()
 		}
 	case 'E':
 		return s.acceptError(b, first, m), nil
@@ -327,8 +339,8 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 		s.dropRecord()
 	}
 	if b == s.primary && s.state.untrue {
-		if s.state.due = s.state.reports(b); len(s.state.due) > 0 {
-			s.state.due = append(s.state.due, fakeReply('S', s.status)...)
+		if reports := s.state.reports(b); len(reports) > 0 {
+			s.state.due = append(append(s.state.due, reports...), fakeReply('S', s.status)...)
 			return false, nil
 		}
 	}

@@ -197,9 +197,7 @@ func (s *session) goodbye(m *wire.Message) error {
 			return s.interruptCopy(m)
 		}
 	}
-	s.mu.Lock()
-	s.inflight.withhold()
-	s.mu.Unlock()
+	s.leave()
 	if err := s.settle(); err != nil {
 		return err
 	}
