@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"pgshunt/pool"
+	"pgshunt/router"
 )
 
 // await runs a part of the session that waits for something outside of it, such as a free
@@ -42,9 +43,14 @@ func (s *session) stopWaiting(why error) {
 	}
 }
 
-// waitFor waits for a backend of p.
+// waitFor waits for a backend of p, for no longer than statement_timeout.
 func (s *session) waitFor(p *pool.Pool) (b *pool.Backend, err error) {
 	err = s.await(func(ctx context.Context) (err error) {
+		if most := s.statementTimeout(router.Decision{}); most > 0 {
+			var done context.CancelFunc
+			ctx, done = context.WithTimeoutCause(ctx, most, errStatementTimeout)
+			defer done()
+		}
 		b, err = p.Acquire(ctx)
 		return err
 	})

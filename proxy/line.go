@@ -7,6 +7,7 @@ import (
 
 	"pgshunt/internal/pgerr"
 	"pgshunt/pool"
+	"pgshunt/router"
 )
 
 // line is a session's place in the line for a backend of the primary. A session
@@ -17,6 +18,7 @@ type line struct {
 	answered bool
 	b        *pool.Backend
 	err      error
+	limit    *time.Timer // of statement_timeout; nil where there is none
 	// until is when a client that has ended its side of the connection is given up.
 	until time.Time
 }
@@ -34,13 +36,27 @@ func (s *session) obtain(p *pool.Pool, target string) (*pool.Backend, error) {
 		return b, nil
 	}
 	if target == primaryTarget && s.untouched {
-		r := p.Ask(s.served)
-		s.mu.Lock()
-		s.line.request = r
-		s.mu.Unlock()
+		s.getInLine(p)
 		return nil, errInLine
 	}
 	return s.waitFor(p)
+}
+
+// getInLine takes a place in the line for a backend of p. What statement_timeout allows a
+// statement runs from when the server has it, which is here.
+func (s *session) getInLine(p *pool.Pool) {
+	r := p.Ask(s.served)
+	var limit *time.Timer
+	if most := s.statementTimeout(router.Decision{}); most > 0 {
+		limit = time.AfterFunc(most, func() {
+			if r.Withdraw() {
+				s.served(nil, errStatementTimeout)
+			}
+		})
+	}
+	s.mu.Lock()
+	s.line.request, s.line.limit = r, limit
+	s.mu.Unlock()
 }
 
 // served takes the answer to the session's request, under the pool's mutex.
@@ -88,6 +104,9 @@ func (s *session) leaveLine() (*pool.Backend, error) {
 	l := s.line
 	s.line = line{}
 	s.mu.Unlock()
+	if l.limit != nil {
+		l.limit.Stop()
+	}
 	if l.err != nil {
 		return nil, noBackend(l.err)
 	}

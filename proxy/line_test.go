@@ -135,3 +135,30 @@ func TestLineEndsAtShutdown(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestLineWithinStatementTimeout: a statement that waits for a backend for longer than
+// statement_timeout is canceled as a server would, and the session goes on.
+func TestLineWithinStatementTimeout(t *testing.T) {
+	replica := pgtest.SharedReplica(t)
+	db, other := pgtest.SharedPrimary(t).NewDatabase(t), replica.NewDatabase(t)
+	pgtest.NoLeaks(t)
+	f := start(t, setup{replicas: []*pgtest.Server{replica}, replicaDatabase: other, pool: pool.Config{Size: 1}})
+	c, holder := enter(t, f.addr, db), enter(t, f.addr, db)
+	c.query("SET statement_timeout = '50ms'")
+	holder.query("BEGIN")
+	holder.query("DECLARE c CURSOR FOR SELECT n FROM generate_series(1, 9) n WHERE pgml.version() <> ''")
+	const timeout = "ERROR 57014 canceling statement due to statement timeout; ready I"
+	for place, sql := range map[string]string{"the primary": "SELECT 1", "a replica": "SELECT pgml.version() <> ''"} {
+		if got := joined(c.query(sql)); got != timeout {
+			t.Errorf("on %s: got %q", place, got)
+		}
+		c.send(&pgproto3.Parse{Query: sql}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{})
+		if got := joined(c.answer()); got != timeout {
+			t.Errorf("in a batch on %s: got %q", place, got)
+		}
+	}
+	holder.query("COMMIT")
+	c.query("RESET statement_timeout")
+	c.works()
+	_, _ = c.Close(), holder.Close()
+}
