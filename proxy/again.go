@@ -35,11 +35,14 @@ type record struct {
 	// them are constant once sealed is set.
 	unsafe, blind bool
 	unseen        string
+	// from is where in the client's Reader begins what has not been copied to buf yet, -1
+	// where everything has.
+	from int
 
-	// Guarded by link.mu: sealed from Sync until the answer; idle where the session's
-	// goroutine sends nothing after it; buf from sealed on.
-	sealed, idle bool
-	buf          *[]byte
+	// sealed: from Sync until the answer, where the session's goroutine has nothing to do
+	// with buf. idle: nothing is sent after it.
+	sealed, idle mark
+	buf          *[]byte // guarded by link.mu from sealed on
 }
 
 // maxRecord is the longest batch that is kept.
@@ -55,16 +58,10 @@ func (s *session) recordBind(m *wire.Message, st statement, portal []byte, param
 		return false
 	}
 	if !r.on {
-		r.on, r.unsafe, r.blind = true, false, false
-		r.buf = records.Get().(*[]byte)
-		*r.buf = (*r.buf)[:0]
+		r.on, r.unsafe, r.blind, r.from = true, false, false, -1
 		first = true
 	}
-	if len(*r.buf)+len(m.Data) > maxRecord {
-		r.cannot()
-		return false
-	}
-	*r.buf = append(*r.buf, m.Data...)
+	s.recordFrom(m)
 	r.unsafe = r.unsafe || r.blind || !plainParameters(params, st.prepared)
 	if *st.described {
 		r.blind, r.unseen = true, string(portal)
@@ -72,9 +69,35 @@ func (s *session) recordBind(m *wire.Message, st statement, portal []byte, param
 	return first
 }
 
+// recordFrom notes that m, which the client's Reader has just returned, is part of the record.
+func (s *session) recordFrom(m *wire.Message) {
+	if s.rec.from < 0 {
+		s.rec.from = s.in.Pos() - len(m.Data)
+	}
+}
+
+// recordCopy copies what has been recorded, before the client's Reader is filled again.
+func (s *session) recordCopy() {
+	r := &s.rec
+	if r.from < 0 {
+		return
+	}
+	p := s.in.Span(r.from, s.in.Pos())
+	r.from = -1
+	if r.buf == nil {
+		r.buf = records.Get().(*[]byte)
+		*r.buf = (*r.buf)[:0]
+	}
+	if len(*r.buf)+len(p) > maxRecord {
+		r.cannot()
+		return
+	}
+	*r.buf = append(*r.buf, p...)
+}
+
 // cannot ends a record, since what follows cannot be sent again.
 func (r *record) cannot() {
-	if r.on {
+	if r.on && r.buf != nil {
 		records.Put(r.buf)
 		r.buf = nil
 	}
@@ -84,11 +107,11 @@ func (r *record) cannot() {
 // recordNext keeps the message after those that are being recorded.
 func (s *session) recordNext(m *wire.Message) {
 	r := &s.rec
-	if !m.Whole() || len(*r.buf)+len(m.Data) > maxRecord {
+	if !m.Whole() {
 		r.cannot()
 		return
 	}
-	*r.buf = append(*r.buf, m.Data...)
+	s.recordFrom(m)
 	switch m.Type {
 	case 'D':
 		if kind, name, ok := object(m); ok && kind == 'P' && r.blind && string(name) == r.unseen {
@@ -97,19 +120,26 @@ func (s *session) recordNext(m *wire.Message) {
 	case 'E':
 		r.unsafe = r.unsafe || r.blind
 	case 'S':
-		r.on, r.sent = false, true
-		s.mu.Lock()
-		r.sealed, r.idle = true, false
-		s.mu.Unlock()
+		if s.recordCopy(); r.on {
+			r.on, r.sent = false, true
+			r.idle.set(false)
+			r.sealed.set(true)
+		}
 	}
 }
 
 // recordIdle notes that all input has been used, so that nothing follows what is
 // about to be written.
 func (s *session) recordIdle() {
-	if s.rec.sent || s.try.sent {
+	if s.rec.on {
+		s.recordCopy()
+	}
+	if s.rec.sent {
+		s.rec.idle.set(true)
+	}
+	if s.try.sent {
 		s.mu.Lock()
-		s.rec.idle, s.try.idle = true, true
+		s.try.idle = true
 		s.mu.Unlock()
 	}
 }
@@ -124,7 +154,8 @@ func (s *session) takeAgain() (batch *[]byte) {
 			batch, r.buf = r.buf, nil
 		}
 	}
-	r.sent, r.idle = false, false
+	r.sent = false
+	r.idle.set(false)
 	s.try.sent, s.try.idle = false, false
 	s.dropRecord()
 	return batch
@@ -133,8 +164,8 @@ func (s *session) takeAgain() (batch *[]byte) {
 // dropRecord forgets a batch that has been answered. The caller holds mu.
 func (s *session) dropRecord() {
 	s.try.drop()
-	if r := &s.rec; r.sealed && !s.phase.again {
-		r.sealed = false
+	if r := &s.rec; r.sealed.is() && !s.phase.again {
+		r.sealed.set(false)
 		if r.buf != nil {
 			records.Put(r.buf)
 			r.buf = nil
@@ -144,6 +175,10 @@ func (s *session) dropRecord() {
 
 // repeatIfAsked sends the last batch again if that has been found right and necessary.
 func (s *session) repeatIfAsked() error {
+	if !s.rec.sealed.is() && !s.try.sent { // it has been answered
+		s.rec.sent = false
+		return nil
+	}
 	s.mu.Lock()
 	batch := s.takeAgain()
 	s.mu.Unlock()
@@ -183,9 +218,9 @@ func (s *session) outdated(b *pool.Backend, first *reply, m *wire.Message) bool 
 	s.srv.catalog.Renew(first.uses)
 	r := &s.rec
 	switch {
-	case !first.recorded, !r.sealed, r.unsafe, r.blind, s.status != 'I', s.keep.block:
+	case !first.recorded, !r.sealed.is(), r.unsafe, r.blind, s.status != 'I', s.keep.block:
 		return false
-	case s.phase.writing && !r.idle, !s.inflight.endsWithOnlySync():
+	case s.phase.writing && !r.idle.is(), !s.inflight.endsWithOnlySync():
 		return false // something is on its way already that would then run before it
 	}
 	s.inflight.dropToSync(func(r *reply) { s.undo(b, r) })

@@ -15,6 +15,9 @@ const primaryTarget = "primary"
 // onPrimary makes the primary current, attaching a backend if the session has
 // none. After it the session may write until it parks.
 func (s *session) onPrimary() error {
+	if s.atPrimary() {
+		return nil
+	}
 	s.mu.Lock()
 	if s.current != nil && s.current == s.primary {
 		s.turnTo(s.primary)
@@ -47,7 +50,15 @@ func (s *session) onPrimary() error {
 func (s *session) turnTo(b *pool.Backend) {
 	if b != nil {
 		s.current, s.to, s.phase.writing = b, b, true
+		s.toPrimary = b == s.primary
+		s.phase.parted.set(false)
 	}
+}
+
+// atPrimary tells without the lock that onPrimary has been called since the session
+// parked and would do nothing: what is current can only have been lost meanwhile.
+func (s *session) atPrimary() bool {
+	return s.to != nil && s.toPrimary && s.phase.writing && !s.reset && !s.phase.parted.is()
 }
 
 // onReplica makes a replica that fits the decision current. The session is quiet.
@@ -198,24 +209,27 @@ func (s *session) takeOff(b *pool.Backend) {
 func (s *session) expect(r *reply) bool {
 	s.untouched = false
 	s.mu.Lock()
+	will := s.enqueue(r)
+	s.mu.Unlock()
+	return will
+}
+
+// enqueue is expect for a caller who holds mu.
+func (s *session) enqueue(r *reply) bool {
 	if s.inflight.len() >= maxInflight {
 		s.thinOut()
 	}
-	will := true
 	switch {
 	case r.kind == 'S':
 		s.setOpen(false)
 		s.phase.skipping.set(false)
 	case s.phase.skipping.is():
-		will = false
+		return false
 	case r.kind != 'Q' && r.kind != 'F':
 		s.setOpen(true)
 	}
-	if will {
-		s.inflight.push(r)
-	}
-	s.mu.Unlock()
-	return will
+	s.inflight.push(r)
+	return true
 }
 
 // thinOut waits until fewer replies are expected. The caller holds mu.

@@ -6,11 +6,26 @@ import "pgshunt/internal/wire"
 func (s *session) sync(m *wire.Message) error {
 	s.names.batch++
 	s.rec.spent = false
-	s.mu.Lock()
 	if s.phase.copyIn.is() {
-		s.mu.Unlock()
 		return nil // the server ignores it, and so it owes no answer
 	}
+	if s.refused || !s.atPrimary() {
+		if done, err := s.syncElsewhere(m); done || err != nil {
+			return err
+		}
+	}
+	if err := s.expectAndSend(&reply{kind: 'S'}, m.Data); err != nil {
+		return err
+	}
+	if err := s.takeBackNames(); err != nil || !s.toPrimary {
+		return err
+	}
+	return s.prove()
+}
+
+// syncElsewhere turns to the server that a Sync is for, or answers it.
+func (s *session) syncElsewhere(m *wire.Message) (done bool, err error) {
+	s.mu.Lock()
 	s.skipForLost()
 	onReplica := s.current != nil && s.current == s.replica
 	onPrimary := s.primary != nil && (s.current == s.primary || s.phase.openPrimary)
@@ -19,26 +34,18 @@ func (s *session) sync(m *wire.Message) error {
 	switch {
 	case s.refused:
 		s.refused = false
-		return s.finishFailed()
+		return true, s.finishFailed()
 	case onReplica && block:
-		return s.syncBeside(m)
+		return true, s.syncBeside(m)
 	case onReplica:
 		s.hold()
+		return false, nil
 	case onPrimary, len(m.Data) != emptyMessage: // what is wrong with it is the server's to say
-		if err := s.onPrimary(); err != nil {
-			return err
-		}
+		return false, s.onPrimary()
 	default:
 		s.expect(&reply{kind: 'S', action: fake})
-		return s.flushFakes()
+		return true, s.flushFakes()
 	}
-	if err := s.expectAndSend(&reply{kind: 'S'}, m.Data); err != nil {
-		return err
-	}
-	if err := s.takeBackNames(); err != nil || onReplica {
-		return err
-	}
-	return s.prove()
 }
 
 // syncBeside ends a batch that ran on a replica beside the client's transaction.

@@ -168,6 +168,7 @@ func (s *session) sent(st *parser.Statement) {
 	}
 	s.closeAll(st)
 	s.resets = s.resets || s.state.mayReset(st)
+	s.reset = s.reset || s.resets
 	before := s.state.pins.text
 	s.state.sending(st)
 	for i := range st.Parts {
@@ -208,6 +209,9 @@ func (s *session) openNow() bool {
 }
 
 func (s *session) onReplicaNow() bool {
+	if s.atPrimary() {
+		return false
+	}
 	s.mu.Lock()
 	is := s.current != nil && s.current == s.replica
 	s.mu.Unlock()
@@ -259,11 +263,12 @@ func (s *session) complete(b *pool.Backend, r *reply, tag string) {
 	s.namesCompleted(b, st, r.part, tag)
 	var set *parser.Setting
 	switch {
-	case len(r.bound) > 0:
-		for i := range r.bound {
-			s.state.set(&r.bound[i])
+	case len(r.bound()) > 0:
+		bound := r.bound()
+		for i := range bound {
+			s.state.set(&bound[i])
 		}
-		set = &parser.Setting{Also: r.bound}
+		set = &parser.Setting{Also: bound}
 	case r.part < len(st.Parts):
 		s.state.completed(&st.Parts[r.part], tag)
 		set = st.Parts[r.part].Setting

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"pgshunt/internal/pgerr"
@@ -17,7 +16,7 @@ func (s *session) parse(m *wire.Message) error {
 		s.change(name, statement{}).fate = kept
 		return s.passLarge(m, string(name))
 	}
-	text, _, _ := bytes.Cut(body, []byte{0})
+	text, _, _ := cutString(body)
 	st := s.facts(text)
 	if st.Question != nil {
 		return s.parseQuestion(string(name), body, st)
@@ -94,7 +93,7 @@ func (s *session) parseNamed(m *wire.Message, name string, known statement) erro
 	if err := s.evict(skip); err != nil {
 		return err
 	}
-	return s.sendHeld(reply{kind: 'P', held: p, heldAs: p.Name, name: s.change([]byte(name), known)}, parseMessage(p.Name, p.Body))
+	return s.sendHeld(reply{kind: 'P', seldom: creates(p, p.Name), name: s.change([]byte(name), known)}, parseMessage(p.Name, p.Body))
 }
 
 // roomFor is the error for a session that keeps too much prepared, or nil.
@@ -129,7 +128,7 @@ func (s *session) parseAgain(m *wire.Message, name string) error {
 // has on servers.
 func (s *session) bind(m *wire.Message) error {
 	portalName, rest, ok := cut(m)
-	name, params, ok2 := bytes.Cut(rest, []byte{0})
+	name, params, ok2 := cutString(rest)
 	if !ok || !ok2 {
 		return s.passToPrimary(m, 'B')
 	}
@@ -152,7 +151,7 @@ func (s *session) bind(m *wire.Message) error {
 	if known.facts != nil && parametric(known.facts) {
 		p.bound = boundSettings(known, m)
 	}
-	s.names.bind(string(portalName), p)
+	s.names.bind(portalName, p)
 	s.passing = true
 	own := known.prepared == nil || known.verbatim && s.pinnedHere()
 	if len(name) > 0 && !own && !known.prepared.SQL {
@@ -225,7 +224,7 @@ func (s *session) describe(m *wire.Message) error {
 			return s.describeAsked(p.asked, string(name))
 		}
 		describing(p.described)
-		if done, err := s.followPortal(name); done || err != nil {
+		if done, err := s.followPortal(p); done || err != nil {
 			return err
 		}
 		return s.expectAndSend(&reply{kind: 'D'}, m.Data)
@@ -276,7 +275,7 @@ func (s *session) execute(m *wire.Message) error {
 		return s.executeAsked(p.asked, string(name), binary.BigEndian.Uint32(rest))
 	}
 	s.rec.spent = s.rec.spent || !s.rec.on
-	if done, err := s.followPortal(name); done || err != nil {
+	if done, err := s.followPortal(p); done || err != nil {
 		return err
 	}
 	r := reply{kind: 'E'}
@@ -289,8 +288,12 @@ func (s *session) execute(m *wire.Message) error {
 				return err
 			}
 		}
-		r.statement, r.follow, r.bound = runs, changesState(runs), p.bound
-		s.sending(&p)
+		r.statement, r.follow = runs, changesState(runs)
+		if p.bound != nil {
+			s.reset = true
+			r.seldom = &seldom{bound: p.bound}
+		}
+		s.sending(p)
 		s.sentFor(p.facts, runs)
 	} else if !s.onReplicaNow() {
 		s.mu.Lock()
@@ -324,10 +327,11 @@ func (s *session) closeName(m *wire.Message) error {
 // closeOnServer passes a Close on.
 func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 	if kind == 'P' {
-		if s.names.portal(name).asked != nil {
+		p := s.names.portal(name)
+		if p.asked != nil {
 			return s.closeAsked(string(name))
 		}
-		if done, err := s.followPortal(name); done || err != nil {
+		if done, err := s.followPortal(p); done || err != nil {
 			return err
 		}
 		return s.expectAndSend(&reply{kind: 'C'}, m.Data)
@@ -362,13 +366,14 @@ func (s *session) expectAndSend(r *reply, p []byte) error {
 // expectChange is expect for a message that may change names: one that will be
 // skipped changes nothing.
 func (s *session) expectChange(r *reply) bool {
-	if s.expect(r) {
-		return true
-	}
+	s.untouched = false
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.undoName(r.name, skipped)
-	return false
+	will := s.enqueue(r)
+	if !will {
+		s.undoName(r.name, skipped)
+	}
+	s.mu.Unlock()
+	return will
 }
 
 var _ pool.Owner = (*session)(nil)

@@ -28,35 +28,70 @@ type reply struct {
 	// the end of copy data, which has no answer of its own.
 	kind   byte
 	action action
+	// follow is set where the completion of statement changes the session's state,
+	// flushed where a Flush follows the message, late where nothing ever will since the
+	// client has said goodbye, and recorded on the first message of a batch that could
+	// be sent again (again.go).
+	follow, flushed, late, recorded bool
 	// part counts the statements of a simple query that have completed.
 	part int
-	// statement is what runs on the primary, and follow is set where its completion
-	// changes the session's state.
+	// statement is what runs on the primary.
 	statement *parser.Statement
-	follow    bool
-	// bound is what the statement sets, where that came with Bind.
-	bound []parser.Setting
-	// held is the prepared statement that the message creates on the backend and heldAs
-	// its name there; a Close has the name alone. name is what the message does to the
-	// session's own names. All are undone if it fails.
-	held   *pool.Prepared
-	heldAs string
-	name   *nameChange
+	// name is what the message does to the session's own names; it is undone if it fails.
+	name *nameChange
 	// unnamed is set where the message replaces or drops the unnamed statement: to
 	// session.replaced.
 	unnamed uint64
 	// uses is the statement that the message is about where it has a name of ours there,
-	// and usedAs the client's own name for it. recorded is set on the first message of a
-	// batch that could be sent again (again.go).
-	uses     *pool.Prepared
-	usedAs   string
-	recorded bool
-	// flushed is set where a Flush follows the message; late where nothing ever will, since
-	// the client has said goodbye.
-	flushed, late bool
+	// and usedAs the client's own name for it.
+	uses   *pool.Prepared
+	usedAs string
+	// seldom is nil for nearly all messages.
+	seldom *seldom
+}
+
+// seldom is what few messages have to do with.
+type seldom struct {
+	// bound is what the statement sets, where that came with Bind.
+	bound []parser.Setting
+	// held is the prepared statement that the message creates on the backend and heldAs
+	// its name there; a Close has the name alone. Both are undone if it fails.
+	held   *pool.Prepared
+	heldAs string
 	// proof is set where the message is a question of ours that only pgshunt hears of.
 	proof *proof
 }
+
+// bound is what the message sets by the parameters of a Bind.
+func (r *reply) bound() []parser.Setting {
+	if r.seldom == nil {
+		return nil
+	}
+	return r.seldom.bound
+}
+
+// proof is the question of ours that the message is, or nil.
+func (r *reply) proof() *proof {
+	if r.seldom == nil {
+		return nil
+	}
+	return r.seldom.proof
+}
+
+// done notes that b has what the message was to create there, or no more what it was to
+// close.
+func (r *reply) done(b *pool.Backend) {
+	switch also := r.seldom; {
+	case also == nil || also.heldAs == "":
+	case also.held == nil:
+		b.Closed(also.heldAs)
+	default:
+		b.Sure(also.heldAs, also.held)
+	}
+}
+
+// creates tells that the message creates p under a name on the backend.
+func creates(p *pool.Prepared, name string) *seldom { return &seldom{held: p, heldAs: name} }
 
 // inflight is the queue of replies still expected from the current backend, in
 // the order in which they must come (PostgreSQL documentation, "Message Flow").

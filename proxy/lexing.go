@@ -53,8 +53,8 @@ func (s *session) maySet(names ...string) (found bool) {
 		return set.Name == "" || set.Unknown || slices.Contains(names, set.Name)
 	}
 	s.inflight.each(func(r *reply) {
-		for i := range r.bound {
-			found = found || concerns(&r.bound[i])
+		for i := range r.bound() {
+			found = found || concerns(&r.bound()[i])
 		}
 		if r.statement == nil {
 			return

@@ -39,8 +39,11 @@ type link struct {
 type phase struct {
 	// relaying: a goroutine writes to the client.
 	relaying bool
-	// writing: the session's goroutine is at work on input and may write to the current backend.
+	// writing: the session's goroutine, which alone changes it, is at work on input and
+	// may write to the current backend.
 	writing bool
+	// parted: a backend has been lost since the session last turned to one.
+	parted mark
 	// openPrimary, openReplica: the server has had extended-protocol messages since its last Sync.
 	openPrimary, openReplica bool
 	// failed: an error was met in the current batch or, in the simple protocol, statement.

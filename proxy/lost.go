@@ -19,6 +19,7 @@ func (s *session) Lost(b *pool.Backend, err error) {
 	if b != s.primary && b != s.replica {
 		return
 	}
+	s.phase.parted.set(true)
 	if b == s.current { // before anything is said, since the client may go on at once
 		s.current = nil
 	}

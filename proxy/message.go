@@ -11,13 +11,26 @@ import (
 )
 
 // cut splits the body of a message after its first string.
-func cut(m *wire.Message) (name, rest []byte, ok bool) {
-	return bytes.Cut(m.Body(), []byte{0})
+func cut(m *wire.Message) (name, rest []byte, ok bool) { return cutString(m.Body()) }
+
+// cutString splits b after its first string, which is most often the empty name.
+func cutString(b []byte) (s, rest []byte, ok bool) {
+	if len(b) > 0 && b[0] == 0 {
+		return nil, b[1:], true
+	}
+	i := bytes.IndexByte(b, 0)
+	if i < 0 {
+		return b, nil, false
+	}
+	return b[:i], b[i+1:], true
 }
 
 // object reads the body of Describe and Close: S or P, and a name.
 func object(m *wire.Message) (kind byte, name []byte, ok bool) {
 	body := m.Body()
+	if len(body) == 2 && body[1] == 0 && (body[0] == 'P' || body[0] == 'S') {
+		return body[0], nil, true // as mostly
+	}
 	if len(body) < 2 || body[0] != 'S' && body[0] != 'P' || bytes.IndexByte(body, 0) != len(body)-1 {
 		return 0, nil, false
 	}

@@ -57,7 +57,7 @@ type names struct {
 	signed   string
 	signedOf *pool.Settings
 	unnamed  statement // prepared is nil when there is none
-	portals  map[string]portal
+	portals  map[string]*portal
 	blank    portal        // the unnamed portal
 	log      []*nameChange // those that may still fail, and what came after them
 	batch    uint64        // counts Syncs, up to which an error makes the server skip
@@ -92,23 +92,30 @@ const (
 const maxPortals = 1000
 
 // bind notes a portal.
-func (n *names) bind(name string, p portal) {
-	if name == "" {
+func (n *names) bind(name []byte, p portal) {
+	if len(name) == 0 {
 		n.blank = p
 		return
 	}
+	n.bindNamed(string(name), p)
+}
+
+func (n *names) bindNamed(name string, p portal) {
 	if n.portals == nil || len(n.portals) >= maxPortals {
-		n.portals = make(map[string]portal)
+		n.portals = make(map[string]*portal)
 	}
-	n.portals[name] = p
+	n.portals[name] = &p
 }
 
 // portal returns what is known of a portal; the zero portal has no facts.
-func (n *names) portal(name []byte) portal {
+func (n *names) portal(name []byte) *portal {
 	if len(name) == 0 {
-		return n.blank
+		return &n.blank
 	}
-	return n.portals[string(name)]
+	if p := n.portals[string(name)]; p != nil {
+		return p
+	}
+	return &portal{}
 }
 
 // get returns a statement; prepared is nil where there is none.
@@ -175,6 +182,7 @@ func (s *session) undoName(c *nameChange, f fate) {
 		if c.fate != refused {
 			c.fate = f
 			s.undone = append(s.undone, c)
+			s.renamed.set(true)
 		}
 	}
 }
@@ -183,8 +191,12 @@ func (s *session) undoName(c *nameChange, f fate) {
 // been noted since, so all that are not certain are taken back, the latest first,
 // and those that did not fail are made again.
 func (s *session) undoNames() {
+	if !s.renamed.is() {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.renamed.set(false)
 	if len(s.undone) > 0 {
 		s.undone = nil
 		s.names.repeat()
@@ -233,7 +245,7 @@ func (s *session) lookup(name []byte) statement {
 // known is lookup for a message that is about to be sent. A change that an earlier
 // batch makes is waited for; one of the same batch fails only together with the message.
 func (s *session) known(name []byte) (statement, error) {
-	if s.names.bySQL || s.uncertain(string(name)) {
+	if s.names.bySQL || len(s.names.log) > 0 && s.uncertain(string(name)) {
 		if err := s.settle(); err != nil {
 			return statement{}, err
 		}
@@ -243,9 +255,6 @@ func (s *session) known(name []byte) (statement, error) {
 }
 
 func (s *session) uncertain(name string) bool {
-	if len(s.names.log) == 0 {
-		return false
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.names.log {

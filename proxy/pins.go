@@ -176,7 +176,7 @@ func (s *session) prove() error {
 		return err
 	}
 	s.setUnnamed(nil) // a simple query drops it
-	s.expect(&reply{kind: 'Q', action: mute, proof: &proof{marks: marks}})
+	s.expect(&reply{kind: 'Q', action: mute, seldom: &seldom{proof: &proof{marks: marks}}})
 	return s.sendMessage(&pgproto3.Query{String: question})
 }
 
@@ -328,7 +328,7 @@ func (s *session) aside(sql string) error {
 		return nil
 	}
 	s.setUnnamed(nil) // a simple query drops it
-	s.expect(&reply{kind: 'Q', action: mute, proof: &proof{marks: -1}})
+	s.expect(&reply{kind: 'Q', action: mute, seldom: &seldom{proof: &proof{marks: -1}}})
 	return s.sendMessage(&pgproto3.Query{String: sql})
 }
 

@@ -111,8 +111,7 @@ func (s *session) stay() (done bool, err error) {
 }
 
 // followPortal turns to the server that has a portal.
-func (s *session) followPortal(name []byte) (done bool, err error) {
-	p := s.names.portal(name)
+func (s *session) followPortal(p *portal) (done bool, err error) {
 	if p.facts == nil || p.onReplica && s.onReplicaNow() {
 		return s.stay()
 	}

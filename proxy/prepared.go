@@ -114,19 +114,18 @@ func (s *session) hasUnnamed(p *pool.Prepared, since uint64) (bool, error) {
 // expectUnnamed is expectChange for a message that makes p the unnamed statement of the
 // current backend; where the message is going to be skipped, nobody knows what that is.
 func (s *session) expectUnnamed(r reply, p *pool.Prepared) bool {
+	s.untouched = false
 	s.mu.Lock()
 	s.replaced++
 	r.unnamed, s.replacedIn = s.replaced, s.names.batch+1
-	s.mu.Unlock()
-	if !s.expectChange(&r) {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.phase.skipping.is() { // the error may have come just now, and undo has been called
+	will := s.enqueue(&r)
+	if will {
 		s.to.Unnamed, s.to.UnnamedAt = p, s.srv.catalog.Now()
+	} else {
+		s.undoName(r.name, skipped)
 	}
-	return true
+	s.mu.Unlock()
+	return will
 }
 
 // setUnnamed notes what the unnamed statement of the current backend is going to
@@ -151,7 +150,7 @@ func (s *session) inject(p *pool.Prepared) error {
 	if err := s.evict(skip); err != nil {
 		return err
 	}
-	return s.sendHeld(reply{kind: 'P', action: skip, held: p, heldAs: p.Name}, parseMessage(p.Name, p.Body))
+	return s.sendHeld(reply{kind: 'P', action: skip, seldom: creates(p, p.Name)}, parseMessage(p.Name, p.Body))
 }
 
 // evict closes what had to make room on the current backend.
@@ -167,11 +166,11 @@ func (s *session) evict(act action) error {
 	return nil
 }
 
-// sendHeld sends the message that has the current backend prepare r.held. Where the
+// sendHeld sends the message that has the current backend prepare what r creates. Where the
 // server is skipping to a Sync, of which we may have heard just now, it will not have it.
 func (s *session) sendHeld(r reply, m []byte) error {
 	if !s.expectChange(&r) {
-		s.to.Forget(r.heldAs, r.held)
+		s.to.Forget(r.seldom.heldAs, r.seldom.held)
 		return nil
 	}
 	return s.send(m)
@@ -179,7 +178,7 @@ func (s *session) sendHeld(r reply, m []byte) error {
 
 // closeHeld closes a statement of the current backend that is counted on no more.
 func (s *session) closeHeld(name string, act action) error {
-	if !s.expect(&reply{kind: 'C', action: act, heldAs: name}) {
+	if !s.expect(&reply{kind: 'C', action: act, seldom: creates(nil, name)}) {
 		s.to.Forget(name, nil)
 		return nil
 	}

@@ -147,7 +147,7 @@ func (s *session) bindQuestion(m *wire.Message, portalName string, known stateme
 		return s.fail(pgerr.New(pgerr.ProtocolViolation, "bind message has %d result formats but query has %d columns", have, want).
 			In("bindQuestion"), false)
 	}
-	s.names.bind(portalName, portal{asked: &asked{
+	s.names.bind([]byte(portalName), portal{asked: &asked{
 		inquiry: known.inquiry, formats: slices.Clone(b.ResultFormatCodes), batch: s.names.batch, block: s.inBlock(),
 		bind: wire.Message{Type: m.Type, First: true, Data: bytes.Clone(m.Data)},
 	}})
@@ -230,7 +230,7 @@ func (s *session) closeAsked(name string) error {
 	if err := s.settle(); err != nil || s.phaseSkipping() {
 		return err
 	}
-	s.names.bind(name, portal{})
+	s.names.bind([]byte(name), portal{})
 	return s.answer(fakeReply('C', 0))
 }
 

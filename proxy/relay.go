@@ -154,8 +154,8 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 	if m.Rest > 0 {
 		return pass || m.Type == 'E' && first.action == skip, nil
 	}
-	if first.proof != nil {
-		first.proof.hear(m)
+	if p := first.proof(); p != nil {
+		p.hear(m)
 	}
 	switch m.Type {
 	case 'D', 'd', 'c', 'H', 'V', 't':
@@ -164,9 +164,7 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 		if first.kind != endsReplyTo[m.Type] {
 			return false, fmt.Errorf("server %s sent %q where a reply to %q was expected", b.Key.Target, m.Type, first.kind)
 		}
-		if r := s.inflight.pop(); r.heldAs != "" {
-			holds(b, r)
-		}
+		s.inflight.pop().done(b)
 	case 'T':
 		if first.kind == 'D' {
 			s.inflight.pop()
@@ -176,9 +174,7 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 			s.complete(b, first, tagOf(m))
 		}
 		if first.kind == 'E' {
-			if r := s.inflight.pop(); r.heldAs != "" {
-				holds(b, r)
-			}
+			s.inflight.pop().done(b)
 		}
 	case 'G', 'W':
 		ended, reopened := s.inflight.dropCopied()
@@ -199,15 +195,6 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 		return false, fmt.Errorf("server %s sent an unexpected message of type %q", b.Key.Target, m.Type)
 	}
 	return pass, nil
-}
-
-// holds notes what b has since a message of which r was the reply.
-func holds(b *pool.Backend, r *reply) {
-	if r.held == nil {
-		b.Closed(r.heldAs)
-		return
-	}
-	b.Sure(r.heldAs, r.held)
 }
 
 // endsReplyTo maps the messages that can end only one kind of reply to it.
@@ -259,7 +246,7 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 		return false // the session goes on; failReplica has the words for the client
 	}
 	if act == mute {
-		if first.proof != nil {
+		if first.proof() != nil {
 			return false
 		}
 		if first.kind == 'Q' {
@@ -313,8 +300,8 @@ func (s *session) acceptReady(b *pool.Backend, m *wire.Message) (bool, error) {
 		}
 		popped := s.inflight.pop()
 		act = popped.action
-		if popped.proof != nil {
-			s.proved(popped.proof, body[0])
+		if p := popped.proof(); p != nil {
+			s.proved(p, body[0])
 		}
 	}
 	s.deployed(b)
@@ -369,8 +356,8 @@ func (s *session) forgetWritten() {
 
 // undo takes back what a message that failed was going to do.
 func (s *session) undo(b *pool.Backend, r *reply) {
-	if r.heldAs != "" {
-		b.Forget(r.heldAs, r.held)
+	if also := r.seldom; also != nil && also.heldAs != "" {
+		b.Forget(also.heldAs, also.held)
 	}
 	if r.unnamed != 0 && r.unnamed == s.replaced { // and nothing has been sent since that replaces it
 		b.Unnamed = unsure

@@ -48,8 +48,9 @@ type session struct {
 	// interrupted: the server has been sent a message that has no place among copy data,
 	// and is likely to hang up.
 	interrupted bool
-	// resets: a statement is on its way that may reset what the client connected with.
-	resets bool
+	// resets: a statement is on its way that may reset what the client connected with;
+	// reset: there has been one.
+	resets, reset bool
 	// made is what the session has made on a replica; for its goroutine only.
 	made made
 	// reached is how far replicas are known to be. free: the replica of the decision at hand
@@ -63,7 +64,8 @@ type session struct {
 	tenant   *pool.Tenant
 	stranger bool
 	// to is where the session's goroutine writes: what was current when it last looked.
-	to *pool.Backend
+	to        *pool.Backend
+	toPrimary bool // to is the primary's
 	// abroadIs is what abroad made of abroadOf.
 	abroadOf, abroadIs *pool.Settings
 	// turn is what the session's goroutine must Block before it waits; nil where it may.
@@ -92,6 +94,7 @@ type session struct {
 	replacedIn uint64                  // the batch in which the last of that was sent
 	undone     []*nameChange           // name changes that failed on the server
 	bySQL      []*nameChange           // name changes that SQL has made
+	renamed    mark                    // there are undone or bySQL
 	complaint  *pgerr.Error            // what a server said of a statement prepared for SQL, last
 	canceled   *pool.Backend           // was terminated in order to cancel what it ran
 	training   bool                    // the current backend runs something that ignores a cancel
@@ -153,8 +156,8 @@ func (s *session) step() error {
 
 // advance executes the messages that have been read and parks.
 func (s *session) advance() error {
+	var m wire.Message
 	for {
-		var m wire.Message
 		ok, err := s.in.Next(&m)
 		if (s.rec.sent || s.try.sent) && (ok || err != nil) {
 			if err := s.repeatIfAsked(); err != nil {
@@ -174,16 +177,16 @@ func (s *session) advance() error {
 			continue
 		}
 		s.untouched = s.turn.Leads()
-		err = s.dispatch(&m)
-		if err == errInLine {
-			s.in.Back(&m)
-			s.putBack = true
-			return nil
-		}
-		s.putBack = false
-		if err != nil {
+		if err := s.dispatch(&m); err != nil {
+			if err == errInLine {
+				s.in.Back(&m)
+				s.putBack = true
+				return nil
+			}
+			s.putBack = false
 			return err
 		}
+		s.putBack = false
 	}
 }
 
@@ -310,7 +313,7 @@ func (s *session) dispatch(m *wire.Message) error {
 			return s.afterAnswers(e)
 		}
 	}
-	if !copyTypes[m.Type] && (s.copySent || s.copying()) {
+	if (s.copySent || s.copying()) && !copyTypes[m.Type] {
 		if err := s.settle(); err != nil {
 			return err
 		}

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"bytes"
-
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/wire"
@@ -50,7 +48,7 @@ func queryText(m *wire.Message) []byte {
 	if !m.Whole() {
 		return nil
 	}
-	text, _, ok := bytes.Cut(m.Body(), []byte{0})
+	text, _, ok := cut(m)
 	if !ok {
 		return nil
 	}

@@ -265,7 +265,7 @@ func (s *session) lend(name string, st statement, act action) (sent bool, err er
 	if p.SQL {
 		return true, s.prepareBySQL(name, p, act)
 	}
-	return true, s.sendHeld(reply{kind: 'P', action: act, held: p, heldAs: name}, parseMessage(name, p.Body))
+	return true, s.sendHeld(reply{kind: 'P', action: act, seldom: creates(p, name)}, parseMessage(name, p.Body))
 }
 
 // lender names the statement and the portal that run a PREPARE of ours.
@@ -281,7 +281,7 @@ func (s *session) prepareBySQL(name string, p *pool.Prepared, act action) error 
 		{reply{kind: 'C'}, closeStatement(lender)},
 		{reply{kind: 'P'}, &pgproto3.Parse{Name: lender, Query: p.Body}},
 		{reply{kind: 'B'}, &pgproto3.Bind{DestinationPortal: lender, PreparedStatement: lender}},
-		{reply{kind: 'E', held: p, heldAs: name}, &pgproto3.Execute{Portal: lender}},
+		{reply{kind: 'E', seldom: creates(p, name)}, &pgproto3.Execute{Portal: lender}},
 		{reply{kind: 'C'}, &pgproto3.Close{ObjectType: 'P', Name: lender}},
 		{reply{kind: 'C'}, closeStatement(lender)},
 	} {
@@ -389,6 +389,7 @@ func (s *session) namesCompleted(b *pool.Backend, st *parser.Statement, part int
 	}
 	c.fate = kept
 	s.bySQL = append(s.bySQL, c)
+	s.renamed.set(true)
 }
 
 // textOf is the text of one statement; where it is the only one, with what is around

@@ -112,19 +112,19 @@ func (r *Reader) own(b *[]byte) {
 // false when more bytes are needed, and an error wrapping ErrFraming when the
 // length of the message is impossible or beyond the limit.
 func (r *Reader) Next(m *Message) (ok bool, err error) {
-	if r.rest == 0 {
-		data := r.buf[r.pos:r.end]
-		if len(data) == 0 {
-			return false, nil
+	data := r.buf[r.pos:r.end]
+	if r.rest == 0 && len(data) >= headerSize {
+		length := uint(binary.BigEndian.Uint32(data[1:]))
+		// All at once: it is 4 or more, and the message is in the buffer and in bounds.
+		if length-4 < uint(min(len(data), r.limit))-4 {
+			size := length + 1
+			r.pos += int(size)
+			m.Type, m.Data, m.First, m.Rest = data[0], data[:size:size], true, 0
+			return true, nil
 		}
-		if len(data) >= headerSize {
-			size := int(binary.BigEndian.Uint32(data[1:])) + 1
-			if size <= len(data) && size >= headerSize && size <= r.limit {
-				r.pos += size
-				m.Type, m.Data, m.First, m.Rest = data[0], data[:size:size], true, 0
-				return true, nil
-			}
-		}
+	}
+	if r.rest == 0 && len(data) == 0 {
+		return false, nil
 	}
 	*m = Message{}
 	return r.nextRare(m)
