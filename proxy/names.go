@@ -166,13 +166,18 @@ func (s *session) note(c *nameChange) *nameChange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := &s.names
-	for len(n.log) > 0 && n.log[0].fate == kept {
-		n.log = n.log[1:]
-	}
+	n.forgetKept()
 	c.batch = n.batch
 	n.apply(c)
 	n.log = append(n.log, c)
 	return c
+}
+
+// forgetKept forgets the oldest changes as far as they are certain. The caller holds mu.
+func (n *names) forgetKept() {
+	for len(n.log) > 0 && n.log[0].fate == kept {
+		n.log = n.log[1:]
+	}
 }
 
 // undoName records that the server has refused a message or is going to skip it.
@@ -257,6 +262,7 @@ func (s *session) known(name []byte) (statement, error) {
 func (s *session) uncertain(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.names.forgetKept()
 	for _, c := range s.names.log {
 		if c.fate == pending && c.batch < s.names.batch && (c.name == name || c.all && name != "") {
 			return true
