@@ -99,10 +99,10 @@ func (k *socket) leave() {
 }
 
 // use begins a system call on the descriptor; it reports false after close.
-func (k *socket) use() bool {
-	if k.uses.Add(1) < shut {
-		return true
-	}
+func (k *socket) use() bool { return k.uses.Add(1) < shut || k.refuse() }
+
+// refuse is use after close.
+func (k *socket) refuse() bool {
 	k.unuse()
 	return false
 }
@@ -154,28 +154,22 @@ func (k *socket) recv(p []byte) (n int, ok bool, err error) {
 	if !k.use() {
 		return 0, true, net.ErrClosed
 	}
-	n, ok, err = k.recvInUse(p)
-	k.unuse()
-	return n, ok, err
-}
-
-func (k *socket) recvInUse(p []byte) (n int, ok bool, err error) {
-	for {
-		r, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(k.fd),
+	var r uintptr
+	errno := syscall.EINTR
+	for errno == syscall.EINTR {
+		r, _, errno = syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(k.fd),
 			uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case 0:
-			if r == 0 {
-				return 0, true, io.EOF
-			}
-			return int(r), true, nil
-		case syscall.EINTR:
-		case syscall.EAGAIN:
-			return 0, false, nil
-		default:
-			return 0, true, os.NewSyscallError("recvfrom", errno)
-		}
 	}
+	k.unuse()
+	switch {
+	case errno == 0 && r > 0:
+		return int(r), true, nil
+	case errno == 0:
+		return 0, true, io.EOF
+	case errno == syscall.EAGAIN:
+		return 0, false, nil
+	}
+	return 0, true, os.NewSyscallError("recvfrom", errno)
 }
 
 // send writes all of p, waiting for room as long as it takes.
@@ -197,26 +191,20 @@ func (k *socket) sendSome(p []byte) (n int, err error) {
 	if !k.use() {
 		return 0, net.ErrClosed
 	}
-	n, err = k.sendInUse(p)
-	k.unuse()
-	return n, err
-}
-
-func (k *socket) sendInUse(p []byte) (n int, err error) {
-	for n < len(p) {
-		r, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(k.fd),
+	var errno syscall.Errno
+	for n < len(p) && (errno == 0 || errno == syscall.EINTR) {
+		var r uintptr
+		r, _, errno = syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(k.fd),
 			uintptr(unsafe.Pointer(unsafe.SliceData(p[n:]))), uintptr(len(p)-n), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
-		switch errno {
-		case 0:
+		if errno == 0 {
 			n += int(r)
-		case syscall.EINTR:
-		case syscall.EAGAIN:
-			return n, nil
-		default:
-			return n, os.NewSyscallError("sendto", errno)
 		}
 	}
-	return n, nil
+	k.unuse()
+	if errno == 0 || errno == syscall.EAGAIN {
+		return n, nil
+	}
+	return n, os.NewSyscallError("sendto", errno)
 }
 
 func (k *socket) pause(on bool) {

@@ -8,9 +8,10 @@ const passThrough = 4 << 10
 // possible. It owns a buffer only between the first Append and Flush. One
 // goroutine at a time.
 type Writer struct {
-	conn *Conn
-	buf  *[]byte
-	n    int
+	conn  *Conn
+	owned *[]byte // what buf was borrowed as
+	buf   []byte  // nil where there is none
+	n     int
 }
 
 // SetConn directs the Writer to c. The Writer must be empty.
@@ -22,6 +23,15 @@ func (w *Writer) Len() int { return w.n }
 // Append adds p, which is copied or written before Append returns. t is the Turn
 // within which it is called, as for Flush; nil on a goroutine that may wait.
 func (w *Writer) Append(t *Turn, p []byte) error {
+	if len(p) < passThrough && len(p) <= len(w.buf)-w.n {
+		w.n += copy(w.buf[w.n:], p)
+		return nil
+	}
+	return w.appendRare(t, p)
+}
+
+// appendRare is Append where the buffer has no room, or there is none.
+func (w *Writer) appendRare(t *Turn, p []byte) error {
 	if len(p) >= passThrough {
 		if err := w.Flush(t); err != nil {
 			return err
@@ -29,15 +39,12 @@ func (w *Writer) Append(t *Turn, p []byte) error {
 		_, err := w.conn.WriteIn(t, p)
 		return err
 	}
-	if w.buf != nil && w.n+len(p) > len(*w.buf) {
-		if err := w.Flush(t); err != nil {
-			return err
-		}
+	if err := w.Flush(t); err != nil {
+		return err
 	}
-	if w.buf == nil {
-		w.buf = t.borrow()
-	}
-	w.n += copy((*w.buf)[w.n:], p)
+	w.owned = t.borrow()
+	w.buf = *w.owned
+	w.n = copy(w.buf, p)
 	return nil
 }
 
@@ -47,15 +54,14 @@ const MaxRoom = passThrough
 // Room returns space for a message of n bytes that the caller encodes in place,
 // n at most MaxRoom; it counts as appended.
 func (w *Writer) Room(t *Turn, n int) ([]byte, error) {
-	if w.buf != nil && w.n+n > len(*w.buf) {
+	if n > len(w.buf)-w.n {
 		if err := w.Flush(t); err != nil {
 			return nil, err
 		}
+		w.owned = t.borrow()
+		w.buf = *w.owned
 	}
-	if w.buf == nil {
-		w.buf = t.borrow()
-	}
-	p := (*w.buf)[w.n : w.n+n : w.n+n]
+	p := w.buf[w.n : w.n+n : w.n+n]
 	w.n += n
 	return p, nil
 }
@@ -65,16 +71,16 @@ func (w *Writer) Flush(t *Turn) error {
 	if w.buf == nil {
 		return nil
 	}
-	_, err := w.conn.WriteIn(t, (*w.buf)[:w.n])
-	t.giveBack(w.buf)
-	w.buf, w.n = nil, 0
+	_, err := w.conn.WriteIn(t, w.buf[:w.n])
+	t.giveBack(w.owned)
+	w.owned, w.buf, w.n = nil, nil, 0
 	return err
 }
 
 // Discard forgets what was gathered.
 func (w *Writer) Discard() {
 	if w.buf != nil {
-		giveBack(w.buf)
-		w.buf, w.n = nil, 0
+		giveBack(w.owned)
+		w.owned, w.buf, w.n = nil, nil, 0
 	}
 }
