@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"hash/maphash"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -35,63 +36,63 @@ type Prepared struct {
 type Catalog struct {
 	last, clock atomic.Uint64
 	maxBytes    int
+	seed        maphash.Seed
 
 	mu     sync.Mutex
-	byBody *simplelru.LRU[string, *Prepared] // guarded by mu
-	bytes  int                               // guarded by mu; of the keys
+	byHash *simplelru.LRU[uint64, *Prepared] // guarded by mu; the statements themselves decide
+	bytes  int                               // guarded by mu; Prepared.Size of them
 }
 
 // NewCatalog returns a Catalog that remembers up to entries statements, whose
 // texts have up to maxBytes together.
 func NewCatalog(entries, maxBytes int) *Catalog {
-	c := &Catalog{maxBytes: maxBytes}
-	byBody, err := simplelru.NewLRU(max(entries, 1), func(key string, _ *Prepared) { c.bytes -= len(key) })
+	c := &Catalog{maxBytes: maxBytes, seed: maphash.MakeSeed()}
+	byHash, err := simplelru.NewLRU(max(entries, 1), func(_ uint64, p *Prepared) { c.bytes -= p.Size() })
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	c.byBody = byBody
+	c.byHash = byHash
 	return c
 }
 
 // Prepared returns the statement of a Parse body, which is copied when it is new,
 // under settings with a signature (Settings.Signature).
-func (c *Catalog) Prepared(body []byte, under string) *Prepared {
-	return c.get("", string(body), under)
-}
+func (c *Catalog) Prepared(body []byte, under string) *Prepared { return c.get(body, under, false) }
 
 // PreparedBySQL returns the statement that a PREPARE statement makes.
-func (c *Catalog) PreparedBySQL(sql, under string) *Prepared { return c.get(sqlMark, sql, under) }
+func (c *Catalog) PreparedBySQL(sql, under string) *Prepared { return c.get([]byte(sql), under, true) }
 
 // Again returns p under other settings.
 func (c *Catalog) Again(p *Prepared, under string) *Prepared {
-	if p.SQL {
-		return c.PreparedBySQL(p.Body, under)
-	}
-	return c.Prepared([]byte(p.Body), under)
+	return c.get([]byte(p.Body), under, p.SQL)
 }
 
-// sqlMark begins the keys of statements prepared by SQL. A Parse body holds a zero
-// byte after its text, so that nothing can have both kinds of key.
-const sqlMark = "\x00\x00SQL"
-
-func (c *Catalog) get(mark, body, under string) *Prepared {
-	key := mark + body + "\x00" + under
+func (c *Catalog) get(body []byte, under string, bySQL bool) *Prepared {
+	const odd = 0x9e3779b97f4a7c15
+	key := maphash.Bytes(c.seed, body)
+	if under != "" {
+		key += maphash.String(c.seed, under) * odd
+	}
+	if bySQL {
+		key = ^key
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p, ok := c.byBody.Get(key); ok {
+	if p, ok := c.byHash.Get(key); ok && p.Body == string(body) && p.Under == under && p.SQL == bySQL {
 		return p
 	}
-	p := &Prepared{Body: key[len(mark) : len(mark)+len(body)], Under: key[len(key)-len(under):], SQL: mark != ""}
+	p := &Prepared{Body: string(body), Under: under, SQL: bySQL}
 	if !p.SQL {
 		p.Name = "pgshunt_" + strconv.FormatUint(c.last.Add(1), 36)
 	}
-	if len(key) > maxCatalogBody {
+	if p.Size() > maxCatalogBody {
 		return p
 	}
-	c.bytes += len(key)
-	c.byBody.Add(key, p)
-	for c.bytes > c.maxBytes && c.byBody.Len() > 1 {
-		c.byBody.RemoveOldest()
+	c.byHash.Remove(key) // of another with the same hash
+	c.bytes += p.Size()
+	c.byHash.Add(key, p)
+	for c.bytes > c.maxBytes && c.byHash.Len() > 1 {
+		c.byHash.RemoveOldest()
 	}
 	return p
 }
@@ -104,7 +105,7 @@ const maxCatalogBody = 64 << 10
 func (c *Catalog) Size() (entries, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.byBody.Len(), c.bytes
+	return c.byHash.Len(), c.bytes
 }
 
 // Now is the present moment: not before any that Tick has returned.

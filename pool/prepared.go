@@ -17,6 +17,8 @@ type held struct {
 	mu    sync.Mutex
 	names *simplelru.LRU[string, *holding] // guarded by mu, as is everything below
 	bytes int
+	// recent is the statement used last, which comes first in names; nil when it has gone.
+	recent *holding
 	// doubtful holds names that may be on the server although nobody counts on them: a
 	// Close of them may have been skipped, or a Parse may have come through. The value
 	// is the batch of the session in which a Close was sent that has not been answered,
@@ -26,7 +28,8 @@ type held struct {
 
 // holding is a statement on a server.
 type holding struct {
-	p *Prepared
+	name string
+	p    *Prepared
 	// at is the moment from which the server's copy dates.
 	at uint64
 	// batch is the batch of the session in which it was sent, 0 once the server has
@@ -39,7 +42,12 @@ func newHeld(number, bytes int) *held {
 		bytes = math.MaxInt
 	}
 	h := &held{maxNumber: max(number, 1), maxBytes: bytes, doubtful: make(map[string]uint64)}
-	names, err := simplelru.NewLRU(math.MaxInt, func(name string, e *holding) { h.bytes -= len(name) + e.p.Size() })
+	names, err := simplelru.NewLRU(math.MaxInt, func(name string, e *holding) {
+		h.bytes -= len(name) + e.p.Size()
+		if h.recent == e {
+			h.recent = nil
+		}
+	})
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
@@ -53,12 +61,16 @@ func newHeld(number, bytes int) *held {
 func (b *Backend) Has(name string, p *Prepared, since, batch uint64) (has, uncertain bool) {
 	h := b.held
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	e, ok := h.names.Get(name)
-	if !ok || e.p != p || e.at < since {
-		return false, false
+	e := h.recent
+	if e == nil || e.name != name {
+		e, _ = h.names.Get(name)
+		h.recent = e
 	}
-	return true, e.batch != 0 && e.batch != batch
+	if has = e != nil && e.p == p && e.at >= since; has {
+		uncertain = e.batch != 0 && e.batch != batch
+	}
+	h.mu.Unlock()
+	return has, uncertain
 }
 
 // Copy returns the moment from which the server's copy of p under a name dates; 0
@@ -91,7 +103,8 @@ func (b *Backend) Hold(name string, p *Prepared, at, batch uint64) {
 	defer h.mu.Unlock()
 	h.names.Remove(name)
 	delete(h.doubtful, name)
-	h.names.Add(name, &holding{p: p, at: at, batch: batch})
+	h.recent = &holding{name: name, p: p, at: at, batch: batch}
+	h.names.Add(name, h.recent)
 	h.bytes += len(name) + p.Size()
 }
 
