@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"encoding/binary"
-	"sync"
 
 	"pgshunt/internal/wire"
 	"pgshunt/pool"
@@ -42,13 +41,14 @@ type record struct {
 	// sealed: from Sync until the answer, where the session's goroutine has nothing to do
 	// with buf. idle: nothing is sent after it.
 	sealed, idle mark
-	buf          *[]byte // guarded by link.mu from sealed on
+	buf          []byte // guarded by link.mu from sealed on
 }
 
 // maxRecord is the longest batch that is kept.
 const maxRecord = 4 << 10
 
-var records = sync.Pool{New: func() any { b := make([]byte, 0, maxRecord); return &b }}
+// keptRecord is the most that a session holds on to for the next batch.
+const keptRecord = 512
 
 // recordBind follows a Bind of a named statement. first is set where it begins a record.
 func (s *session) recordBind(m *wire.Message, st statement, portal []byte, params []byte) (first bool) {
@@ -84,24 +84,25 @@ func (s *session) recordCopy() {
 	}
 	p := s.in.Span(r.from, s.in.Pos())
 	r.from = -1
-	if r.buf == nil {
-		r.buf = records.Get().(*[]byte)
-		*r.buf = (*r.buf)[:0]
-	}
-	if len(*r.buf)+len(p) > maxRecord {
+	if len(r.buf)+len(p) > maxRecord {
 		r.cannot()
 		return
 	}
-	*r.buf = append(*r.buf, p...)
+	r.buf = append(r.buf, p...)
 }
 
 // cannot ends a record, since what follows cannot be sent again.
 func (r *record) cannot() {
-	if r.on && r.buf != nil {
-		records.Put(r.buf)
-		r.buf = nil
+	if r.on {
+		r.empty()
 	}
 	r.on, r.spent = false, true
+}
+
+func (r *record) empty() {
+	if r.buf = r.buf[:0]; cap(r.buf) > keptRecord {
+		r.buf = nil
+	}
 }
 
 // recordNext keeps the message after those that are being recorded.
@@ -146,7 +147,7 @@ func (s *session) recordIdle() {
 
 // takeAgain tells whether the last batch must be sent again, and returns it. Otherwise
 // it cannot any more, since another message follows. The caller holds mu.
-func (s *session) takeAgain() (batch *[]byte) {
+func (s *session) takeAgain() (batch []byte) {
 	r := &s.rec
 	if s.phase.again {
 		s.phase.again = false
@@ -166,10 +167,7 @@ func (s *session) dropRecord() {
 	s.try.drop()
 	if r := &s.rec; r.sealed.is() && !s.phase.again {
 		r.sealed.set(false)
-		if r.buf != nil {
-			records.Put(r.buf)
-			r.buf = nil
-		}
+		r.empty()
 	}
 }
 
@@ -185,11 +183,10 @@ func (s *session) repeatIfAsked() error {
 	return s.repeatBatch(batch)
 }
 
-func (s *session) repeatBatch(batch *[]byte) error {
+func (s *session) repeatBatch(batch []byte) error {
 	if batch == nil {
 		return nil
 	}
-	defer records.Put(batch)
 	if to := s.try.to; to != "" {
 		s.log.Info("read sent to another server", "target", to)
 	} else {
@@ -197,7 +194,7 @@ func (s *session) repeatBatch(batch *[]byte) error {
 	}
 	s.rec.repeating, s.untouched = true, false
 	defer func() { s.rec.repeating, s.try.to = false, "" }()
-	for rest := *batch; len(rest) > 0; {
+	for rest := batch; len(rest) > 0; {
 		size := 1 + int(binary.BigEndian.Uint32(rest[1:]))
 		m := wire.Message{Type: rest[0], Data: rest[:size], First: true}
 		rest = rest[size:]

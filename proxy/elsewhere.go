@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"slices"
+	"sync"
 
 	"pgshunt/internal/wire"
 	"pgshunt/parser"
@@ -35,6 +36,9 @@ type attempt struct {
 	to                     string
 	buf                    *[]byte
 }
+
+// records holds buffers for attempts.
+var records = sync.Pool{New: func() any { b := make([]byte, 0, maxRecord); return &b }}
 
 // attempting begins to keep the batch whose first message is about to be sent to the
 // replica of d, if it is one that may be tried elsewhere.
@@ -167,9 +171,9 @@ func (s *session) tryElsewhere(b *pool.Backend, kept bool) bool {
 }
 
 // take returns the batch that must be sent to another server. The caller holds mu.
-func (t *attempt) take() (batch *[]byte) {
+func (t *attempt) take() (batch []byte) {
 	if t.to != "" {
-		batch, t.buf, t.sealed = t.buf, nil, false
+		batch, t.buf, t.sealed = *t.buf, nil, false
 	}
 	return batch
 }
