@@ -60,6 +60,7 @@ type names struct {
 	portals  map[string]*portal
 	blank    portal        // the unnamed portal
 	log      []*nameChange // those that may still fail, and what came after them
+	spare    *nameChange   // one that is certain and can be used again
 	batch    uint64        // counts Syncs, up to which an error makes the server skip
 	lent     []string      // names that the current backend has in use for a complaint
 }
@@ -155,7 +156,13 @@ func (n *names) apply(c *nameChange) {
 // change notes what a message that is about to be sent does to a name.
 func (s *session) change(name []byte, st statement) *nameChange {
 	st.name = string(name)
-	return s.note(&nameChange{name: st.name, after: st})
+	c := s.names.spare
+	if c == nil {
+		c = new(nameChange)
+	}
+	s.names.spare = nil
+	*c = nameChange{name: st.name, after: st}
+	return s.note(c)
 }
 
 // changeAll notes that a message is about to drop every named statement.
@@ -175,8 +182,15 @@ func (s *session) note(c *nameChange) *nameChange {
 
 // forgetKept forgets the oldest changes as far as they are certain. The caller holds mu.
 func (n *names) forgetKept() {
-	for len(n.log) > 0 && n.log[0].fate == kept {
-		n.log = n.log[1:]
+	done := 0
+	for done < len(n.log) && n.log[done].fate == kept {
+		n.spare = n.log[done] // its message has been answered: nobody else knows it
+		done++
+	}
+	if done == len(n.log) {
+		n.log = n.log[:0]
+	} else {
+		n.log = n.log[done:]
 	}
 }
 
