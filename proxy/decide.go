@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"maps"
+	"math/rand/v2"
 	"slices"
 
 	"pgshunt/parser"
@@ -58,7 +59,7 @@ func (s *session) pick(d router.Decision) string {
 	}
 	s.mu.Unlock()
 	const stay = 1 << 30 // whatever the load: a turn costs a round trip
-	return router.PickNear(d, s.srv.fleet.Load(), s.srv.pools.Load, last, stay)
+	return router.Chooser{Load: s.srv.pools.Load, Random: rand.Uint64, Last: last, Slack: stay}.Choose(d, s.srv.fleet.Load())
 }
 
 // unreadable stands for a text that nobody here can read.

@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 		{Match: router.Match{Function: router.Patterns{"other.*"}, Kind: router.Patterns{"read"}}, To: "primary"},
 	}})
 	f := twoReplicas()
-	load := func(string) int { return 1 }
+	choose := router.Chooser{Load: func(string) int { return 1 }, Random: rand.Uint64, Zone: "here", Last: "ml2", Slack: 1}
 	for _, block := range []bool{false, true} {
 		v := &router.View{User: "app", SearchPath: []string{"app", "pgml", "public"}, InTransaction: block}
 		for _, sql := range settled {
@@ -55,7 +56,7 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 			}
 			n := testing.AllocsPerRun(100, func() {
 				if d := p.Decide(st, v, f); d.Place == router.Replica {
-					router.PickNear(d, f, load, "ml2", 1)
+					choose.Choose(d, f)
 				}
 			})
 			if n != 0 {

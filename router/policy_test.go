@@ -51,29 +51,3 @@ func TestHomeMovesOnlyWithItsReplica(t *testing.T) {
 		t.Errorf("without training replicas: %q", home)
 	}
 }
-
-func TestPick(t *testing.T) {
-	f := twoReplicas()
-	load := map[string]int{"ml1": 3, "ml2": 2}
-	at := func(name string) int { return load[name] }
-	infer := router.Decision{Place: router.Replica, Class: router.Inference}
-	if got := router.Pick(infer, f, at); got != "ml2" {
-		t.Errorf("least loaded: %q", got)
-	}
-	if got := router.Pick(infer, f, nil); got != "ml1" {
-		t.Errorf("without load: %q", got)
-	}
-	if got := router.PickNear(infer, f, at, "ml1", 1); got != "ml1" {
-		t.Errorf("the warm one, within the slack: %q", got)
-	}
-	if got := router.PickNear(infer, f, at, "ml1", 0); got != "ml2" {
-		t.Errorf("the warm one, beyond the slack: %q", got)
-	}
-	if got := router.Pick(router.Decision{Target: "ml1"}, f, at); got != "ml1" {
-		t.Errorf("named: %q", got)
-	}
-	f.Targets[1].Healthy, f.Targets[2].Inference = false, false
-	if got := router.Pick(infer, f, at); got != "" {
-		t.Errorf("nobody is left, but %q", got)
-	}
-}
