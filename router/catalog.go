@@ -2,6 +2,7 @@ package router
 
 import (
 	"reflect"
+	"slices"
 
 	"pgshunt/parser"
 )
@@ -39,22 +40,25 @@ type Catalog struct {
 // Targets are sets of bits, each the index of a target in Fleet.Targets.
 
 // relation is one relation of a kept group. has are the targets that have it, ready
-// those where reading it gives what the primary would give.
+// those where reading it gives what the primary would give, narrow those where it would
+// but for some columns, which are in gaps.
 type relation struct {
 	schema, text string
 	has, ready   uint64
+	narrow       uint64
 	gaps         []gap
 	touches      bool
 	// uses is what a view reads and calls in the end; nil for what is not a view.
 	uses *closure
 }
 
-// gap is why one target that should have a relation is not ready for it. The column is
-// named where that is the reason.
+// gap is why one target that should have a relation is not ready for it. columns are
+// those of the primary that it has not, or has with another type.
 type gap struct {
-	target int
-	kind   gapKind
-	why    string
+	target  int
+	kind    gapKind
+	why     string
+	columns []string
 }
 
 // gapKind says what would close a gap.
@@ -97,8 +101,23 @@ type closure struct {
 type found struct {
 	relation *relation
 	ready    uint64
+	other    uint64 // the replicas where it means something else
 	// only is set where replicas have the relation and the primary does not.
 	only bool
+}
+
+// without returns the targets where the relation can be read as long as none of the
+// columns that they lack is used. p.Columns are all that are, unless p.Star is set.
+func (r *relation) without(p *parser.Part) (set uint64) {
+	if p.Star {
+		return 0
+	}
+	for i := range r.gaps {
+		if g := &r.gaps[i]; g.kind == gapColumns && !slices.ContainsFunc(g.columns, func(c string) bool { return slices.Contains(p.Columns, c) }) {
+			set |= 1 << g.target
+		}
+	}
+	return set
 }
 
 // everywhere is the set of all targets.
@@ -135,7 +154,7 @@ func (c *Catalog) search(group []relation, v *View) found {
 				continue
 			}
 			if e.has&c.primary != 0 {
-				return found{relation: e, ready: e.ready &^ other}
+				return found{relation: e, ready: e.ready &^ other, other: other}
 			}
 			if first.relation == nil {
 				first = found{relation: e, ready: e.ready, only: true}

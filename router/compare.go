@@ -209,6 +209,9 @@ func (b *builder) keep(name string, rows []RelationFacts, of []uint64) {
 			if g, differs := difference(ours, r); differs {
 				g.target = bits.TrailingZeros64(of[i])
 				entry.gaps = append(entry.gaps, g)
+				if g.kind == gapColumns {
+					entry.narrow |= of[i]
+				}
 			} else {
 				entry.ready |= of[i]
 			}
@@ -241,45 +244,41 @@ func difference(our, their *RelationFacts) (gap, bool) {
 	case our.Readers != their.Readers && !within(their.Readers, our.Readers):
 		return gap{kind: gapSecurity, why: "may be read there by roles that may not read it on the primary"}, true
 	case our.Columns != their.Columns:
-		if why := lacking(our.Columns, their.Columns); why != "" {
-			return gap{kind: gapColumns, why: why}, true
+		if columns, why := lacking(our.Columns, their.Columns); why != "" {
+			return gap{kind: gapColumns, why: why, columns: columns}, true
 		}
 	}
 	return gap{}, false
 }
 
-// lacking names the first of the primary's columns that theirs does not have, or
-// has with another type. Columns that only they have do no harm.
-func lacking(ours, theirs string) string {
+// lacking returns the primary's columns that theirs does not have, or has with another
+// type, and a phrase about the first. Columns that only they have do no harm.
+func lacking(ours, theirs string) (columns []string, why string) {
+	lines := strings.Split(theirs, "\n")
 	for line := range strings.SplitSeq(ours, "\n") {
-		name, _, _ := strings.Cut(line, " ")
-		if line == "" || hasLine(theirs, line) {
+		if line == "" || slices.Contains(lines, line) {
 			continue
 		}
-		if hasColumn(theirs, name) {
-			return "has another type of column " + name + " there"
+		name := columnOf(line)
+		columns = append(columns, strings.ReplaceAll(strings.Trim(name, `"`), `""`, `"`))
+		switch {
+		case why != "":
+		case slices.ContainsFunc(lines, func(l string) bool { return columnOf(l) == name }):
+			why = "has another type of column " + name + " there"
+		default:
+			why = "lacks column " + name + " there"
 		}
-		return "lacks column " + name + " there"
 	}
-	return ""
+	return columns, why
 }
 
-func hasLine(lines, line string) bool {
-	for l := range strings.SplitSeq(lines, "\n") {
-		if l == line {
-			return true
-		}
+// columnOf is the name in a line of RelationFacts.Columns, in quotes if it has them.
+func columnOf(line string) string {
+	end := 0
+	for quoted := false; end < len(line) && (quoted || line[end] != ' '); end++ {
+		quoted = quoted != (line[end] == '"')
 	}
-	return false
-}
-
-func hasColumn(lines, name string) bool {
-	for l := range strings.SplitSeq(lines, "\n") {
-		if is, _, _ := strings.Cut(l, " "); is == name {
-			return true
-		}
-	}
-	return false
+	return line[:end]
 }
 
 // within reports whether every role of theirs is one of ours.

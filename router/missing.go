@@ -33,7 +33,7 @@ func (q *question) lacks(target int) (lack, bool) {
 			if inPgml(r, q.v) || isSystem(r) {
 				continue
 			}
-			if l, ok := q.known.lacks(r, p.ReadText(n), target, q.v); ok {
+			if l, ok := q.known.lacks(r, p.ReadText(n), target, q.v); ok && !q.known.spares(r, p, target, q.v) {
 				return l, true
 			}
 		}
@@ -85,6 +85,12 @@ func (c *Catalog) lacks(r parser.Relation, text string, target int, v *View) (la
 		return c.usesLack(f.relation.uses, target, v)
 	}
 	return lack{}, false
+}
+
+// spares reports whether p does without the columns that the target lacks.
+func (c *Catalog) spares(r parser.Relation, p *parser.Part, target int, v *View) bool {
+	f := c.find(r, v)
+	return f.relation != nil && f.relation.without(p)&^f.other>>target&1 != 0
 }
 
 func (c *Catalog) lacksFunction(call *parser.Call, target int, v *View) (lack, bool) {

@@ -41,13 +41,13 @@ func shop(t *testing.T) *router.Fleet {
 	}
 	primary := server{relations: slices.Concat(both, tables("only_primary", "copying", "unsubscribed", "wider", "open.thing", "second"),
 		[]router.RelationFacts{
-			secured("guarded", "tenant = current_user", "app"), secured("granted", "", "app"), secured("alike", "p", "app,boss"),
+			changed("quoted", "\"a b\" integer\nid bigint"), secured("guarded", "tenant = current_user", "app"), secured("granted", "", "app"), secured("alike", "p", "app,boss"),
 		}), functions: append(functions, routine("here", 'i', "sql", "SELECT 1"))}
 	ml1 := server{
 		target: 1,
 		relations: slices.Concat(both, tables("open.thing", "second", "lone"), []router.RelationFacts{
 			absent("copying", "is still being copied"), absent("unsubscribed", "is not subscribed"),
-			changed("wider", "body text"), secured("guarded", "", "app"), secured("granted", "", "app,analyst"), secured("alike", "p", "app"),
+			changed("wider", "body text"), changed("quoted", "\"a b\" text\nid bigint"), secured("guarded", "", "app"), secured("granted", "", "app,analyst"), secured("alike", "p", "app"),
 			view("scored", "SELECT id, pgml.predict('p', ARRAY[1.0]) FROM public.docs"), table("app.docs2"),
 		}),
 		functions: append(functions, routine("wrap", 'v', "sql", "SELECT pgml.embed('m', body) FROM docs"), routine("pgml.only1", 'i', "c", "")),
@@ -87,6 +87,11 @@ func TestPresence(t *testing.T) {
 		{"SELECT * FROM docs JOIN second USING (id)", "ml1"},
 		{"SELECT * FROM recent", "ml1 ml2"},
 		{"SELECT * FROM alike", "ml1"},
+		{"SELECT body FROM wider", "ml1"},
+		{"SELECT count(*) FROM wider", "ml1"},
+		{"SELECT (r).field FROM docs", "ml1 ml2"},
+		{"SELECT (r).pure FROM docs", "ml1 ml2"},
+		{"SELECT id FROM quoted", "ml1"},
 		{"SELECT * FROM lone", "ml1"},
 		{"SELECT * FROM scored", "ml1"},
 		{"SELECT wrap(1)", "ml1"},
@@ -104,11 +109,15 @@ func TestPresence(t *testing.T) {
 		{"SELECT * FROM copying", "primary: copying cannot be read"},
 		{"SELECT * FROM far", "primary: public.only_primary cannot be read"},
 		{"SELECT * FROM wider", "primary: wider cannot be read"},
+		{"SELECT body FROM wider WHERE id = 1", "primary: wider cannot be read"},
+		{`SELECT "a b" FROM quoted`, "primary: quoted cannot be read"},
+		{"SELECT wider FROM wider", "primary: wider cannot be read"},
 		{"SELECT * FROM guarded", "primary: guarded cannot be read"},
 		{"SELECT * FROM granted", "primary: granted cannot be read"},
 		{"SELECT * FROM drawn", "primary: calls a function that belongs"},
 		{"SELECT * FROM system", "primary: system catalogs"},
 		{"SELECT writes() FROM docs", "primary: writes is not known to be free"},
+		{"SELECT (r).writes FROM docs", "primary: writes is not known to be free"},
 		{"SELECT hidden() FROM docs", "primary: hidden is not known to be free"},
 		{"SELECT counted() FROM docs", "primary: only_primary cannot be read"},
 		{"SELECT here() FROM docs", "primary: public.here cannot be read"},
@@ -148,7 +157,7 @@ func TestRefusalNamesTableReplicaAndRemedy(t *testing.T) {
 		"SELECT pgml.embed('m', body) FROM unsubscribed": {
 			"unsubscribed", "ml1", "On ml1, unsubscribed is not subscribed.", "On ml2, unsubscribed is not there.", "pgshunt feed apply --replica ml1",
 		},
-		"SELECT pgml.embed('m', body) FROM wider":                     {"lacks column id there", "pgshunt feed migrate --replica ml1"},
+		"SELECT pgml.embed('m', body) FROM wider WHERE id = 1":        {"lacks column id there", "pgshunt feed migrate --replica ml1"},
 		"SELECT pgml.embed('m', body) FROM guarded":                   {"other row-level security", "policies"},
 		"SELECT pgml.embed('m', body) FROM granted":                   {"roles that may not read it on the primary", "privileges"},
 		"SELECT * FROM pgml.train('q', 'regression', 'copying', 'y')": {"is still being copied", "Try again"},

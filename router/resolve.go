@@ -60,7 +60,8 @@ func (c *Catalog) offers(call *parser.Call, fn function, u *usage) work {
 func (u *usage) foreign(c *parser.Call, v *View, known *Catalog) {
 	r := known.routine(c, v)
 	if r == nil {
-		if u.unknown == "" {
+		// With a catalog, (expression).name without a function of that name is a field.
+		if field := c.Form == parser.Field && known != nil; !field && u.unknown == "" {
 			u.unknown = c.Text
 		}
 		return
@@ -79,6 +80,9 @@ func (u *usage) foreign(c *parser.Call, v *View, known *Catalog) {
 // relation resolves the i-th relation that p reads.
 func (u *usage) relation(p *parser.Part, i int, v *View, known *Catalog) {
 	f := known.find(p.Reads[i], v)
+	if f.relation != nil && f.relation.narrow != 0 {
+		f.ready |= f.relation.without(p) &^ f.other
+	}
 	u.ready &= f.ready
 	if f.only {
 		u.pgml, u.lone = true, true
