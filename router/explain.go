@@ -68,10 +68,12 @@ func Candidates(d Decision, f *Fleet) (names []string) {
 	if d.Target != "" {
 		return []string{d.Target}
 	}
-	for i := range f.Targets {
-		if t := &f.Targets[i]; t.serves(d.Class) {
-			names = append(names, t.Name)
-		}
+	set := f.servers(d.Class)
+	if d.Candidates != 0 {
+		set &= d.Candidates
+	}
+	for rest := set; rest != 0; rest &= rest - 1 {
+		names = append(names, f.first(rest))
 	}
 	return names
 }
