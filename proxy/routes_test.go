@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,9 +42,7 @@ func TestRoutesOnTheWire(t *testing.T) {
 				router.Case
 				Session struct {
 					router.CaseSession
-					ReadsPolicy    string           `json:"reads_policy"`
-					TrainingPolicy string           `json:"training_policy"`
-					Rules          []map[string]any `json:"rules"`
+					routePolicy
 				} `json:"session"`
 			} `json:"cases"`
 		}
@@ -51,29 +50,60 @@ func TestRoutesOnTheWire(t *testing.T) {
 			t.Fatalf("%s: %v", file, err)
 		}
 		for _, c := range corpus.Cases {
-			if !c.Wire || len(c.Session.Rules) > 0 {
+			if !c.Wire {
 				continue
 			}
 			cases++
-			policy := router.Config{Reads: c.Session.ReadsPolicy, InTransaction: c.Session.TrainingPolicy}
-			key := policy.Reads + "/" + policy.InTransaction
-			if proxies[key] == nil {
-				proxies[key] = start(t, setup{primary: primary, replicas: replicas, trainers: 1, policy: policy})
+			key, err := json.Marshal(c.Session.routePolicy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if proxies[string(key)] == nil {
+				proxies[string(key)] = c.Session.start(t, primary, replicas)
 			}
 			c.Case.Session = c.Session.CaseSession
 			t.Run(filepath.Base(file)+"/"+c.SQL, func(t *testing.T) {
-				onTheWire(t, proxies[key], servers, &c.Case)
+				onTheWire(t, proxies[string(key)], servers, &c.Case)
 			})
 		}
 	}
-	if cases < 150 {
-		t.Errorf("%d cases on the wire, expected at least 150", cases)
+	if cases < 400 {
+		t.Errorf("%d cases on the wire, expected at least 400", cases)
 	}
+}
+
+// routePolicy is what a session of testdata/routes says of the policy and the servers.
+type routePolicy struct {
+	ReadsPolicy    string   `json:"reads_policy"`
+	TrainingPolicy string   `json:"training_policy"`
+	HintUsers      []string `json:"hint_users"`
+	Rules          []struct {
+		Match  map[string][]string `json:"match"`
+		To     string              `json:"to"`
+		Reject string              `json:"reject"`
+	} `json:"rules"`
+	Fleet string `json:"fleet"`
+}
+
+// start starts a proxy with that policy, in front of those servers.
+func (p routePolicy) start(t *testing.T, primary *pgtest.Server, replicas []*pgtest.Server) *fixture {
+	cfg := router.Config{Reads: p.ReadsPolicy, InTransaction: p.TrainingPolicy, HintUsers: p.HintUsers}
+	for _, r := range p.Rules {
+		cfg.Rules = append(cfg.Rules, router.Rule{To: r.To, Reject: r.Reject, Match: router.Match{
+			Relation: r.Match["relation"], Function: r.Match["function"], Schema: r.Match["schema"],
+			User: r.Match["user"], Database: r.Match["database"], Application: r.Match["application"],
+			Kind: r.Match["kind"], Project: r.Match["project"], Transaction: strings.Join(r.Match["transaction"], ""),
+		}})
+	}
+	if p.Fleet == "none" {
+		replicas = nil
+	}
+	return start(t, setup{primary: primary, replicas: replicas, trainers: 1, policy: cfg})
 }
 
 // onTheWire runs one case in a session of its own.
 func onTheWire(t *testing.T, f *fixture, servers map[string]*pgtest.Server, c *router.Case) {
-	conn := pgtest.Connect(t, f.url("postgres", "postgres"))
+	conn := pgtest.Connect(t, f.url(cmp.Or(c.Session.User, "postgres"), "postgres"))
 	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Patience)
 	defer cancel()
 	for _, sql := range c.Before {

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"pgshunt/router"
@@ -47,7 +48,7 @@ func (s *corpusSession) policy(t *testing.T) *router.Policy {
 		cfg.Rules = append(cfg.Rules, router.Rule{To: r.To, Reject: r.Reject, Match: router.Match{
 			Relation: r.Match["relation"], Function: r.Match["function"], Schema: r.Match["schema"],
 			User: r.Match["user"], Database: r.Match["database"], Application: r.Match["application"],
-			Kind: r.Match["kind"],
+			Kind: r.Match["kind"], Project: r.Match["project"], Transaction: strings.Join(r.Match["transaction"], ""),
 		}})
 	}
 	p, err := router.NewPolicy(cfg)
@@ -110,8 +111,8 @@ func TestRoutes(t *testing.T) {
 			write(t, file, &c)
 		}
 	}
-	if cases < 160 || wire < 120 {
-		t.Errorf("%d cases, %d of them for the wire; expected at least 160 and 120", cases, wire)
+	if cases < 460 || wire < 400 {
+		t.Errorf("%d cases, %d of them for the wire; expected at least 460 and 400", cases, wire)
 	}
 }
 
