@@ -112,6 +112,25 @@ func TestCatalogKeepsOnlyWhatDiffers(t *testing.T) {
 	}
 }
 
+// The owner may read on the primary, and is left out where a copy was restored by another.
+func TestCatalogDoesNotKeepWhatFewerMayRead(t *testing.T) {
+	readBy := func(target int, readers string) server {
+		f := table("orders")
+		f.Readers = readers
+		return server{target: target, relations: []router.RelationFacts{f}}
+	}
+	for _, c := range []struct {
+		ours, theirs string
+		kept         int
+	}{
+		{"app,owner", "app", 0}, {"owner", "", 0}, {"public", "app", 0}, {"app", "app,else", 1}, {"app", "public", 1},
+	} {
+		if n, _ := mustCatalog(t, readBy(0, c.ours), readBy(1, c.theirs)).Size(); n != c.kept {
+			t.Errorf("ours %q, theirs %q: %d kept, want %d", c.ours, c.theirs, n, c.kept)
+		}
+	}
+}
+
 func TestCatalogRefusesWhatItCannotCompare(t *testing.T) {
 	lost := errors.New("connection lost")
 	good := server{relations: tables("a", "b")}.source()

@@ -182,7 +182,7 @@ func at(rows []RelationFacts, schema string) int {
 
 func alike(our, their *RelationFacts) bool {
 	return their.Absent == "" && our.Columns == their.Columns && our.Security == their.Security &&
-		our.Readers == their.Readers && their.View == nil
+		(our.Readers == their.Readers || within(their.Readers, our.Readers)) && their.View == nil
 }
 
 // keep adds the group of one name to the catalog.
