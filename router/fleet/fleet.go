@@ -35,6 +35,9 @@ type Config struct {
 	Database string
 	// Interval is the time between two looks at a server; default 1s.
 	Interval time.Duration
+	// CatalogInterval is the time between two questions whether a catalog has changed; default
+	// 30s. Look has it asked at once.
+	CatalogInterval time.Duration
 	// Timeout bounds a connection attempt and a question; default 3s. A server is in
 	// trouble after it has failed a question and a connection attempt.
 	Timeout time.Duration
@@ -51,18 +54,20 @@ type Config struct {
 
 // The defaults of Config.
 const (
-	defaultInterval = time.Second
-	defaultTimeout  = 3 * time.Second
+	defaultInterval        = time.Second
+	defaultCatalogInterval = 30 * time.Second
+	defaultTimeout         = 3 * time.Second
 )
 
 // Watcher looks at servers. Its methods may be called from any goroutine.
 type Watcher struct {
-	cfg     Config
-	servers []*server // as in Config.Servers
-	byName  map[string]*server
-	primary *server // nil where none is configured
-	history history
-	wanted  sync.Map // of database names to true
+	cfg      Config
+	servers  []*server // as in Config.Servers
+	byName   map[string]*server
+	primary  *server // nil where none is configured
+	history  history
+	catalogs *catalogs
+	wanted   sync.Map // of database names to true
 
 	// seat is where the primary is, as far as known; nil before it was found.
 	seat    atomic.Pointer[seat]
@@ -96,6 +101,9 @@ func New(cfg Config) *Watcher {
 	if cfg.Interval <= 0 {
 		cfg.Interval = defaultInterval
 	}
+	if cfg.CatalogInterval <= 0 {
+		cfg.CatalogInterval = defaultCatalogInterval
+	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
 	}
@@ -103,6 +111,7 @@ func New(cfg Config) *Watcher {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &Watcher{cfg: cfg, byName: make(map[string]*server), changed: make(chan struct{}, 1), settle: make(chan chan struct{})}
+	w.catalogs = newCatalogs(w)
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	for i := range cfg.Servers {
 		s := &server{Server: cfg.Servers[i], w: w, lagged: make(chan struct{}), databases: make(map[string]string)}
@@ -127,6 +136,7 @@ func New(cfg Config) *Watcher {
 // ctx has ended, which ends nothing else. It may be called once.
 func (w *Watcher) Start(ctx context.Context) {
 	w.work.Go(w.publishing)
+	w.work.Go(w.catalogs.run)
 	for _, s := range w.servers {
 		for _, h := range s.hosts {
 			w.work.Go(h.watch)
@@ -148,7 +158,9 @@ func (w *Watcher) Start(ctx context.Context) {
 			return
 		}
 	}
-	w.settled(ctx)
+	if await(ctx, w.catalogs.first) {
+		w.settled(ctx)
+	}
 }
 
 // settled returns when a snapshot has been made of what was known at the call.
@@ -181,7 +193,7 @@ func (w *Watcher) Close() {
 func (w *Watcher) Snapshot() *router.Fleet { return w.current.Load() }
 
 // Look has a server looked at now, because something has happened to it: a lost
-// connection, a training. It never blocks.
+// connection, a training; of the primary, a change of the schema. It never blocks.
 func (w *Watcher) Look(target string) {
 	s := w.byName[target]
 	if s == nil {
@@ -191,6 +203,7 @@ func (w *Watcher) Look(target string) {
 	for _, h := range s.hosts {
 		h.wake()
 	}
+	w.catalogs.expire(!s.Replica)
 }
 
 // Want says that clients use a database of the primary's, so that its catalog is looked at.
@@ -207,6 +220,9 @@ func (w *Watcher) Want(database string) {
 		s.mu.Lock()
 		s.databases[database] = login.Database
 		s.mu.Unlock()
+	}
+	if database != "" {
+		w.catalogs.want(database)
 	}
 }
 

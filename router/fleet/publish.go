@@ -34,6 +34,9 @@ func (w *Watcher) publish() {
 	w.current.Store(next)
 	for i := range next.Targets {
 		w.tell(&last.Targets[i], &next.Targets[i])
+		if next.Targets[i].Healthy && !last.Targets[i].Healthy {
+			w.catalogs.wake() // it may be the first time that it can be asked
+		}
 	}
 	if w.cfg.Publish != nil {
 		w.cfg.Publish(next)
@@ -62,7 +65,7 @@ func (w *Watcher) tell(last, next *router.Target) {
 
 // assemble makes a snapshot of what is known now.
 func (w *Watcher) assemble() *router.Fleet {
-	f := &router.Fleet{Targets: make([]router.Target, len(w.servers))}
+	f := &router.Fleet{Targets: make([]router.Target, len(w.servers)), Catalogs: *w.catalogs.ready.Load()}
 	for i, s := range w.servers {
 		f.Targets[i] = s.target()
 	}

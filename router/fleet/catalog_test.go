@@ -1,0 +1,288 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/internal/pgtest"
+	"pgshunt/router"
+)
+
+// facts reads what the comparison sees of one server, by schema and name.
+func (w *watching) facts(name string) (map[string]router.RelationFacts, map[string]router.FunctionFacts) {
+	w.t.Helper()
+	ctx := patient(w.t)
+	sources, err := w.sources(ctx, "postgres")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	relations, functions := make(map[string]router.RelationFacts), make(map[string]router.FunctionFacts)
+	for _, s := range sources {
+		defer s.close()
+		if err := s.prepare(ctx); err != nil {
+			w.t.Fatal(err)
+		}
+		if s.server.Name != name {
+			continue
+		}
+		facts := s.facts(ctx, sources[0], new(bodies))
+		for f, err := range facts.Relations {
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			relations[f.Schema+"."+f.Name] = f
+		}
+		for f, err := range facts.Functions {
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			functions[f.Schema+"."+f.Name] = f
+		}
+	}
+	return relations, functions
+}
+
+func TestFactsOfRelations(t *testing.T) {
+	primary := primaryServer(t)
+	primary.Exec(t, `CREATE ROLE app LOGIN; CREATE ROLE team; CREATE ROLE member LOGIN IN ROLE team; CREATE ROLE "odd,one";
+		CREATE ROLE auditor IN ROLE pg_read_all_data; CREATE SCHEMA "Closed"; GRANT USAGE ON SCHEMA "Closed" TO app;
+		CREATE TABLE plain (id int PRIMARY KEY, "Odd name" varchar(10), amount numeric(8, 2)[]);
+		ALTER TABLE plain OWNER TO app;
+		CREATE TABLE granted (a int, b int); GRANT SELECT ON granted TO team, "odd,one"; GRANT SELECT (a) ON granted TO app;
+		CREATE TABLE open (a int); GRANT SELECT ON open TO public;
+		CREATE TABLE "Closed".open (a int); GRANT SELECT ON "Closed".open TO public;
+		CREATE TABLE guarded (owner text); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+		CREATE POLICY own ON guarded FOR SELECT TO app USING (owner = current_user);
+		CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int REFERENCES parent ON DELETE CASCADE);
+		CREATE TABLE ruled (a int); CREATE RULE r AS ON INSERT TO ruled DO ALSO INSERT INTO open VALUES (1);
+		CREATE TABLE triggered (a int);
+		CREATE FUNCTION noop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM public.open; RETURN NEW; END';
+		CREATE TRIGGER t BEFORE INSERT ON triggered FOR EACH ROW EXECUTE FUNCTION noop();
+		CREATE VIEW seen AS SELECT a, (SELECT max(id) FROM parent) FROM open;
+		CREATE TEMP TABLE temporary (a int);
+		CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2'`)
+	w := watch(t, Config{Servers: []Server{{Name: "primary", Login: login(primary)}}})
+	relations, functions := w.facts("primary")
+
+	for name, want := range map[string]router.RelationFacts{
+		"public.plain":     {Columns: "\"Odd name\" character varying(10)\namount numeric(8,2)[]\nid integer", Readers: "app,auditor,pg_read_all_data"},
+		"public.granted":   {Columns: "a integer\nb integer", Readers: `"odd,one",app(a),auditor,member,pg_read_all_data,team`},
+		"public.open":      {Columns: "a integer", Readers: "public"},
+		"Closed.open":      {Columns: "a integer", Readers: "app,auditor,pg_read_all_data"},
+		"public.guarded":   {Columns: "owner text", Readers: "auditor,pg_read_all_data", Security: "f\nown t r app using (owner = CURRENT_USER) check"},
+		"public.parent":    {Columns: "id integer", Readers: "auditor,pg_read_all_data", Touches: true},
+		"public.child":     {Columns: "id integer", Readers: "auditor,pg_read_all_data"},
+		"public.ruled":     {Columns: "a integer", Readers: "auditor,pg_read_all_data", Touches: true},
+		"public.triggered": {Columns: "a integer", Readers: "auditor,pg_read_all_data", Touches: true},
+	} {
+		got := relations[name]
+		want.Schema, want.Name, _ = strings.Cut(name, ".")
+		if got != want {
+			t.Errorf("%s: got\n%+v, want\n%+v", name, got, want)
+		}
+	}
+	seen := relations["public.seen"].View
+	if seen == nil || len(seen.Reads) != 2 || seen.Reads[0].Schema != "public" || seen.Opaque {
+		t.Errorf("the view: %+v", seen)
+	}
+	if len(relations) != 10 {
+		t.Errorf("got %v", slices.Sorted(maps.Keys(relations)))
+	}
+	if f := functions["public.twice"]; f.Volatility != 'i' || f.Language != "sql" || f.Body == nil {
+		t.Errorf("got %+v", f)
+	}
+	if f := functions["public.noop"]; f.Volatility != 'v' || f.Body == nil || len(f.Body.Reads) != 1 {
+		t.Errorf("got %+v", f)
+	}
+}
+
+// partitioned makes a partitioned table and one whose children inherit.
+const partitioned = `CREATE TABLE byleaf (id int PRIMARY KEY) PARTITION BY RANGE (id);
+	CREATE TABLE byleaf1 PARTITION OF byleaf FOR VALUES FROM (0) TO (10);
+	CREATE TABLE byroot (id int PRIMARY KEY) PARTITION BY RANGE (id);
+	CREATE TABLE byroot1 PARTITION OF byroot FOR VALUES FROM (0) TO (10);
+	CREATE TABLE elder (id int PRIMARY KEY); CREATE TABLE younger (PRIMARY KEY (id)) INHERITS (elder);
+	CREATE TABLE alone (id serial PRIMARY KEY); CREATE TABLE unfed (id int);
+	CREATE VIEW seen AS SELECT * FROM alone; CREATE MATERIALIZED VIEW kept AS SELECT * FROM alone`
+
+func TestWhatALogicalFeedBrings(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	primary.Exec(t, partitioned)
+	replica.Exec(t, partitioned)
+	primary.Exec(t, "CREATE PUBLICATION feed FOR TABLE byleaf, elder, alone; CREATE PUBLICATION roots FOR TABLE byroot WITH (publish_via_partition_root)")
+	for _, name := range []string{"feed", "roots"} {
+		replica.Exec(t, fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION '%s' PUBLICATION %[1]s", name, primary.URL(primary.Superuser(), "postgres")))
+		defer replica.Exec(t, "DROP SUBSCRIPTION "+name)
+	}
+	conn := replica.Super(t, "postgres")
+	pgtest.Eventually(func() bool {
+		return number(t, conn, "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate = 'r'") == 5
+	})
+	w := watch(t, pair(primary, replica, router.FeedLogical))
+	expect := func(want map[string]string) {
+		t.Helper()
+		relations, _ := w.facts("ml1")
+		for name, absent := range want {
+			if got, ok := relations["public."+name]; !ok || got.Absent != absent {
+				t.Errorf("%s: %q, want %q", name, got.Absent, absent)
+			}
+		}
+	}
+	expect(map[string]string{
+		"byleaf": "", "byleaf1": "", "byroot": "", "byroot1": "", "elder": "", "younger": "", "alone": "", "seen": "",
+		"unfed": "is not subscribed", "kept": "is not subscribed", "alone_id_seq": "is not subscribed",
+	})
+
+	// Partitions and children that the replica lacks, or that nobody has subscribed.
+	primary.Exec(t, `CREATE TABLE byleaf2 PARTITION OF byleaf FOR VALUES FROM (10) TO (20);
+		CREATE TABLE byroot2 PARTITION OF byroot FOR VALUES FROM (10) TO (20); CREATE TABLE youngest () INHERITS (elder)`)
+	expect(map[string]string{"byleaf": "has other partitions there", "byleaf1": "", "byroot": "", "byroot1": "", "elder": "has other partitions there"})
+	replica.Exec(t, `CREATE TABLE byleaf2 PARTITION OF byleaf FOR VALUES FROM (10) TO (20); CREATE TABLE youngest () INHERITS (elder)`)
+	expect(map[string]string{"byleaf": "is not subscribed", "byleaf1": "", "byleaf2": "is not subscribed", "byroot": "", "elder": "is not subscribed", "younger": ""})
+	replica.Exec(t, "ALTER SUBSCRIPTION feed DISABLE")
+	expect(map[string]string{"alone": "its subscription is disabled", "byleaf1": "its subscription is disabled", "byroot": "", "byroot1": ""})
+	primary.Exec(t, "ALTER PUBLICATION feed ADD TABLE unfed")
+	holder := primary.Super(t, "postgres")
+	if _, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE unfed IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	replica.Exec(t, "ALTER SUBSCRIPTION feed ENABLE")
+	replica.Exec(t, "ALTER SUBSCRIPTION feed REFRESH PUBLICATION")
+	expect(map[string]string{"unfed": "is still being copied", "alone": ""})
+	if _, err := holder.Exec(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Eventually(func() bool {
+		return number(t, conn, "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'") == 0
+	})
+	expect(map[string]string{"unfed": ""})
+}
+
+func TestWhatOtherFeedsBring(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	primary.Exec(t, "CREATE TABLE a (v int); CREATE TABLE b (v int)")
+	replica.Exec(t, `CREATE TABLE a (v int); CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE FOREIGN TABLE b (v int) SERVER s`)
+	absent := func(feed router.Feed) string {
+		relations, _ := watch(t, pair(primary, replica, feed)).facts("ml1")
+		return relations["public.a"].Absent + "|" + relations["public.b"].Absent
+	}
+	for feed, want := range map[router.Feed]string{
+		router.FeedFDW: "is no foreign table|", router.FeedLogical: "is not subscribed|", router.FeedDump: "|", router.FeedNone: "|", "": "|",
+	} {
+		if got := absent(feed); got != want {
+			t.Errorf("feed %q: %q, want %q", feed, got, want)
+		}
+	}
+	replica.Exec(t, `CREATE SCHEMA pgshunt; CREATE TABLE pgshunt.copies (relation text, copied_at timestamptz);
+		GRANT USAGE ON SCHEMA pgshunt TO own; GRANT SELECT ON pgshunt.copies TO own`)
+	if got := absent(router.FeedDump); got != "has not been copied|" {
+		t.Errorf("got %q", got)
+	}
+	replica.Exec(t, "INSERT INTO pgshunt.copies VALUES ('public.a', now())")
+	if got := absent(router.FeedDump); got != "|" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func (w *watching) size(database string) int {
+	relations, _ := w.Snapshot().Catalogs[database].Size()
+	return relations
+}
+
+func TestCatalogsFollowChanges(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	pgtest.NoLeaks(t)
+	cfg := pair(primary, replica, router.FeedNone)
+	cfg.CatalogInterval = time.Hour
+	w := watch(t, cfg)
+	if c := w.Snapshot().Catalogs; c["postgres"] == nil || len(c) != 1 {
+		t.Fatalf("after Start there is %v", c)
+	}
+	before := w.size("postgres")
+	primary.Exec(t, "CREATE TABLE new (v int)")
+	w.Look("primary")
+	if !pgtest.Eventually(func() bool { return w.size("postgres") == before+1 }) {
+		t.Fatal("a new table is not seen")
+	}
+	replica.Exec(t, "CREATE TABLE new (v int)")
+	w.Look("primary")
+	if !pgtest.Eventually(func() bool { return w.size("postgres") == before }) {
+		t.Fatal("a table that is everywhere is kept")
+	}
+
+	// Databases are looked at when they are used: one that only the primary has, and none.
+	database := primary.NewDatabase(t)
+	primary.ExecIn(t, database, "CREATE TABLE a (v int); CREATE VIEW v AS SELECT * FROM a")
+	w.Want(database)
+	w.Want("nobody_has_it")
+	if !pgtest.Eventually(func() bool { return w.size(database) == 1 }) { // the replica has few: the view alone is kept
+		t.Fatalf("of the other database %d relations are kept", w.size(database))
+	}
+	if _, ok := w.Snapshot().Catalogs["nobody_has_it"]; ok {
+		t.Error("a catalog of nothing")
+	}
+	primary.Exec(t, "DROP DATABASE "+database+" WITH (FORCE)")
+	w.Look("primary")
+	if !pgtest.Eventually(func() bool { _, ok := w.Snapshot().Catalogs[database]; return !ok }) {
+		t.Error("a catalog of a database that is no more")
+	}
+	w.Close()
+}
+
+// Whoever changes a schema past pgshunt is noticed by the statistics of the catalogs.
+func TestCatalogsFollowChangesThatNobodyReports(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	cfg := pair(primary, replica, router.FeedNone)
+	cfg.CatalogInterval = 50 * time.Millisecond
+	w := watch(t, cfg)
+	before := w.size("postgres")
+	mark := primary.Mark(t)
+	for range 3 {
+		primary.WaitStatement(t, mark, "pg_stat_get_tuples_inserted")
+		mark = primary.Mark(t)
+	}
+	primary.Exec(t, "CREATE TABLE new (v int)")
+	if !pgtest.Eventually(func() bool { return w.size("postgres") == before+1 }) {
+		t.Fatal("a new table is not seen")
+	}
+	if n := strings.Count(w.logged(), "catalog compared"); n != 2 {
+		t.Errorf("%d changes", n)
+	}
+}
+
+func TestAReplicaThatCannotBeComparedIsLeftOut(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	replica.Exec(t, "CREATE DATABASE home")
+	replica.Exec(t, "REVOKE CONNECT ON DATABASE postgres FROM public; GRANT CONNECT ON DATABASE home TO own")
+	cfg := pair(primary, replica, router.FeedNone)
+	there := cfg.Servers[1].Login
+	cfg.Servers[1].Login = func(database string) (*pgconn.Config, error) {
+		if database == "" {
+			database = "home"
+		}
+		return there(database)
+	}
+	w := watch(t, cfg)
+	if got := w.target("ml1"); !healthy(got) {
+		t.Fatalf("got %+v", got)
+	}
+	if w.Snapshot().Catalogs["postgres"] == nil {
+		t.Fatal("no catalog, for one replica that cannot be asked")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience)
+	defer cancel()
+	sources, err := w.sources(ctx, "postgres")
+	for _, s := range sources {
+		s.close()
+	}
+	if err != nil || len(sources) != 1 {
+		t.Errorf("%d sources, %v", len(sources), err)
+	}
+}

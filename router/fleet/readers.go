@@ -1,0 +1,176 @@
+package fleet
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// readers tells who may read what, from access lists. Roles count with all who can become
+// them, and a table's readers need its schema as well. Superusers are left out.
+type readers struct {
+	owners  bool // the owner of a relation counts, as it does on the primary
+	names   map[uint32]string
+	members map[uint32][]uint32 // direct members of a role
+	super   map[uint32]bool
+	all     []uint32            // who may read everything: pg_read_all_data
+	grants  map[string][]uint32 // by the text of an access list
+	schemas map[string]access
+	known   map[accessKey]string
+}
+
+// access is a set of roles, with everybody in it or not.
+type access struct {
+	public bool
+	roles  map[uint32]bool
+}
+
+type accessKey struct {
+	schema, list, columns string
+	owner                 uint32
+}
+
+const rolesQuery = `SELECT oid, rolname, rolsuper, rolname = 'pg_read_all_data' FROM pg_roles`
+
+const membersQuery = `SELECT roleid, member FROM pg_auth_members`
+
+// Texts of access lists do not tell roles apart that their names need quoting for, so the
+// lists are taken apart where their types are known.
+const grantsQuery = `SELECT list::text, ARRAY(SELECT grantee FROM aclexplode(list) WHERE privilege_type = 'SELECT')
+	FROM (SELECT DISTINCT ON (list::text) list FROM
+		(SELECT relacl FROM pg_class UNION ALL SELECT attacl FROM pg_attribute WHERE attacl IS NOT NULL) every(list) WHERE list IS NOT NULL) once`
+
+const schemasQuery = `SELECT nspname, nspowner, ARRAY(SELECT grantee FROM aclexplode(nspacl) WHERE privilege_type = 'USAGE') FROM pg_namespace`
+
+func (r *readers) load(ctx context.Context, conn *pgx.Conn, owners bool) error {
+	*r = readers{
+		owners: owners, names: make(map[uint32]string), members: make(map[uint32][]uint32), super: make(map[uint32]bool),
+		grants: make(map[string][]uint32), schemas: make(map[string]access), known: make(map[accessKey]string),
+	}
+	var role, member uint32
+	var name string
+	var super, readsAll bool
+	err := each(ctx, conn, rolesQuery, []any{&role, &name, &super, &readsAll}, func() error {
+		r.names[role] = name
+		r.super[role] = super
+		if readsAll {
+			r.all = append(r.all, role)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = each(ctx, conn, membersQuery, []any{&role, &member}, func() error {
+		r.members[role] = append(r.members[role], member)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var grantees []uint32
+	err = each(ctx, conn, grantsQuery, []any{&name, &grantees}, func() error {
+		r.grants[name] = slices.Clone(grantees)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return each(ctx, conn, schemasQuery, []any{&name, &role, &grantees}, func() error {
+		r.schemas[name] = r.access(append(append(slices.Clone(grantees), role), r.all...))
+		return nil
+	})
+}
+
+// access is everybody who is one of roles or can become one.
+func (r *readers) access(roles []uint32) access {
+	a := access{roles: make(map[uint32]bool)}
+	for next := roles; len(next) > 0; {
+		role := next[len(next)-1]
+		next = next[:len(next)-1]
+		if role == 0 {
+			a.public = true
+		} else if !a.roles[role] {
+			a.roles[role] = true
+			next = append(next, r.members[role]...)
+		}
+	}
+	return a
+}
+
+// of writes router.RelationFacts.Readers. columns holds the names and access lists of
+// columns that have one, a line each.
+func (r *readers) of(schema, list, columns string, owner uint32) string {
+	key := accessKey{schema, list, columns, owner}
+	if text, ok := r.known[key]; ok {
+		return text
+	}
+	grantees := append(slices.Clone(r.grants[list]), r.all...)
+	if r.owners {
+		grantees = append(grantees, owner)
+	} else {
+		grantees = slices.DeleteFunc(grantees, func(g uint32) bool { return g == owner })
+	}
+	usage := r.schemas[schema]
+	whole := both(r.access(grantees), usage)
+	entries := r.write(whole, "")
+	for lines := strings.Split(columns, "\n"); len(lines) > 1 && !whole.public; lines = lines[2:] {
+		column := both(r.access(slices.Clone(r.grants[lines[1]])), usage)
+		for role := range whole.roles {
+			delete(column.roles, role)
+		}
+		entries = append(entries, r.write(column, "("+quoted(lines[0])+")")...)
+	}
+	slices.Sort(entries)
+	text := strings.Join(entries, ",")
+	r.known[key] = text
+	return text
+}
+
+// both is who is in a and in b.
+func both(a, b access) access {
+	switch {
+	case a.public && b.public:
+		return access{public: true}
+	case a.public:
+		a, b = b, a
+	}
+	out := access{roles: make(map[uint32]bool)}
+	for role := range a.roles {
+		if b.public || b.roles[role] {
+			out.roles[role] = true
+		}
+	}
+	return out
+}
+
+func (r *readers) write(a access, suffix string) (entries []string) {
+	if a.public {
+		return []string{"public" + suffix}
+	}
+	for role := range a.roles {
+		if name, exists := r.names[role]; exists && !r.super[role] {
+			entries = append(entries, quoted(name)+suffix)
+		}
+	}
+	return entries
+}
+
+// quoted keeps names apart from the signs between them.
+func quoted(name string) string {
+	if name == "public" || strings.ContainsAny(name, `,()"`) {
+		return pgx.Identifier{name}.Sanitize()
+	}
+	return name
+}
+
+func each(ctx context.Context, conn *pgx.Conn, sql string, into []any, do func() error) error {
+	rows, err := conn.Query(ctx, sql)
+	if err != nil {
+		return err
+	}
+	_, err = pgx.ForEachRow(rows, into, do)
+	return err
+}

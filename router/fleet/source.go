@@ -1,0 +1,207 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/parser"
+	"pgshunt/router"
+)
+
+// source reads one server's catalog of one database, in one transaction.
+type source struct {
+	server    *server
+	index     int // in Fleet.Targets
+	database  string
+	conn      *pgx.Conn // nil where the server does not have the database
+	signature string    // of what the catalog was made from
+	readers   readers
+	// recorded is set where a dump's copies are recorded.
+	recorded bool
+	// relations is how many there are, fed how many of them have the primary's rows, about.
+	relations, fed int
+	// parents are the primary's relations with children, by schema and name.
+	parents map[string]parent
+}
+
+// parent has children: partitions, or tables that inherit.
+type parent struct {
+	partitioned bool
+	children    string // their names
+}
+
+// codeNoDatabase is undefined_database.
+const codeNoDatabase = "3D000"
+
+// sources connects to the primary, which is the first, and to the healthy replicas. Those
+// it returns are to be closed, with an error too.
+func (w *Watcher) sources(ctx context.Context, database string) ([]*source, error) {
+	seat := w.seat.Load()
+	if seat == nil {
+		return nil, errNoPrimary
+	}
+	var all []*source
+	for i, s := range w.servers {
+		at := address{}
+		if !s.Replica {
+			at = seat.host.at
+		} else if f := s.hosts[0].finding(); !f.done || f.err != nil {
+			continue
+		}
+		src := &source{server: s, index: i, database: database}
+		err := src.open(ctx, at)
+		switch {
+		case err == nil && s.Replica:
+			all = append(all, src)
+		case err == nil:
+			all = append([]*source{src}, all...)
+		case !s.Replica:
+			return all, fmt.Errorf("primary: %w", err)
+		default:
+			w.cfg.Log.Debug("catalog of replica not read", "target", s.Name, "database", database, "error", err)
+		}
+	}
+	return all, nil
+}
+
+// beginQuery makes names qualified in what the server prints, and the plans predictable.
+const beginQuery = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+	SET LOCAL search_path = ''; SET LOCAL jit = off; SET LOCAL quote_all_identifiers = off`
+
+// signatureQuery tells cheaply whether anything has changed: the counters of changes to the
+// system catalogs, which come some seconds late, and may be lost or reset; the tables that a
+// subscription has brought. A standby has no counters; it follows the primary's.
+const signatureQuery = `SELECT concat_ws(' ', pg_postmaster_start_time(),
+	(SELECT sum(pg_stat_get_tuples_inserted(c) + pg_stat_get_tuples_updated(c) + pg_stat_get_tuples_deleted(c))
+		FROM unnest('{pg_class,pg_attribute,pg_proc,pg_namespace,pg_policy,pg_trigger,pg_rewrite,pg_constraint,pg_inherits,pg_extension,pg_type,pg_authid,pg_auth_members,pg_subscription}'::regclass[]) c),
+	(SELECT concat_ws(',', count(*), count(*) FILTER (WHERE srsubstate = 'r'), sum(hashoid(srrelid)::bigint)) FROM pg_subscription_rel),
+	(SELECT concat_ws(',', count(*), count(*) FILTER (WHERE subenabled)) FROM pg_subscription))`
+
+func (s *source) open(ctx context.Context, at address) error {
+	ctx, cancel := context.WithTimeout(ctx, s.server.w.cfg.Timeout)
+	defer cancel()
+	conn, err := s.server.connect(ctx, at, s.database)
+	if err != nil {
+		if pg := (*pgconn.PgError)(nil); s.server.Replica && errors.As(err, &pg) && pg.Code == codeNoDatabase {
+			return nil // it is known what the server has: nothing
+		}
+		return err
+	}
+	s.conn = conn
+	if err := conn.QueryRow(ctx, signatureQuery).Scan(&s.signature); err != nil {
+		s.close()
+		return err
+	}
+	return nil
+}
+
+func (s *source) close() {
+	hangUp(s.conn)
+	s.conn = nil
+}
+
+// prepare begins the transaction and reads what is small.
+func (s *source) prepare(ctx context.Context) error {
+	if s.conn == nil {
+		return nil
+	}
+	if _, err := s.conn.PgConn().Exec(ctx, beginQuery).ReadAll(); err != nil {
+		return err
+	}
+	if s.server.Feed == router.FeedDump {
+		if err := s.conn.QueryRow(ctx, recordedQuery).Scan(&s.recorded); err != nil {
+			return err
+		}
+	}
+	if err := s.readers.load(ctx, s.conn, !s.server.Replica); err != nil {
+		return err
+	}
+	_, count := s.queries()
+	if err := s.conn.QueryRow(ctx, count).Scan(&s.relations, &s.fed); err != nil || s.server.Replica {
+		return err
+	}
+	s.parents = make(map[string]parent)
+	var schema, name string
+	var p parent
+	return each(ctx, s.conn, parentsQuery, []any{&schema, &name, &p.partitioned, &p.children}, func() error {
+		s.parents[schema+"\x00"+name] = p
+		return nil
+	})
+}
+
+// facts is the source as router.NewCatalog wants it. known keeps what is parsed.
+func (s *source) facts(ctx context.Context, primary *source, known *bodies) router.Source {
+	return router.Source{
+		Target: s.index, Few: s.server.Replica && 2*s.fed < primary.relations,
+		Relations: s.readRelations(ctx, primary, known), Functions: s.readFunctions(ctx, known),
+	}
+}
+
+func (s *source) readRelations(ctx context.Context, primary *source, known *bodies) iter.Seq2[router.RelationFacts, error] {
+	var f router.RelationFacts
+	var kind, list, lists, children, definition string
+	var owner uint32
+	var fed bool
+	query, _ := s.queries()
+	into := []any{&f.Schema, &f.Name, &kind, &owner, &list, &f.Columns, &lists, &f.Absent, &fed, &children, &f.Security, &f.Touches, &definition}
+	return rowsOf(ctx, s, query, into, func() router.RelationFacts {
+		row := f
+		row.Readers = s.readers.of(f.Schema, list, lists, owner)
+		if kind == "v" || kind == "m" {
+			if row.View = known.part(definition); row.View == nil {
+				row.View = &parser.Part{Opaque: true}
+			}
+		}
+		// A partitioned table that is itself subscribed has all rows, whatever its partitions.
+		if p, ok := primary.parents[f.Schema+"\x00"+f.Name]; ok && s.server.Replica && row.Absent == "" &&
+			kind != "f" && children != p.children && !(p.partitioned && fed) {
+			row.Absent = "has other partitions there"
+		}
+		return row
+	})
+}
+
+func (s *source) readFunctions(ctx context.Context, known *bodies) iter.Seq2[router.FunctionFacts, error] {
+	var f router.FunctionFacts
+	var volatility, definition string
+	into := []any{&f.Schema, &f.Name, &volatility, &f.Language, &definition}
+	return rowsOf(ctx, s, functionsQuery, into, func() router.FunctionFacts {
+		row := f
+		row.Volatility = volatility[0]
+		if definition != "" {
+			row.Body = known.part(definition)
+		}
+		return row
+	})
+}
+
+// rowsOf yields what row makes of each row of a query, once it has been scanned into into.
+func rowsOf[T any](ctx context.Context, s *source, query string, into []any, row func() T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		if s.conn == nil {
+			return
+		}
+		rows, err := s.conn.Query(ctx, query)
+		if err == nil {
+			defer rows.Close()
+			for rows.Next() {
+				if err = rows.Scan(into...); err != nil {
+					break
+				}
+				if !yield(row(), nil) {
+					return
+				}
+			}
+			err = errors.Join(err, rows.Err())
+		}
+		if err != nil {
+			var none T
+			yield(none, fmt.Errorf("%s: %w", s.server.Name, err))
+		}
+	}
+}
