@@ -343,10 +343,19 @@ func (s *session) leaveReplica() error {
 		b = nil
 	} else {
 		s.replica = nil
+		s.letGo(b)
 	}
 	s.mu.Unlock()
 	s.release(parting{clean: b})
 	return nil
+}
+
+// letGo has the session's goroutine not write to b any more, which is about to be given
+// back and may be another session's at once.
+func (s *session) letGo(b *pool.Backend) {
+	if s.to == b {
+		s.to = nil
+	}
 }
 
 // parting holds backends that have been taken off a session and are still to be

@@ -76,6 +76,7 @@ func (s *session) endBlock() {
 	}
 	if s.keep.over && s.keep.pin == "" && s.current != s.replica {
 		p.rollback, s.replica, s.keep = s.replica, nil, keep{}
+		s.letGo(p.rollback)
 	}
 	s.mu.Unlock()
 	s.release(p)
