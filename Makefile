@@ -24,8 +24,8 @@ regress: setup build ## PostgreSQL's own regression suite through pgshunt (REGRE
 fuzz: setup ## each fuzz target for FUZZTIME (30s)
 	scripts/fuzz
 
-soak: setup ## random scripts against PostgreSQL, and 200 clients with checksums, for SOAK (10m) each
-	PGSHUNT_SOAK=$(or $(SOAK),10m) go test ./proxy -v -timeout 0 -run '^(TestLikePostgreSQL|TestSoak)$$'
+soak: setup ## random scripts against PostgreSQL, 200 clients with checksums, 16 that read their writes, for SOAK (10m) each
+	PGSHUNT_SOAK=$(or $(SOAK),10m) go test ./proxy -v -timeout 0 -run '^(TestLikePostgreSQL|TestSoak|TestReadYourWrites)$$'
 
 bench: setup build ## pgshunt beside a direct connection, pgbouncer, pgpool and haproxy (BENCHFLAGS="-rounds 2")
 	scripts/install-postgresql pgbouncer pgpool2 haproxy && go run ./bench $(BENCHFLAGS)

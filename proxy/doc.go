@@ -45,6 +45,9 @@
 //     those whose values come with Bind.
 //   - What cannot be carried pins the session to its backend, until the server says
 //     that nothing of it is left (pins.go).
+//   - A read that must not miss what the session has written waits for its replica
+//     (fresh.go); a replica that is not there is replaced (reach.go), and so is one that
+//     is lost before it has begun to answer (elsewhere.go). Nothing else runs twice.
 //   - A connection for replication has a server process of its own and is passed
 //     through as it is (replication.go).
 //   - A cancel key is ours, never a server's (cancel.go). One of another instance is
