@@ -149,7 +149,7 @@ func TestRoutesAreCounted(t *testing.T) {
 		}
 	}
 	log := f.log.String()
-	if !strings.Contains(log, `role=replica target=ml1 class=inference rule=inference reason="is computed on PostgresML servers" kind=select`) {
+	if !strings.Contains(log, `role=replica target=ml1 class=inference rule=inference reason="pgml.predict is computed on PostgresML servers" kind=select`) {
 		t.Errorf("there is no line for a decision:\n%s", f.log.tail())
 	}
 	for _, secret := range []string{"houses", "7654321"} {

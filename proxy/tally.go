@@ -110,13 +110,16 @@ func (s *session) tally(key tallyKey) *tally {
 	return t
 }
 
-// logDecision writes what may be known of any statement: nothing of its text, of which
-// a decision's subject may be a part.
+// logDecision writes what may be known of any statement: names of functions and
+// relations, and none of its values. A refusal may be about a value, such as a hint.
 func logDecision(s *session, st *parser.Statement, d router.Decision, key tallyKey) {
-	kind := "empty"
+	kind, reason := "empty", d.Text()
+	if d.Place == router.Refused {
+		reason = key.reason
+	}
 	if len(st.Parts) > 0 {
 		kind = st.Parts[0].Kind.String()
 	}
 	s.log.Debug("statement routed", "role", d.Place.String(), "target", key.target, "class", d.Class.String(),
-		"rule", key.rule, "reason", key.reason, "kind", kind)
+		"rule", key.rule, "reason", reason, "kind", kind)
 }

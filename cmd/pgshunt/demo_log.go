@@ -16,7 +16,7 @@ type demoRun struct {
 }
 
 // The shape of cluster.LogLinePrefix, for the two kinds of line that matter.
-var demoLogLine = regexp.MustCompile(`^\S+ \S+ \S+ \[(\d+)\] user=` + demoUser + `,db=.*?,app=.*?: LOG:  (statement|execute [^:]*|duration): (.*)$`)
+var demoLogLine = regexp.MustCompile(`^\S+ \S+ \S+ \[(\d+)\] user=` + demoUser + `,db=.*?,app=(.*?): LOG:  (statement|execute [^:]*|duration): (.*)$`)
 
 // runs reads what the application's sessions have sent to the server since the
 // last call. A statement is logged when it begins and its duration before its
@@ -44,20 +44,20 @@ func parseDemoLog(log string) ([]demoRun, error) {
 		}
 		open = -1
 		m := demoLogLine.FindStringSubmatch(line)
-		if m == nil {
+		if m == nil || m[2] == "pgshunt fleet" { // pgshunt itself looks at the server
 			continue
 		}
 		pid, err := strconv.Atoi(m[1])
 		if err != nil {
 			return nil, fmt.Errorf("process id in the log of a server: %w", err)
 		}
-		if m[2] != "duration" {
+		if m[3] != "duration" {
 			open = len(runs)
-			runs = append(runs, demoRun{pid: pid, sql: m[3]})
+			runs = append(runs, demoRun{pid: pid, sql: m[4]})
 			continue
 		}
 		// Of the statement that this process has logged last.
-		number, _, _ := strings.Cut(m[3], " ")
+		number, _, _ := strings.Cut(m[4], " ")
 		millis, err := strconv.ParseFloat(number, 64)
 		if err != nil {
 			return nil, fmt.Errorf("duration in the log of a server: %w", err)

@@ -21,6 +21,9 @@ type identity struct {
 	cfg     *configs.Config
 	clients proxy.Auth
 	query   *auth.Query // nil without auth.query
+	// narrow leaves of the hosts of a login to the primary the one that is it now; nil
+	// where nobody looks.
+	narrow func(*pgconn.Config)
 }
 
 // newIdentity builds what auth says.
@@ -46,7 +49,7 @@ func newIdentity(cfg *configs.Config, tlsConfig *tls.Config, log *slog.Logger) (
 	if cfg.Auth.Query != "" {
 		id.query = auth.NewQuery(auth.QueryConfig{
 			SQL: cfg.Auth.Query, Log: log,
-			Login: func() (*pgconn.Config, error) { return cfg.Login(configs.ToPrimary, "", "") },
+			Login: func() (*pgconn.Config, error) { return id.login(configs.ToPrimary, "", "") },
 		})
 	}
 	id.clients.Store = auth.NewStore(users, id.query, seed(tlsConfig))
@@ -85,16 +88,30 @@ func (id *identity) targets() []*pool.Target {
 	}
 	var out []*pool.Target
 	for _, name := range names {
-		out = append(out, &pool.Target{Name: name, Login: func(user, database string) (*pgconn.Config, error) {
+		out = append(out, &pool.Target{Name: name, Awaited: name == configs.ToPrimary && id.narrow != nil, Login: func(user, database string) (*pgconn.Config, error) {
 			return id.login(name, user, database)
 		}})
 	}
 	return out
 }
 
+// atPrimary has a login to the primary reach the primary and no standby of it.
+func (id *identity) atPrimary(cfg *pgconn.Config) {
+	if id.narrow != nil {
+		id.narrow(cfg)
+	}
+	if len(configs.Hosts(cfg)) > 1 && cfg.ValidateConnect == nil {
+		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
+}
+
+// login is how to log in to a target, for pgshunt itself where user is "".
 func (id *identity) login(target, user, database string) (*pgconn.Config, error) {
 	cfg, err := id.cfg.Login(target, user, database)
-	if err != nil || cfg.Password != "" || id.clients.Keys == nil {
+	if err == nil && target == configs.ToPrimary {
+		id.atPrimary(cfg)
+	}
+	if err != nil || user == "" || cfg.Password != "" || id.clients.Keys == nil {
 		return cfg, err
 	}
 	key := id.clients.Keys.Get(user)

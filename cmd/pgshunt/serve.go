@@ -20,6 +20,7 @@ import (
 	"pgshunt/pool"
 	"pgshunt/proxy"
 	"pgshunt/router"
+	"pgshunt/router/fleet"
 )
 
 func serveCommand() *cobra.Command {
@@ -63,6 +64,7 @@ type serving struct {
 	log    *slog.Logger
 	server *proxy.Server
 	pools  *pool.Pools
+	watch  *fleet.Watcher // nil where there is nothing to watch
 	loops  *wire.Loops
 	who    *identity
 	grace  time.Duration
@@ -98,25 +100,38 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 	if err != nil {
 		return nil, err
 	}
-	pools := pool.New(pool.Config{
+	s := &serving{
+		addr: l.Addr(), log: log, loops: loops, who: who,
+		grace: time.Duration(cfg.Shutdown), done: make(chan error, 1),
+	}
+	known := fleetOf(cfg)
+	s.watch, err = newWatcher(cfg, log, func(f *router.Fleet) { s.server.SetFleet(f) }, func() { s.server.PrimaryMoved() })
+	if err != nil {
+		return nil, err
+	}
+	trouble, watcher := func(string) {}, proxy.Watcher(nil)
+	if s.watch != nil {
+		known, trouble, watcher, who.narrow = s.watch.Snapshot(), s.watch.Look, s.watch, s.watch.AtPrimary
+	}
+	s.pools = pool.New(pool.Config{
 		Size: cfg.Pool.Size, Wait: time.Duration(cfg.Pool.Wait), ConnectTimeout: connectTimeout,
 		Idle: time.Duration(cfg.Pool.Idle), Lifetime: time.Duration(cfg.Pool.Lifetime),
 		Prepared: cfg.Pool.Prepared, PreparedBytes: int(cfg.Pool.PreparedSize),
 		NoReuse: !cfg.Pool.Reuse, Log: log, Loops: loops,
+		Trouble: trouble,
 	}, who.targets())
-	server := proxy.New(proxy.Config{
-		Log: log, Pools: pools, Parser: parser.New(parser.Options{}), Policy: policy,
+	s.server = proxy.New(proxy.Config{
+		Log: log, Pools: s.pools, Parser: parser.New(parser.Options{}), Policy: policy,
 		SessionMode: cfg.Pool.Mode == configs.PoolSession, Auth: who.clients,
 		TLS: tlsConfig, RequireTLS: cfg.TLS.Mode == configs.TLSRequire || cfg.TLS.Mode == configs.TLSVerifyFull,
 		Instance: uint8(cfg.Instance), Peers: peers,
 		Databases: cfg.Databases, Limits: limitsOf(cfg.Limits), StartupTimeout: time.Duration(cfg.Limits.Startup),
-		Loops: loops,
-	}, fleetOf(cfg))
-	s := &serving{
-		addr: l.Addr(), log: log, server: server, pools: pools, loops: loops, who: who,
-		grace: time.Duration(cfg.Shutdown), done: make(chan error, 1),
+		Loops: loops, Watcher: watcher,
+	}, known)
+	if s.watch != nil {
+		begin(s.watch)
 	}
-	go func() { s.done <- server.Serve(l) }()
+	go func() { s.done <- s.server.Serve(l) }()
 	log.Info("listening", "address", l.Addr().String(), "replicas", len(cfg.Replicas), "mode", string(cfg.Pool.Mode))
 	return s, nil
 }
@@ -150,6 +165,9 @@ func (s *serving) close(grace time.Duration) {
 	if err := s.server.Shutdown(ctx); err != nil {
 		s.log.Warn("sessions cut off", "error", err)
 	}
+	if s.watch != nil {
+		s.watch.Close()
+	}
 	s.pools.Close()
 	s.loops.Close()
 	s.who.close()
@@ -164,6 +182,7 @@ func fleetOf(cfg *configs.Config) *router.Fleet {
 		f.Targets = append(f.Targets, router.Target{
 			Name: r.Name, Replica: true, Healthy: true,
 			Training: r.Does(configs.ServeTraining), Inference: r.Does(configs.ServeInference), Reads: r.Does(configs.ServeReads),
+			Feed: router.Feed(r.Feed),
 		})
 	}
 	return f
