@@ -20,11 +20,13 @@ type Config struct {
 	// Databases lists the databases that clients may name; empty allows every
 	// database of the primary.
 	Databases []string `yaml:"databases"`
-	TLS       TLS      `yaml:"tls"`
-	Auth      Auth     `yaml:"auth"`
-	Pool      Pool     `yaml:"pool"`
-	Routing   Routing  `yaml:"routing"`
-	Limits    Limits   `yaml:"limits"`
+	// Zone is where this pgshunt stands; replicas of the same zone are preferred.
+	Zone    string  `yaml:"zone"`
+	TLS     TLS     `yaml:"tls"`
+	Auth    Auth    `yaml:"auth"`
+	Pool    Pool    `yaml:"pool"`
+	Routing Routing `yaml:"routing"`
+	Limits  Limits  `yaml:"limits"`
 	// Instance is this pgshunt's number among its peers.
 	Instance int    `yaml:"instance"`
 	Peers    []Peer `yaml:"peers"`
@@ -71,6 +73,10 @@ type Replica struct {
 	Serves []Service `yaml:"serves"`
 	// Database replaces the client's database on this server, if set.
 	Database string `yaml:"database"`
+	// Weight is the replica's share of the work beside the others'.
+	Weight int `yaml:"weight"`
+	// Zone is where it stands; "" is nowhere in particular.
+	Zone string `yaml:"zone"`
 	// Users maps a client's user to the one to log in as on this server.
 	Users map[string]string `yaml:"users"`
 }
@@ -170,6 +176,7 @@ type Routing struct {
 	DDL       DDL       `yaml:"ddl"`
 	Inference Inference `yaml:"inference"`
 	Training  Training  `yaml:"training"`
+	Hints     Hints     `yaml:"hints"`
 	// Rules are tried in order before the built-in order.
 	Rules []Rule `yaml:"rules"`
 }
@@ -189,6 +196,16 @@ type Training struct {
 	Queue         int           `yaml:"queue"`
 	InTransaction InTransaction `yaml:"in_transaction"`
 	OnDisconnect  OnDisconnect  `yaml:"on_disconnect"`
+	// Freshness is how fresh the data of a project's home must be, Wait how long a
+	// training waits for it.
+	Freshness Freshness `yaml:"freshness"`
+	Wait      Duration  `yaml:"wait"`
+}
+
+// Hints says whose hints count.
+type Hints struct {
+	// Users are patterns of users' names; empty means everybody.
+	Users Patterns `yaml:"users"`
 }
 
 // Rule sends what it matches to one place.
@@ -274,7 +291,7 @@ func Default() *Config {
 			Reads:     Reads{To: ToPrimary},
 			DDL:       DDLPrimary,
 			Inference: Inference{Wait: Duration(2 * time.Second), OnStale: OnStaleError},
-			Training:  Training{InTransaction: TrainingDetach, OnDisconnect: DisconnectCancel},
+			Training:  Training{InTransaction: TrainingDetach, OnDisconnect: DisconnectCancel, Wait: Duration(30 * time.Second)},
 		},
 		Limits: Limits{
 			Clients:  10000,

@@ -54,8 +54,8 @@ func TestSampleFilesAreValid(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	if samples < 4 {
-		t.Errorf("found %d sample files, expected 4 at least", samples)
+	if samples < 5 {
+		t.Errorf("found %d sample files, expected 5 at least", samples)
 	}
 }
 
@@ -105,7 +105,7 @@ func TestReferenceFileHasEveryKeyWithItsDefault(t *testing.T) {
 	want.Primary, want.Replicas = c.Primary, c.Replicas
 	want.Auth.Users, want.Routing.Rules, want.Peers = c.Auth.Users, c.Routing.Rules, c.Peers
 	want.File, want.Warnings = c.File, c.Warnings
-	want.Databases = []string{}
+	want.Databases, want.Routing.Hints.Users = []string{}, Patterns{}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("pgshunt.yaml shows other values than the defaults:\n%s", diff)
 	}

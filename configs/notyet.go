@@ -15,22 +15,10 @@ func (c *Config) notYet() []finding {
 		later(c.Replicas[i].Schedule != 0, fmt.Sprintf("replicas[%d].schedule", i), "refresh the copy by other means and leave it out")
 	}
 	r := &c.Routing
-	later(r.Reads.MaxLag != 0, "routing.reads.max_lag", "leave it out; lag is not measured")
 	later(r.DDL == DDLOrdered, "routing.ddl", "use primary and repeat the change on the replicas")
-	d := Default().Routing
-	later(r.Inference.Freshness != Freshness{}, "routing.inference.freshness", "use any; freshness is not measured")
-	later(r.Inference.Wait != d.Inference.Wait, "routing.inference.wait", "leave it out")
-	later(r.Inference.OnStale != d.Inference.OnStale, "routing.inference.on_stale", "leave it out")
 	later(r.Training.Slots != 0, "routing.training.slots", "leave it out; training is not queued")
 	later(r.Training.Queue != 0, "routing.training.queue", "leave it out; training is not queued")
 	later(r.Training.OnDisconnect == DisconnectFinish, "routing.training.on_disconnect", "use cancel")
-	for i := range r.Rules {
-		rule, key := &r.Rules[i], fmt.Sprintf("routing.rules[%d]", i)
-		later(len(rule.Match.Project) > 0, key+".match.project", "match on function or relation instead")
-		later(rule.Match.Transaction != "", key+".match.transaction", "leave it out")
-		later(rule.Freshness != Freshness{}, key+".freshness", "leave it out; freshness is not measured")
-		later(rule.Timeout != 0, key+".timeout", "set statement_timeout in the session instead")
-	}
 	return fs
 }
 

@@ -28,6 +28,9 @@ func (c *Config) complete() {
 		if r.Feed == "" {
 			r.Feed = FeedNone
 		}
+		if r.Weight == 0 {
+			r.Weight = 1
+		}
 		if len(r.Serves) == 0 {
 			r.Serves = []Service{ServeTraining, ServeInference, ServeReads}
 		}
@@ -79,6 +82,9 @@ func (fs *findings) server(key string, s *Server) {
 	}
 }
 
+// maxWeight keeps the sum of all weights far from overflow.
+const maxWeight = 1000
+
 var replicaName = regexp.MustCompile(`^[a-z0-9_-]{1,63}$`)
 
 func (fs *findings) replicas(replicas []Replica) {
@@ -100,6 +106,7 @@ func (fs *findings) replicas(replicas []Replica) {
 		fs.server(key, &r.Server)
 		fs.names(key+".tables", r.Tables)
 		fs.add(r.Feed == FeedNone && len(r.Tables) > 0, key+".tables", "there is no feed to bring them; set feed, or leave tables out")
+		fs.add(r.Weight < 0 || r.Weight > maxWeight, key+".weight", "%d is not a share of the work; write 1 to %d", r.Weight, maxWeight)
 		fs.add(r.Schedule != 0 && r.Feed != FeedDump, key+".schedule", "only feed: dump has a schedule")
 		for _, from := range slices.Sorted(maps.Keys(r.Users)) {
 			fs.add(from == "" || r.Users[from] == "", key+".users."+from, "a user's name is missing")
@@ -176,6 +183,12 @@ func (fs *findings) routing(c *Config) {
 		fs.add(true, key, "%s", wrong(to, reads))
 	}
 	fs.add(r.Reads.MaxLag != 0 && r.Reads.To == ToPrimary, "routing.reads.max_lag", "the primary has no lag; it is for {to: replica}")
+	fs.freshness(c, "routing.inference.freshness", r.Inference.Freshness, func(t *Replica) bool { return t.Does(ServeInference) })
+	fs.freshness(c, "routing.training.freshness", r.Training.Freshness, func(t *Replica) bool { return t.Does(ServeTraining) })
+	fs.names("routing.hints.users", r.Hints.Users)
+	if r.Reads.MaxLag != 0 {
+		fs.freshness(c, "routing.reads.max_lag", Freshness{Bound: r.Reads.MaxLag}, func(t *Replica) bool { return t.Does(ServeReads) })
+	}
 	fs.add(r.Reads.To == ToReplica && len(c.Replicas) == 0, "routing.reads", "there are no replicas to read from")
 	fs.add(r.Training.Slots < 0, "routing.training.slots", "%d is negative; write 0 (no limit) or more", r.Training.Slots)
 	fs.add(r.Training.Queue < 0, "routing.training.queue", "%d is negative; write 0 (no queue) or more", r.Training.Queue)
@@ -205,6 +218,9 @@ func (fs *findings) rule(c *Config, r *Rule, key string) {
 	fs.add(empty, key+".match", "missing; a rule says what it is for, such as match: {kind: read}")
 	fs.add(r.To == "" && r.Reject == "", key+".to", "missing; write primary, replica or the name of a replica")
 	fs.add(r.To != "" && r.Reject != "", key+".reject", "to is given too; leave one of the two out")
+	fs.add(r.Reject != "" && r.Freshness != Freshness{}, key+".freshness", "the rule rejects; there is nothing to be fresh")
+	fs.add(r.Reject != "" && r.Timeout != 0, key+".timeout", "the rule rejects; there is nothing to end")
+	fs.add(r.To == ToPrimary && r.Freshness != Freshness{}, key+".freshness", "the primary is always fresh")
 	if r.To == "" || r.To == ToPrimary {
 		return
 	}
@@ -214,6 +230,23 @@ func (fs *findings) rule(c *Config, r *Rule, key string) {
 	}
 	fs.add(r.To != ToReplica && c.Replica(r.To) == nil, key+".to", "%s", wrong(r.To, names))
 	fs.add(r.To == ToReplica && len(c.Replicas) == 0, key+".to", "there are no replicas")
+}
+
+// freshness finds a demand that no replica it is about can be known to meet: nobody
+// can tell how old data is that comes without a feed.
+func (fs *findings) freshness(c *Config, key string, f Freshness, concerned func(*Replica) bool) {
+	if f == (Freshness{}) {
+		return
+	}
+	known := false
+	asked := 0
+	for i := range c.Replicas {
+		if r := &c.Replicas[i]; concerned(r) {
+			asked++
+			known = known || r.Feed != FeedNone
+		}
+	}
+	fs.add(asked > 0 && !known, key, "no replica has a feed, so nobody can tell how fresh its data is; say how it comes by replicas[].feed")
 }
 
 // wrong says that a word is not among those offered, and what to write instead.

@@ -1,15 +1,24 @@
 package main
 
 import (
+	"time"
+
 	"pgshunt/configs"
 	"pgshunt/router"
 )
 
 // routerConfig is the policy of a configuration in the router's own terms.
 func routerConfig(cfg *configs.Config) router.Config {
+	r := &cfg.Routing
 	out := router.Config{
-		Reads:         cfg.Routing.Reads.To,
-		InTransaction: string(cfg.Routing.Training.InTransaction),
+		Reads: r.Reads.To, MaxLag: time.Duration(r.Reads.MaxLag),
+		InTransaction: string(r.Training.InTransaction),
+		Inference: router.Requirement{
+			Freshness: freshnessOf(r.Inference.Freshness), Wait: time.Duration(r.Inference.Wait),
+			OrPrimary: r.Inference.OnStale == configs.OnStalePrimary,
+		},
+		Training:  router.Requirement{Freshness: freshnessOf(r.Training.Freshness), Wait: time.Duration(r.Training.Wait)},
+		HintUsers: router.Patterns(r.Hints.Users),
 	}
 	for _, r := range cfg.Routing.Rules {
 		kinds := make(router.Patterns, 0, len(r.Match.Kind))
@@ -21,10 +30,14 @@ func routerConfig(cfg *configs.Config) router.Config {
 				Relation: router.Patterns(r.Match.Relation), Function: router.Patterns(r.Match.Function),
 				Schema: router.Patterns(r.Match.Schema), User: router.Patterns(r.Match.User),
 				Database: router.Patterns(r.Match.Database), Application: router.Patterns(r.Match.Application),
-				Kind: kinds,
+				Kind: kinds, Project: router.Patterns(r.Match.Project), Transaction: string(r.Match.Transaction),
 			},
-			To: r.To, Reject: r.Reject,
+			To: r.To, Reject: r.Reject, Freshness: freshnessOf(r.Freshness), Timeout: time.Duration(r.Timeout),
 		})
 	}
 	return out
+}
+
+func freshnessOf(f configs.Freshness) router.Freshness {
+	return router.Freshness{Session: f.Session, Within: time.Duration(f.Bound)}
 }

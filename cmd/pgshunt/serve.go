@@ -182,7 +182,7 @@ func fleetOf(cfg *configs.Config) *router.Fleet {
 		f.Targets = append(f.Targets, router.Target{
 			Name: r.Name, Replica: true, Healthy: true,
 			Training: r.Does(configs.ServeTraining), Inference: r.Does(configs.ServeInference), Reads: r.Does(configs.ServeReads),
-			Feed: router.Feed(r.Feed),
+			Feed: router.Feed(r.Feed), Weight: r.Weight, Zone: r.Zone,
 		})
 	}
 	return f
