@@ -90,6 +90,7 @@ func (s *serverCheck) ok(check, what string, args ...any) { s.add(levelOK, check
 
 // run connects and asks everything that does not need another server's answers.
 func (s *serverCheck) run(ctx context.Context) {
+	s.hosts(ctx)
 	if !s.connect(ctx) {
 		return
 	}
@@ -148,13 +149,23 @@ func (s *serverCheck) connect(ctx context.Context) bool {
 		s.add(levelProblem, "reachable", "correct the PG... variables of the environment", "%s", cause(err))
 		return false
 	}
+	hosts := configs.Hosts(login)
+	if s.replica == nil && len(hosts) > 1 && login.ValidateConnect == nil {
+		login.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
 	cc.Config = *login
-	address := net.JoinHostPort(login.Host, fmt.Sprint(login.Port))
+	address := strings.Join(hosts, " or ")
 	start := time.Now()
 	s.conn, err = pgx.ConnectConfig(ctx, cc)
 	if err != nil {
 		s.refused(err, address, login.User)
 		return false
+	}
+	if len(hosts) > 1 {
+		address = net.JoinHostPort(s.conn.Config().Host, fmt.Sprint(s.conn.Config().Port))
+		if at := s.conn.PgConn().Conn().RemoteAddr(); at.Network() == "tcp" {
+			address = at.String()
+		}
 	}
 	s.ok("reachable", "%s answers in %s", address, time.Since(start).Round(100*time.Microsecond))
 	s.encryption()
@@ -221,7 +232,7 @@ func (s *serverCheck) role() {
 	recovery := s.facts.Recovery
 	switch {
 	case s.replica == nil && recovery:
-		s.add(levelProblem, "role", "give the address of the primary, or all addresses with target_session_attrs=read-write", "is a hot standby and takes no writes")
+		s.add(levelProblem, "role", "give the address of the primary, or those of all servers that may be it: host1:5432,host2:5432", "is a hot standby and takes no writes")
 	case s.replica == nil:
 		s.ok("role", "takes writes")
 	case recovery && (s.replica.Does(configs.ServeTraining) || s.replica.Does(configs.ServeInference)):

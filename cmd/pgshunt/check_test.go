@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,4 +147,34 @@ func TestCheckOfBadConfigurationIsUsage(t *testing.T) {
 	if err := cmd.ExecuteContext(t.Context()); !errors.Is(err, exitUsage) || !strings.Contains(out.String(), "no such file") {
 		t.Errorf("error %v: %s", err, out.String())
 	}
+}
+
+// Of a primary with several hosts, each is looked at.
+func TestCheckLooksAtEveryHostOfThePrimary(t *testing.T) {
+	first := pgtest.Primary(t)
+	second := pgtest.Standby(t, first)
+	other := pgtest.Primary(t)
+	hosts := func(ports ...int) string {
+		var list []string
+		for _, p := range ports {
+			list = append(list, fmt.Sprintf("127.0.0.1:%d", p))
+		}
+		return fmt.Sprintf("auth: {method: trust}\nprimary: {url: \"postgres://postgres@%s/postgres?sslmode=disable\"}\n", strings.Join(list, ","))
+	}
+	r, err := checkJSON(t, hosts(second.Port, first.Port))
+	if err != nil || !r.OK {
+		t.Errorf("error %v in %+v", err, r)
+	}
+	r.expect(t, "primary", "host", levelOK, fmt.Sprintf("127.0.0.1:%d is a standby", second.Port))
+	r.expect(t, "primary", "host", levelOK, fmt.Sprintf("127.0.0.1:%d is the primary", first.Port))
+	r.expect(t, "primary", "reachable", levelOK, fmt.Sprintf("127.0.0.1:%d answers in", first.Port))
+	r.expect(t, "primary", "role", levelOK, "takes writes")
+	nobody := nobodyThere(t)
+	r, _ = checkJSON(t, strings.Replace(hosts(first.Port), "/postgres?", ","+nobody+"/postgres?", 1))
+	r.expect(t, "primary", "host", levelNote, nobody+" cannot be asked")
+	r, err = checkJSON(t, hosts(first.Port, other.Port))
+	if !errors.Is(err, exitFinding) {
+		t.Errorf("two primaries: %v", err)
+	}
+	r.expect(t, "primary", "host", levelProblem, "only one may")
 }

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/configs"
+)
+
+// hosts examines each host of a primary that has several: one must be the primary, and
+// the others are what it may fail over to.
+func (s *serverCheck) hosts(ctx context.Context) {
+	login, err := s.cfg.Login(s.name, "", "")
+	if err != nil || s.replica != nil || len(configs.Hosts(login)) < 2 {
+		return
+	}
+	var primaries []string
+	for _, host := range configs.Hosts(login) {
+		standby, err := inRecovery(ctx, login, host)
+		switch {
+		case err != nil:
+			s.add(levelNote, "host", "it cannot take over like this: see why it does not answer", "%s cannot be asked: %s", host, cause(err))
+		case standby:
+			s.ok("host", "%s is a standby, which is followed when it is promoted", host)
+		default:
+			primaries = append(primaries, host)
+			s.ok("host", "%s is the primary", host)
+		}
+	}
+	if len(primaries) > 1 {
+		s.add(levelProblem, "host", "leave in the url only the servers of one cluster, and stop the old primary",
+			"%s take writes, and only one may", strings.Join(primaries, " and "))
+	}
+}
+
+// inRecovery asks one host of a login.
+func inRecovery(ctx context.Context, login *pgconn.Config, host string) (is bool, err error) {
+	only := login.Copy()
+	ways := append([]*pgconn.FallbackConfig{{Host: only.Host, Port: only.Port, TLSConfig: only.TLSConfig}}, only.Fallbacks...)
+	only.Fallbacks, only.ValidateConnect = nil, nil
+	for i := len(ways) - 1; i >= 0; i-- {
+		if way := ways[i]; net.JoinHostPort(way.Host, strconv.Itoa(int(way.Port))) == host {
+			only.Fallbacks = append([]*pgconn.FallbackConfig{way}, only.Fallbacks...)
+		}
+	}
+	first := only.Fallbacks[0]
+	only.Host, only.Port, only.TLSConfig, only.Fallbacks = first.Host, first.Port, first.TLSConfig, only.Fallbacks[1:]
+	only.RuntimeParams["application_name"] = "pgshunt check"
+	cc, err := pgx.ParseConfig("")
+	if err != nil {
+		return false, err
+	}
+	cc.Config = *only
+	conn, err := pgx.ConnectConfig(ctx, cc)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	err = conn.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&is)
+	return is, err
+}
