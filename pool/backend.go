@@ -162,6 +162,10 @@ func (b *Backend) end(err error) {
 // Close ends the connection without ceremony. Lost follows.
 func (b *Backend) Close() { b.ended.Do(func() { _ = b.conn.Close() }) }
 
+// CloseWrite tells the server that nothing more comes. What it has to say to that is read
+// as before, and it hangs up.
+func (b *Backend) CloseWrite() error { return b.conn.CloseWrite() }
+
 // StopWriting ends a write that waits for the server to read, and fails all that
 // follow; what the server still says is read as before.
 func (b *Backend) StopWriting() { _ = b.conn.SetWriteDeadline(time.Unix(1, 0)) }

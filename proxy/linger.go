@@ -101,18 +101,27 @@ func (s *session) linger() {
 	})
 	defer timer.Stop()
 	s.recordIdle()
+	hangingUp := false
 	for again := true; again; {
 		open, err := s.askForAnswers()
 		if err != nil {
 			return
 		}
 		s.mu.Lock()
-		for !s.quiet() && !s.phase.again && s.end == nil && !s.deaf && !over && !s.phase.copyIn.is() && s.open() == open {
+		for (!s.quiet() || hangingUp) && !s.phase.again && s.end == nil && !s.deaf && !over && !s.phase.copyIn.is() && s.open() == open {
 			s.wait()
 		}
 		repeat := s.phase.again
 		again = repeat || s.open() != open
+		var b *pool.Backend
+		if s.phase.copyIn.is() && s.end == nil {
+			b = s.current
+			s.phase.copyIn.set(false)
+		}
 		s.mu.Unlock()
+		if b != nil { // it complains that copy data do not end like this, and hangs up
+			hangingUp, again = b.CloseWrite() == nil, true
+		}
 		if repeat && s.repeatIfAsked() != nil {
 			return
 		}

@@ -69,7 +69,12 @@ func TestLikePostgreSQLBefore(t *testing.T) {
 		"goodbye where copy data should be, in a batch": {groups: groups(
 			[]string{`Parse "b" "COPY t0 FROM STDIN"`, `Sync`}, []string{`Parse "" "EXECUTE b"`, `Bind "" ""`, `Execute "" 0`, `Sync`},
 		)},
-		"goodbye in one piece with a COPY": {groups: []scriptGroup{{send: []string{`Query "SELECT 1"`, `Query "COPY t0 (id) FROM STDIN"`}}}},
+		"half closed where copy data should be": {halfway: true, groups: groups([]string{`Query "COPY t0 (id) FROM STDIN"`, `CopyData "77\n"`})},
+		"half closed where copy data should be, in a batch": {halfway: true, groups: groups(
+			[]string{`Parse "" "COPY t0 FROM STDIN"`, `Bind "" ""`, `Execute "" 0`, `Sync`},
+		)},
+		"half closed in one piece with a COPY": {halfway: true, groups: []scriptGroup{{send: []string{`Query "SELECT 1"`, `Query "COPY t0 (id) FROM STDIN"`}}}},
+		"goodbye in one piece with a COPY":     {groups: []scriptGroup{{send: []string{`Query "SELECT 1"`, `Query "COPY t0 (id) FROM STDIN"`}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, conn := range o.admins {

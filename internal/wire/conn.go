@@ -2,6 +2,7 @@ package wire
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync/atomic"
 	"time"
@@ -102,6 +103,18 @@ func (c *Conn) Close() error {
 		return nil
 	}
 	return c.nc.Close()
+}
+
+// CloseWrite ends what the other side can read, which may go on writing.
+func (c *Conn) CloseWrite() error {
+	if k := c.sock.Load(); k != nil {
+		return k.closeWrite()
+	}
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
 }
 
 // End is Close for the handler itself, which is not called for it.

@@ -30,6 +30,7 @@ func (t *Turn) handOver() {}
 func (*socket) recv([]byte) (int, bool, error)   { return 0, true, errors.ErrUnsupported }
 func (*socket) send(*Turn, []byte) (int, error)  { return 0, errors.ErrUnsupported }
 func (*socket) close(bool)                       {}
+func (*socket) closeWrite() error                { return errors.ErrUnsupported }
 func (*socket) setWriteDeadline(time.Time)       {}
 func (*socket) resume()                          {}
 func (*socket) wake()                            {}

@@ -134,6 +134,15 @@ func (k *socket) close(byHandler bool) {
 	k.unuse()
 }
 
+// closeWrite ends the stream towards the other side.
+func (k *socket) closeWrite() error {
+	if !k.use() {
+		return net.ErrClosed
+	}
+	defer k.unuse()
+	return syscall.Shutdown(k.fd, syscall.SHUT_WR)
+}
+
 // destroy closes the descriptor once nobody uses it.
 func (k *socket) destroy() {
 	// Nobody may come here twice: uses never falls to shut again.
