@@ -39,7 +39,7 @@
 //   - Prepared statements have names of ours on servers and are prepared where
 //     they are missing (names.go), or out of date (again.go, models.go). Those that
 //     SQL names keep the client's names, which are made to mean what the session means
-//     by them before SQL is sent that uses them (sqlnames.go).
+//     by them before SQL is sent that uses them (sqlnames.go, lend.go).
 //   - Settings belong to the session (state.go) and are replayed when a backend is
 //     attached; startup_settings.go has those the client connected with, bound.go
 //     those whose values come with Bind.
