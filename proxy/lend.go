@@ -78,33 +78,43 @@ func (s *session) lend(name string, st statement, act action) (sent bool, err er
 	return true, s.sendHeld(reply{kind: 'P', action: act, seldom: creates(p, name)}, parseMessage(name, p.Body))
 }
 
-// lender names the statement and the portal that run a PREPARE of ours.
+// lender names the statement and the portal that run a statement of ours within a batch.
 const lender = "pgshunt_prepare"
 
-// prepareBySQL runs a PREPARE statement again, in the extended protocol so that it
-// may stand within a batch.
+// prepareBySQL runs a PREPARE statement again.
 func (s *session) prepareBySQL(name string, p *pool.Prepared, act action) error {
+	will, err := s.runInBatch(p.Body, act, reply{kind: 'E', seldom: creates(p, name)})
+	if !will && err == nil {
+		s.to.Forget(name, p)
+	}
+	return err
+}
+
+// runInBatch runs a statement of ours in the extended protocol, so that it may stand
+// within a batch. execute is the reply to its Execute; will is false where the server is
+// skipping and will not see that.
+func (s *session) runInBatch(sql string, act action, execute reply) (will bool, err error) {
 	for _, step := range [...]struct {
 		r reply
 		m pgproto3.FrontendMessage
 	}{
 		{reply{kind: 'C'}, closeStatement(lender)},
-		{reply{kind: 'P'}, &pgproto3.Parse{Name: lender, Query: p.Body}},
+		{reply{kind: 'P'}, &pgproto3.Parse{Name: lender, Query: sql}},
 		{reply{kind: 'B'}, &pgproto3.Bind{DestinationPortal: lender, PreparedStatement: lender}},
-		{reply{kind: 'E', seldom: creates(p, name)}, &pgproto3.Execute{Portal: lender}},
+		{execute, &pgproto3.Execute{Portal: lender}},
 		{reply{kind: 'C'}, &pgproto3.Close{ObjectType: 'P', Name: lender}},
 		{reply{kind: 'C'}, closeStatement(lender)},
 	} {
 		step.r.action = act
 		if !s.expect(&step.r) {
-			s.to.Forget(name, p)
-			return nil
+			return will, nil
 		}
 		if err := s.sendMessage(step.m); err != nil {
-			return err
+			return will, err
 		}
+		will = will || step.r.kind == 'E'
 	}
-	return nil
+	return true, nil
 }
 
 // lendAll gives the current backend every statement of the session that SQL has

@@ -319,13 +319,15 @@ func mayDraw(p *parser.Part) bool {
 	return true
 }
 
-// aside sends a statement of ours, whose answer nobody waits for. Not within a batch.
+// aside sends a statement of ours, whose answer nobody waits for. Within a batch it fails
+// as part of that.
 func (s *session) aside(sql string) error {
 	s.mu.Lock()
 	open := s.phase.openPrimary
 	s.mu.Unlock()
 	if open {
-		return nil
+		_, err := s.runInBatch(sql, skip, reply{kind: 'E'})
+		return err
 	}
 	s.setUnnamed(nil) // a simple query drops it
 	s.expect(&reply{kind: 'Q', action: mute, seldom: &seldom{proof: &proof{marks: -1}}})

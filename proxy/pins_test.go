@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/pgtest"
 	"pgshunt/pool"
@@ -200,6 +201,24 @@ func TestNotificationsComeWhileTheSessionIdles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSequenceStateIsNotAnothersInABatch: the same where the batch has begun before.
+func TestSequenceStateIsNotAnothersInABatch(t *testing.T) {
+	db := pgtest.SharedPrimary(t).NewDatabase(t)
+	pgtest.SharedPrimary(t).ExecIn(t, db, "CREATE SEQUENCE s")
+	f := start(t, setup{pool: pool.Config{Size: 1}})
+	c, other := enter(t, f.addr, db), enter(t, f.addr, db)
+	other.query("SELECT nextval('s')")
+	c.send(
+		&pgproto3.Parse{Query: "SELECT 1"}, &pgproto3.Bind{}, &pgproto3.Execute{},
+		&pgproto3.Parse{Query: "SELECT lastval()"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{},
+	)
+	const want = "ParseComplete; BindComplete; row 1; SELECT 1; ParseComplete; BindComplete; ERROR 55000 lastval is not yet defined in this session; ready I"
+	if got := joined(c.answer()); got != want {
+		t.Errorf("got %q", got)
+	}
+	_, _ = c.Close(), other.Close()
 }
 
 // TestSequenceStateIsNotAnothers: where another session has had the backend meanwhile,
