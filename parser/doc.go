@@ -35,12 +35,13 @@
 // in, SET and set_config, bodies, hints. Constants given to built-in functions are
 // therefore not kept in Call.Args.
 //
-// In front of both stands a small table of texts that came twice, by their hash alone
-// (recent.go): statements that applications repeat to the letter need no reading at all.
+// In front of both stands a small table of texts that came twice, cut at their literals
+// (pattern.go): a text that comes again with other literals is compared between them, and
+// only they are read. It takes no lock.
 //
 // A normal form is right as long as our lexer and PostgreSQL's agree about where literals
-// are; FuzzLexer compares them. A hit takes one or two look-ups under one mutex and
-// allocates nothing; the cache is bounded in entries and in bytes.
+// are; FuzzLexer compares them. A hit behind that table takes one or two look-ups under one
+// mutex; none allocates anything, and the cache is bounded in entries and in bytes.
 //
 // # What the tree does not show
 //

@@ -204,49 +204,6 @@ func (s *session) takeOff(b *pool.Backend) {
 	s.current, s.to, s.refusal = nil, nil, nil
 }
 
-// expect notes that a reply is owed for a message that is about to be sent. It
-// reports false where the server is skipping to a Sync and will ignore the message.
-func (s *session) expect(r *reply) bool {
-	s.untouched = false
-	s.mu.Lock()
-	will := s.enqueue(r)
-	s.mu.Unlock()
-	return will
-}
-
-// enqueue is expect for a caller who holds mu.
-func (s *session) enqueue(r *reply) bool {
-	if s.inflight.len() >= maxInflight {
-		s.thinOut()
-	}
-	switch {
-	case r.kind == 'S':
-		s.setOpen(false)
-		s.phase.skipping.set(false)
-	case s.phase.skipping.is():
-		return false
-	case r.kind != 'Q' && r.kind != 'F':
-		s.setOpen(true)
-	}
-	s.inflight.push(r)
-	return true
-}
-
-// thinOut waits until fewer replies are expected. The caller holds mu.
-func (s *session) thinOut() {
-	open := s.open() && !s.phase.copyIn.is()
-	s.mu.Unlock()
-	if open { // the server keeps its answers until the Sync, which may be far
-		_ = s.sendMessage(&pgproto3.Flush{})
-	}
-	_ = s.flush() // what is waited for must have been sent
-	_ = s.flushFakes()
-	s.mu.Lock()
-	for s.inflight.len() >= maxInflight && s.end == nil {
-		s.wait()
-	}
-}
-
 // sendMessage encodes and sends a message made here.
 func (s *session) sendMessage(m pgproto3.FrontendMessage) error {
 	out, err := m.Encode(nil)

@@ -12,7 +12,8 @@ import (
 
 // decide asks the router about a statement. Where the answer depends on the state
 // of the transaction or on parameters and replies are still to come, it waits for them.
-func (s *session) decide(st *parser.Statement) (router.Decision, error) {
+// The decision is valid until the next one, and may be changed only through own.
+func (s *session) decide(st *parser.Statement) (*router.Decision, error) {
 	fleet := s.srv.fleet.Load()
 	quiet := s.look()
 	d := s.consult(st, fleet)
@@ -23,23 +24,36 @@ func (s *session) decide(st *parser.Statement) (router.Decision, error) {
 		s.look()
 		d = s.consult(st, fleet)
 		if s.copying() { // the statement stands where copy data should: its server complains
-			d = router.Decision{Place: router.Stay, Rule: d.Rule, Reason: "stands among copy data"}
+			*s.own(&d) = router.Decision{Place: router.Stay, Rule: d.Rule, Reason: "stands among copy data"}
 		}
 	}
 	if d.Place == router.Stay && d.Rule == router.RulePinned && s.view.PinnedTo != primaryTarget {
-		d.Place, d.Target = router.Replica, s.view.PinnedTo
+		s.own(&d).Target = s.view.PinnedTo
+		d.Place = router.Replica
 	}
-	d = s.try.instead(d)
+	if s.try.to != "" {
+		*s.own(&d) = s.try.instead(*d)
+	}
 	s.free = d.Place == router.Replica && d.Target == "" && d.ProjectParam == 0
 	if s.free {
-		d.Target = s.pick(d)
+		target := s.pick(*d)
+		s.own(&d).Target = target
 	}
 	return d, nil
 }
 
+// own makes d a decision that belongs to the session.
+func (s *session) own(d **router.Decision) *router.Decision {
+	if *d != &s.decision {
+		s.decision = **d
+		*d = &s.decision
+	}
+	return *d
+}
+
 // goesOnThere tells whether a statement follows others on a replica whose answers cannot
 // change where it goes.
-func (s *session) goesOnThere(d router.Decision) bool {
+func (s *session) goesOnThere(d *router.Decision) bool {
 	if d.Place != router.Replica || d.Class == router.Training {
 		return false
 	}
@@ -80,12 +94,19 @@ func (s *session) facts(text []byte) *parser.Statement {
 	return st
 }
 
-// consult asks the router.
-func (s *session) consult(st *parser.Statement, fleet *router.Fleet) router.Decision {
-	if st.Plain && s.usual {
-		return s.srv.verdicts.ask(s.srv.cfg.Policy, st, s.alike, &s.view, fleet)
+// consult asks the router, unless the answer is known.
+func (s *session) consult(st *parser.Statement, fleet *router.Fleet) *router.Decision {
+	remembered := st.Plain && s.usual
+	if remembered {
+		if d := s.srv.verdicts.find(st, s.alike, s.view.InTransaction, fleet); d != nil {
+			return d
+		}
 	}
-	return s.srv.cfg.Policy.Decide(st, &s.view, fleet)
+	s.decision = s.srv.cfg.Policy.Decide(st, &s.view, fleet)
+	if remembered && s.decision.Err == nil {
+		s.srv.verdicts.keep(&verdict{st: st, alike: s.alike, fleet: fleet, inTransaction: s.view.InTransaction, d: s.decision})
+	}
+	return &s.decision
 }
 
 // look ends what must be ended before a decision, and brings the router's view of the

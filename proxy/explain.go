@@ -185,14 +185,14 @@ func switchedOn(value string) bool {
 // announce tells the client where a statement goes, where pgshunt.explain is on. The
 // notice comes before the statement's own answer, and after all earlier ones. skipped
 // means that the server ignores the statement because of an error in one of those.
-func (s *session) announce(d router.Decision) (skipped bool, err error) {
+func (s *session) announce(d *router.Decision) (skipped bool, err error) {
 	if !s.explains {
 		return false, nil
 	}
 	if err := s.settle(); err != nil || s.phaseSkipping() {
 		return true, err
 	}
-	target := router.TargetName(d, &s.view)
+	target := router.TargetName(*d, &s.view)
 	if d.Place == router.Replica {
 		target = "replica " + target
 	}

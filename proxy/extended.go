@@ -354,26 +354,4 @@ func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 // emptyMessage is the size of a message without a body.
 const emptyMessage = 5
 
-// expectAndSend sends p unless the server is skipping to a Sync and would ignore it.
-func (s *session) expectAndSend(r *reply, p []byte) error {
-	if !s.expectChange(r) {
-		s.passing = false
-		return nil
-	}
-	return s.send(p)
-}
-
-// expectChange is expect for a message that may change names: one that will be
-// skipped changes nothing.
-func (s *session) expectChange(r *reply) bool {
-	s.untouched = false
-	s.mu.Lock()
-	will := s.enqueue(r)
-	if !will {
-		s.undoName(r.name, skipped)
-	}
-	s.mu.Unlock()
-	return will
-}
-
 var _ pool.Owner = (*session)(nil)

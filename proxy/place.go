@@ -20,15 +20,15 @@ func (s *session) place(st *parser.Statement, bind *wire.Message) (done bool, er
 		return true, nil
 	}
 	runs := bind != nil || d.Place == router.Refused // Parse and Describe only prepare for it
-	why := &d
+	why := d
 	switch {
 	case !runs:
-		s.parsed = parsed{st, s.names.batch, d}
+		s.parsed = parsed{st, s.names.batch, *d}
 	case d.Rule == router.RuleTransaction && s.parsed.of(st, s.names.batch):
 		why = &s.parsed.decision
 	}
 	if runs {
-		if skipped, err := s.announce(*why); skipped || err != nil {
+		if skipped, err := s.announce(why); skipped || err != nil {
 			return true, err
 		}
 		s.routed(st, why)
@@ -49,27 +49,24 @@ func (p *parsed) of(st *parser.Statement, batch uint64) bool {
 }
 
 // resolve completes a decision that depends on a parameter of the Bind message.
-func (s *session) resolve(d *router.Decision, bind *wire.Message) {
-	if d.Place == router.Replica && d.ProjectParam > 0 && d.Target == "" {
-		d.Target = router.HomeOf(textParameter(bind, d.ProjectParam), s.srv.fleet.Load())
+func (s *session) resolve(d **router.Decision, bind *wire.Message) {
+	if (*d).Place == router.Replica && (*d).ProjectParam > 0 && (*d).Target == "" {
+		s.own(d).Target = router.HomeOf(textParameter(bind, (*d).ProjectParam), s.srv.fleet.Load())
 	}
 }
 
 // turnFor turns to the server that a decision names.
-func (s *session) turnFor(d router.Decision, st *parser.Statement) (done bool, err error) {
+func (s *session) turnFor(d *router.Decision, st *parser.Statement) (done bool, err error) {
+	onReplica := false
 	switch d.Place {
 	case router.Refused:
 		return true, s.fail(d.Err, false)
 	case router.Replica:
-		if err = s.beforeReplica(d); err == nil {
-			d, err = s.reach(d, st)
+		if onReplica, err = s.turnToReplica(*d, st); err != nil {
+			return true, s.failAttach(err, false)
 		}
 	}
-	switch {
-	case err != nil:
-	case d.Place == router.Replica:
-		s.sentToReplica(st, d)
-	default:
+	if !onReplica {
 		if err = s.onPrimary(); err == nil {
 			err = s.foresee(st)
 		}
@@ -78,6 +75,19 @@ func (s *session) turnFor(d router.Decision, st *parser.Statement) (done bool, e
 		return true, s.failAttach(err, false)
 	}
 	return s.refused, nil
+}
+
+// turnToReplica is turnFor where the decision is for a replica; the primary may turn out to
+// have to take its place.
+func (s *session) turnToReplica(d router.Decision, st *parser.Statement) (onReplica bool, err error) {
+	if err := s.beforeReplica(d); err != nil {
+		return false, err
+	}
+	if d, err = s.reach(d, st); err != nil || d.Place != router.Replica {
+		return false, err
+	}
+	s.sentToReplica(st, d)
+	return true, nil
 }
 
 // beforeReplica settles what is on its way elsewhere before the session turns to

@@ -34,6 +34,8 @@ type session struct {
 	// set where view is otherwise that of a session that has just begun.
 	alike *alike
 	usual bool
+	// decision is the last that was not one of the Server's verdicts.
+	decision router.Decision
 	// explains: the client is told of each decision.
 	explains bool
 	recentTallies

@@ -24,18 +24,19 @@ func (s *session) query(m *wire.Message) error {
 	if skipped, err := s.announce(d); skipped || err != nil {
 		return err
 	}
-	s.routed(st, &d)
+	s.routed(st, d)
 	switch {
 	case d.Place == router.Refused:
 		return s.fail(d.Err, true)
 	case d.Place == router.Replica && (s.inBlock() || d.Detached):
-		return s.queryBeside(m, st, d)
+		return s.queryBeside(m, st, *d)
 	case d.Place == router.Replica:
-		if d, err = s.reach(d, st); err != nil {
+		reached, err := s.reach(*d, st)
+		if err != nil {
 			return s.failAttach(err, true)
 		}
-		if d.Place == router.Replica {
-			s.sentToReplica(st, d)
+		if reached.Place == router.Replica {
+			s.sentToReplica(st, reached)
 			return s.sendQuery(m, reply{kind: 'Q'})
 		}
 	}

@@ -59,27 +59,32 @@ func (vs *verdicts) sort(v *router.View) *alike {
 	return a
 }
 
-// ask asks p about a plain statement, unless it has answered before. v is that of a session
-// which is as usual.
-func (vs *verdicts) ask(p *router.Policy, st *parser.Statement, a *alike, v *router.View, f *router.Fleet) router.Decision {
+// slot is where the verdict about a statement is, if there is one.
+func (vs *verdicts) slot(st *parser.Statement, a *alike, inTransaction bool) *atomic.Pointer[verdict] {
 	place := st.Serial<<1 ^ a.serial*0x9e3779b1
-	if v.InTransaction {
+	if inTransaction {
 		place ^= 1
 	}
-	slot := &vs.table[place%uint32(len(vs.table))]
-	old := slot.Load()
-	if old != nil && old.st == st && old.alike == a && old.fleet == f && old.inTransaction == v.InTransaction {
-		if old.missed.Load() > 0 {
-			old.missed.Store(0)
-		}
-		return old.d
+	return &vs.table[place%uint32(len(vs.table))]
+}
+
+// find returns the decision about a plain statement of a session that is as usual, nil where
+// it is not known. The caller must not change it.
+func (vs *verdicts) find(st *parser.Statement, a *alike, inTransaction bool, f *router.Fleet) *router.Decision {
+	v := vs.slot(st, a, inTransaction).Load()
+	if v == nil || v.st != st || v.alike != a || v.fleet != f || v.inTransaction != inTransaction {
+		return nil
 	}
-	d := p.Decide(st, v, f)
-	if d.Err != nil {
-		return d
+	if v.missed.Load() > 0 {
+		v.missed.Store(0)
 	}
-	if old == nil || old.fleet != f || old.missed.Add(1) > missesToGo {
-		slot.CompareAndSwap(old, &verdict{st: st, alike: a, fleet: f, inTransaction: v.InTransaction, d: d})
+	return &v.d
+}
+
+// keep remembers v, which find has not found, unless another is in its place.
+func (vs *verdicts) keep(v *verdict) {
+	slot := vs.slot(v.st, v.alike, v.inTransaction)
+	if old := slot.Load(); old == nil || old.fleet != v.fleet || old.missed.Add(1) > missesToGo {
+		slot.CompareAndSwap(old, v)
 	}
-	return d
 }

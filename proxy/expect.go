@@ -1,0 +1,68 @@
+package proxy
+
+import "github.com/jackc/pgx/v5/pgproto3"
+
+// expect notes that a reply is owed for a message that is about to be sent. It
+// reports false where the server is skipping to a Sync and will ignore the message.
+func (s *session) expect(r *reply) bool {
+	s.untouched = false
+	s.mu.Lock()
+	will := s.enqueue(r)
+	s.mu.Unlock()
+	return will
+}
+
+// enqueue is expect for a caller who holds mu.
+func (s *session) enqueue(r *reply) bool {
+	if s.inflight.len() >= maxInflight {
+		s.thinOut()
+	}
+	switch {
+	case r.kind == 'S':
+		s.setOpen(false)
+		s.phase.skipping.set(false)
+	case s.phase.skipping.is():
+		return false
+	case r.kind != 'Q' && r.kind != 'F':
+		s.setOpen(true)
+	}
+	s.inflight.push(r)
+	return true
+}
+
+// thinOut waits until fewer replies are expected. The caller holds mu.
+func (s *session) thinOut() {
+	open := s.open() && !s.phase.copyIn.is()
+	s.mu.Unlock()
+	if open { // the server keeps its answers until the Sync, which may be far
+		_ = s.sendMessage(&pgproto3.Flush{})
+	}
+	_ = s.flush() // what is waited for must have been sent
+	_ = s.flushFakes()
+	s.mu.Lock()
+	for s.inflight.len() >= maxInflight && s.end == nil {
+		s.wait()
+	}
+}
+
+// expectAndSend sends p unless the server is skipping to a Sync and would ignore it.
+func (s *session) expectAndSend(r *reply, p []byte) error {
+	if !s.expectChange(r) {
+		s.passing = false
+		return nil
+	}
+	return s.send(p)
+}
+
+// expectChange is expect for a message that may change names: one that will be
+// skipped changes nothing.
+func (s *session) expectChange(r *reply) bool {
+	s.untouched = false
+	s.mu.Lock()
+	will := s.enqueue(r)
+	if !will {
+		s.undoName(r.name, skipped)
+	}
+	s.mu.Unlock()
+	return will
+}
