@@ -357,7 +357,7 @@ func (s *session) handle(m *wire.Message) error {
 	case 'd', 'c', 'f':
 		return s.copyData(m)
 	}
-	return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid frontend message type %d", m.Type).In("handle"))
+	return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid frontend message type %d", m.Type).In("dispatch"))
 }
 
 // afterAnswers returns e once the messages before the bad one have been answered:
