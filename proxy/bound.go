@@ -8,6 +8,8 @@ import (
 
 	"pgshunt/internal/wire"
 	"pgshunt/parser"
+	"pgshunt/pool"
+	"pgshunt/router"
 )
 
 // parametric tells whether st sets parameters to values that only Bind gives.
@@ -93,4 +95,53 @@ func parameterTypes(body string) []uint32 {
 		types = append(types, binary.BigEndian.Uint32([]byte(rest[:4])))
 	}
 	return types
+}
+
+// parametersOf returns what gives the router the parameters of a Bind message that it
+// asks for. Text in binary form is the same bytes; a number is none.
+func parametersOf(prepared *pool.Prepared, bind *wire.Message) func(n int) router.Parameter {
+	var b pgproto3.Bind
+	if !bind.Whole() || b.Decode(bind.Body()) != nil {
+		return func(int) router.Parameter { return router.Parameter{} }
+	}
+	var types []uint32
+	if prepared != nil {
+		types = parameterTypes(prepared.Body)
+	}
+	return func(n int) router.Parameter {
+		if n > len(b.Parameters) || b.Parameters[n-1] == nil {
+			return router.Parameter{}
+		}
+		value, oid := b.Parameters[n-1], uint32(0)
+		if n <= len(types) {
+			oid = types[n-1]
+		}
+		if binaryFormat(&b, n) && (!readable(oid, false) || len(value) == 4 && !printable(value)) {
+			return router.Parameter{OID: len(value) == 4}
+		}
+		return router.Parameter{Text: string(value), Known: true}
+	}
+}
+
+// binaryFormat tells whether parameter n of a Bind message is in binary format.
+func binaryFormat(b *pgproto3.Bind, n int) bool {
+	switch codes := b.ParameterFormatCodes; {
+	case len(codes) == 0:
+		return false
+	case len(codes) == 1:
+		return codes[0] == 1
+	default:
+		return n <= len(codes) && codes[n-1] == 1
+	}
+}
+
+// printable tells whether bytes can be a name, which the four bytes of an oid are only
+// for numbers that no server reaches before a billion objects have been made.
+func printable(value []byte) bool {
+	for _, c := range value {
+		if c < ' ' {
+			return false
+		}
+	}
+	return true
 }

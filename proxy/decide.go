@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"maps"
-	"math/rand/v2"
 	"slices"
 
 	"pgshunt/parser"
@@ -73,7 +72,8 @@ func (s *session) pick(d router.Decision) string {
 	}
 	s.mu.Unlock()
 	const stay = 1 << 30 // whatever the load: a turn costs a round trip
-	return router.Chooser{Load: s.srv.pools.Load, Random: rand.Uint64, Last: last, Slack: stay}.Choose(d, s.srv.fleet.Load())
+	c := router.Chooser{Load: s.srv.pools.Load, Random: s.srv.cfg.Random, Zone: s.srv.cfg.Zone, Last: last, Slack: stay}
+	return c.Choose(d, s.srv.fleet.Load())
 }
 
 // unreadable stands for a text that nobody here can read.

@@ -155,7 +155,7 @@ func (s *session) explain(q *inquiry, bind *wire.Message) ([]explanation, *pgerr
 	if err != nil {
 		return nil, pgerr.From(err)
 	}
-	s.resolve(&d, bind)
+	s.resolve(st, &d, nil, bind)
 	x := d.Explain(&s.view, s.srv.fleet.Load())
 	if open.Place == router.Replica && open.Target == "" && open.ProjectParam == 0 {
 		x.Candidates = router.Candidates(open, s.srv.fleet.Load())

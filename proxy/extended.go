@@ -21,7 +21,7 @@ func (s *session) parse(m *wire.Message) error {
 	if st.Question != nil {
 		return s.parseQuestion(string(name), body, st)
 	}
-	if done, err := s.place(st, nil); done || err != nil {
+	if done, err := s.place(st, nil, nil); done || err != nil {
 		return err
 	}
 	if err := s.settleSettings(); err != nil {

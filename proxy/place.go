@@ -1,21 +1,21 @@
 package proxy
 
 import (
-	"github.com/jackc/pgx/v5/pgproto3"
-
 	"pgshunt/internal/wire"
 	"pgshunt/parser"
+	"pgshunt/pool"
 	"pgshunt/router"
 )
 
 // place decides where the message about st goes and turns to that server. bind is
-// the Bind message where it is one. done means that the message has been dealt with.
-func (s *session) place(st *parser.Statement, bind *wire.Message) (done bool, err error) {
+// the Bind message where it is one, for prepared. done means that the message has been
+// dealt with.
+func (s *session) place(st *parser.Statement, prepared *pool.Prepared, bind *wire.Message) (done bool, err error) {
 	d, err := s.decide(st)
 	if err != nil {
 		return true, err
 	}
-	s.resolve(&d, bind)
+	s.resolve(st, &d, prepared, bind)
 	if s.phaseSkipping() {
 		return true, nil
 	}
@@ -48,10 +48,24 @@ func (p *parsed) of(st *parser.Statement, batch uint64) bool {
 	return p.st == st && p.batch == batch && p.decision.Rule != router.RuleTransaction
 }
 
-// resolve completes a decision that depends on a parameter of the Bind message.
-func (s *session) resolve(d **router.Decision, bind *wire.Message) {
-	if (*d).Place == router.Replica && (*d).ProjectParam > 0 && (*d).Target == "" {
-		s.own(d).Target = router.HomeOf(textParameter(bind, (*d).ProjectParam), s.srv.fleet.Load())
+// resolve completes a decision that depends on parameters of the Bind message. Without
+// one it is about any values: the project that has no name.
+func (s *session) resolve(st *parser.Statement, d **router.Decision, prepared *pool.Prepared, bind *wire.Message) {
+	if (*d).Place != router.Replica || (*d).ProjectParam+(*d).SourceParam == 0 || s.try.to != "" {
+		return
+	}
+	fleet := s.srv.fleet.Load()
+	own := s.own(d)
+	if bind != nil {
+		*own = s.srv.cfg.Policy.DecideBound(st, &s.view, fleet, parametersOf(prepared, bind))
+	}
+	switch {
+	case own.Place != router.Replica || own.Target != "":
+	case own.ProjectParam > 0:
+		own.Target = router.HomeOf("", fleet)
+	default:
+		s.free = true
+		own.Target = s.pick(*own)
 	}
 }
 
@@ -142,17 +156,4 @@ func (s *session) passToPrimary(m *wire.Message, kind byte) error {
 	}
 	s.passing = true
 	return s.expectAndSend(&reply{kind: kind}, m.Data)
-}
-
-// textParameter returns the value of parameter n of a Bind message as text, or ""
-// where it has none. Text in binary format is the same bytes. No bind is none.
-func textParameter(bind *wire.Message, n int) string {
-	if bind == nil || !bind.Whole() {
-		return ""
-	}
-	var b pgproto3.Bind
-	if b.Decode(bind.Body()) != nil || n > len(b.Parameters) {
-		return ""
-	}
-	return string(b.Parameters[n-1])
 }

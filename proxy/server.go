@@ -28,6 +28,9 @@ type Config struct {
 	// Parser and Policy decide where statements go.
 	Parser *parser.Cache
 	Policy *router.Policy
+	// Random and Zone are for the choice among replicas, as in router.Chooser.
+	Random func() uint64
+	Zone   string
 	// SessionMode keeps a session on one backend of the primary for its whole life.
 	SessionMode bool
 	// Auth is how clients prove who they are.

@@ -255,7 +255,7 @@ func (s *session) placeStatement(st statement, bind *wire.Message) (done bool, e
 	case st.facts == nil:
 		return s.stay()
 	case st.prepared == nil || !st.prepared.SQL:
-		return s.place(st.facts, bind)
+		return s.place(st.facts, st.prepared, bind)
 	case s.phaseSkipping():
 		return true, nil
 	}

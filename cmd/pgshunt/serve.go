@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os/signal"
 	"runtime"
@@ -122,6 +123,7 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 	}, who.targets())
 	s.server = proxy.New(proxy.Config{
 		Log: log, Pools: s.pools, Parser: parser.New(parser.Options{}), Policy: policy,
+		Random: rand.Uint64, Zone: cfg.Zone,
 		SessionMode: cfg.Pool.Mode == configs.PoolSession, Auth: who.clients,
 		TLS: tlsConfig, RequireTLS: cfg.TLS.Mode == configs.TLSRequire || cfg.TLS.Mode == configs.TLSVerifyFull,
 		Instance: uint8(cfg.Instance), Peers: peers,
