@@ -134,7 +134,7 @@ func (s *session) look() (quiet bool) {
 func (s *session) asUsual() bool {
 	t, k := &s.state, &s.keep
 	return t.local == s.seen && s.status != 'E' && t.pins.text == "" && len(t.written) == 0 &&
-		!t.wroteUnknown && !t.snapshot && !t.readOnly && k.pin == "" && !k.block && !k.over && !k.closed
+		!t.wroteUnknown && !t.snapshot && !t.snapshots && !t.readOnly && k.pin == "" && !k.block && !k.over && !k.closed
 }
 
 // lookClosely makes the view anew. The caller holds mu.
@@ -142,7 +142,6 @@ func (s *session) lookClosely() {
 	v := &s.view
 	v.InTransaction = s.status != 'I' || s.phase.openPrimary
 	v.Failed = s.status == 'E'
-	v.Snapshot = v.InTransaction && s.state.snapshot
 	if s.keep.why() == "" {
 		s.made = made{}
 	} else if !s.keep.block {
@@ -168,8 +167,11 @@ func (s *session) lookClosely() {
 		if app, ok := s.state.local.Get("application_name"); ok {
 			v.Application = app.Value
 		}
+		isolation, _ := s.state.local.Get("default_transaction_isolation")
+		s.state.snapshots = isolation.Value == "repeatable read" || isolation.Value == "serializable"
 		s.alike = nil
 	}
+	v.Snapshot = v.InTransaction && (s.state.snapshot || s.state.snapshots && !s.state.committed)
 	if s.usual = s.asUsual(); s.usual && s.alike == nil {
 		s.alike = s.srv.verdicts.sort(v)
 	}

@@ -343,7 +343,8 @@ func (s *session) forgetWritten() {
 		s.srv.look(primaryTarget)
 	}
 	t.wrote = t.wrote || t.writes
-	t.written, t.wroteUnknown, t.writes, t.snapshot, t.readOnly = t.written[:0], false, false, false, false
+	t.written, t.wroteUnknown, t.writes = t.written[:0], false, false
+	t.snapshot, t.committed, t.readOnly = false, false, false
 	s.inflight.each(func(r *reply) {
 		if r.statement != nil {
 			t.sending(r.statement)

@@ -46,8 +46,9 @@ type state struct {
 	writes, wrote bool
 	// defines is set in a transaction that may change the schema.
 	defines bool
-	// snapshot is set in a transaction whose reads all see one state of the data.
-	snapshot bool
+	// snapshot is set in a transaction whose reads all see one state of the data, committed
+	// in one that was told not to. snapshots: those that are told nothing are of that kind.
+	snapshot, committed, snapshots bool
 	// readOnly is set in a transaction that was begun or made READ ONLY.
 	readOnly bool
 }
@@ -92,6 +93,8 @@ func (t *state) sending(st *parser.Statement) {
 		switch {
 		case p.Isolation == "repeatable read", p.Isolation == "serializable":
 			t.snapshot = true
+		case p.Isolation != "":
+			t.committed = true
 		case p.Opaque, p.Kind == parser.Do, p.Kind == parser.CallProcedure, p.Kind == parser.Execute:
 			t.wroteUnknown = true
 		case len(t.written)+len(p.Writes)+len(p.Defines) > maxWritten:

@@ -71,9 +71,28 @@ func (u *usage) bind(value func(n int) Parameter) bool {
 
 // one answers for a text of one statement.
 func (p *Policy) one(st *parser.Statement, q *question) Decision {
-	if d, ok := settled(q.part, q.u, q.v); ok {
-		return d
+	d, ok := settled(q.part, q.u, q.v)
+	if !ok {
+		return p.free(st, q)
 	}
+	if d.Rule == RuleTransaction && q.mayLeave() {
+		if away := p.free(st, q); away.Place == Replica {
+			return away
+		}
+	}
+	return d
+}
+
+// mayLeave reports whether a read of a transaction may run beside it: one that writes
+// nothing, and whose statements each see what is committed when they begin.
+func (q *question) mayLeave() bool {
+	v := q.v
+	return v.ReadOnly && !v.Snapshot && !v.WroteUnknown && len(v.Written) == 0 && v.Pinned == "" &&
+		q.u.class == Read && !q.u.volatile && !q.u.system && q.part.Kind != parser.Declare
+}
+
+// free answers for a statement that no earlier one binds to a server.
+func (p *Policy) free(st *parser.Statement, q *question) Decision {
 	if q.u.class != Session || q.u.pgml {
 		if d, ok := p.hinted(st, q); ok {
 			return d
