@@ -28,7 +28,7 @@ type Source struct {
 // RelationFacts describes one relation on one server.
 type RelationFacts struct {
 	Schema, Name string
-	// Columns has a line for each column, "name type", ordered by name byte by byte. Names
+	// Columns has a line for each column, "name type", ordered byte by byte. Names
 	// are as quote_ident writes them, types as format_type does with an empty search_path.
 	// It may be empty for a sequence.
 	Columns string
@@ -40,8 +40,9 @@ type RelationFacts struct {
 	// the policies are, "" where it is not enabled.
 	Security string
 	// Readers are the roles that may read the relation, and "role(column)" for those that
-	// may read one column, ordered and with commas between; "public" for everybody. The
-	// owner and superusers are left out: who restores a copy owns it.
+	// may read one column, ordered and with commas between; "public" for everybody.
+	// Superusers are left out, and so is the owner on a replica, since who restores a copy
+	// owns it.
 	Readers string
 	// Touches is set on the primary where a write reaches what the statement does not name:
 	// a trigger of a user's, a rule, a foreign key that cascades or sets.

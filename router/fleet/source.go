@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -151,6 +153,7 @@ func (s *source) readRelations(ctx context.Context, primary *source, known *bodi
 	into := []any{&f.Schema, &f.Name, &kind, &owner, &list, &f.Columns, &lists, &f.Absent, &fed, &children, &f.Security, &f.Touches, &definition}
 	return rowsOf(ctx, s, query, into, func() router.RelationFacts {
 		row := f
+		row.Columns = sorted(f.Columns)
 		row.Readers = s.readers.of(f.Schema, list, lists, owner)
 		if kind == "v" || kind == "m" {
 			if row.View = known.part(definition); row.View == nil {
@@ -178,6 +181,13 @@ func (s *source) readFunctions(ctx context.Context, known *bodies) iter.Seq2[rou
 		}
 		return row
 	})
+}
+
+// sorted sorts lines.
+func sorted(text string) string {
+	lines := strings.Split(text, "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 // rowsOf yields what row makes of each row of a query, once it has been scanned into into.

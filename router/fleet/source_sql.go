@@ -34,7 +34,7 @@ const relationsTemplate = `WITH fed AS MATERIALIZED (FED)
 	FROM (SELECT n.nspname, c.* FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE ` + ofInterest + ` ORDER BY c.relname, n.nspname OFFSET 0) c
 	LEFT JOIN LATERAL (SELECT
-			string_agg(quote_ident(attname) || ' ' || format_type(atttypid, atttypmod), E'\n' ORDER BY attname) AS columns,
+			string_agg(quote_ident(attname) || ' ' || format_type(atttypid, atttypmod), E'\n') AS columns,
 			string_agg(attname || E'\n' || attacl::text, E'\n' ORDER BY attname) FILTER (WHERE attacl IS NOT NULL) AS acls
 		FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND c.relkind <> 'S') a ON true
 	LEFT JOIN fed f ON f.oid = c.oid

@@ -62,6 +62,11 @@ func TestWhatIsAppliedCanBeRead(t *testing.T) {
 	for range 10 {
 		write()
 	}
+	replica.Exec(t, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END';
+		CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION slow(); ALTER TABLE t ENABLE ALWAYS TRIGGER slow`)
+	for range 10 {
+		write()
+	}
 }
 
 func TestAnApplyThatIsHeldUpIsWaitedFor(t *testing.T) {

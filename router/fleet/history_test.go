@@ -1,0 +1,65 @@
+package fleet
+
+import (
+	"testing"
+	"time"
+)
+
+func TestHistoryTellsWhenAPositionWasReached(t *testing.T) {
+	var h history
+	begin := time.Now()
+	at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
+	if _, ok := h.since(100); ok {
+		t.Error("an empty history knows")
+	}
+	h.note(100, at(1))
+	h.note(100, at(2)) // a quiet primary
+	h.note(200, at(3))
+	h.note(150, at(4)) // an answer that was overtaken
+	for _, c := range []struct {
+		position uint64
+		second   int // 0: not known
+	}{{99, 0}, {100, 2}, {199, 2}, {200, 3}, {1000, 3}} {
+		got, ok := h.since(c.position)
+		if ok != (c.second > 0) || ok && !got.Equal(at(c.second)) {
+			t.Errorf("position %d: %v, %v", c.position, got.Sub(begin), ok)
+		}
+	}
+	h.reset()
+	if _, ok := h.since(100); ok {
+		t.Error("something outlives a reset")
+	}
+}
+
+// A history that is full answers for old positions less exactly, and never too well.
+func TestHistoryForgetsDetails(t *testing.T) {
+	var h history
+	begin := time.Now()
+	const n = 10 * maxSamples
+	for i := range n {
+		h.note(uint64(i), begin.Add(time.Duration(i)*time.Second))
+	}
+	if len(h.samples) > maxSamples {
+		t.Errorf("%d samples", len(h.samples))
+	}
+	for i := range n {
+		got, ok := h.since(uint64(i))
+		if age := time.Duration(i) * time.Second; !ok || got.Sub(begin) > age {
+			t.Fatalf("position %d of %v: %v, %v", i, age, got.Sub(begin), ok)
+		}
+	}
+	if got, _ := h.since(n - 10); got.Sub(begin) != (n-10)*time.Second {
+		t.Error("what is young is not exact")
+	}
+}
+
+func TestLagIsShownCoarsely(t *testing.T) {
+	for from, want := range map[time.Duration]time.Duration{
+		0: 0, 99 * time.Millisecond: 0, 100 * time.Millisecond: 100 * time.Millisecond, 101 * time.Millisecond: 200 * time.Millisecond,
+		1001 * time.Millisecond: 2 * time.Second, 61 * time.Second: 2 * time.Minute, 61 * time.Minute: 2 * time.Hour,
+	} {
+		if got := coarse(from); got != want {
+			t.Errorf("%v is shown as %v, want %v", from, got, want)
+		}
+	}
+}
