@@ -181,13 +181,13 @@ func (d *compared) covers(sources []*source) bool {
 
 // make reads all sources. One that fails is left out: what its server has is not known then.
 func (c *catalogs) make(ctx context.Context, sources []*source, known *bodies) (*router.Catalog, error) {
-	if err := sources[0].prepare(ctx); err != nil {
+	if err := sources[0].prepare(ctx, nil); err != nil {
 		return nil, err
 	}
 	primary := sources[0].facts(ctx, sources[0], known)
 	var replicas []router.Source
 	for _, s := range sources[1:] {
-		if err := s.prepare(ctx); err != nil {
+		if err := s.prepare(ctx, sources[0]); err != nil {
 			c.w.cfg.Log.Warn("catalog of replica not read", "target", s.server.Name, "database", s.database, "error", err)
 			s.signature = "" // it is asked again
 			continue

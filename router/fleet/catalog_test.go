@@ -26,7 +26,7 @@ func (w *watching) facts(name string) (map[string]router.RelationFacts, map[stri
 	relations, functions := make(map[string]router.RelationFacts), make(map[string]router.FunctionFacts)
 	for _, s := range sources {
 		defer s.close()
-		if err := s.prepare(ctx); err != nil {
+		if err := s.prepare(ctx, sources[0]); err != nil {
 			w.t.Fatal(err)
 		}
 		if s.server.Name != name {
@@ -101,6 +101,32 @@ func TestFactsOfRelations(t *testing.T) {
 	if f := functions["public.noop"]; f.Volatility != 'v' || f.Body == nil || len(f.Body.Reads) != 1 {
 		t.Errorf("got %+v", f)
 	}
+}
+
+// A user whom the replica lets see more is a reader there, or exempt from row-level
+// security, under the name that clients have.
+func TestReadersOfAReplica(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	const tables = "CREATE TABLE data (a int); GRANT SELECT ON data TO reads; CREATE TABLE rows (a int); ALTER TABLE rows ENABLE ROW LEVEL SECURITY"
+	primary.Exec(t, "CREATE ROLE app; CREATE ROLE reads; CREATE ROLE boss SUPERUSER; CREATE ROLE free BYPASSRLS;"+tables)
+	replica.Exec(t, "CREATE ROLE app; CREATE ROLE boss; CREATE ROLE free BYPASSRLS; CREATE ROLE ml_reads; CREATE ROLE reads; CREATE ROLE stranger;"+
+		"CREATE TABLE data (a int); GRANT SELECT ON data TO ml_reads, stranger, boss; CREATE TABLE rows (a int); ALTER TABLE rows ENABLE ROW LEVEL SECURITY")
+	cfg := pair(primary, replica, router.FeedNone)
+	cfg.Servers[1].Users = map[string]string{"reads": "ml_reads"}
+	w := watch(t, cfg)
+	expect := func(readers, security string) {
+		t.Helper()
+		relations, _ := w.facts("ml1")
+		if got := relations["public.data"].Readers; got != readers {
+			t.Errorf("readers %q, want %q", got, readers)
+		}
+		if got := relations["public.rows"].Security; got != security {
+			t.Errorf("security %q, want %q", got, security)
+		}
+	}
+	expect("pg_read_all_data,reads", "f")
+	replica.Exec(t, "ALTER ROLE app SUPERUSER; ALTER ROLE ml_reads BYPASSRLS")
+	expect("app,pg_read_all_data,reads", "f\nnot for app,reads")
 }
 
 // partitioned makes a partitioned table and one whose children inherit.

@@ -21,6 +21,8 @@ type Server struct {
 	Feed                       router.Feed
 	Weight                     int
 	Zone                       string
+	// Users maps clients' users that have another role on a replica to that role.
+	Users map[string]string
 	// Login says how to log in as pgshunt's own role, to the database there that a
 	// client means by that name; "" is the server's own. The caller owns the result,
 	// which may name several hosts. It is called from several goroutines.

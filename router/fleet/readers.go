@@ -9,17 +9,26 @@ import (
 )
 
 // readers tells who may read what, from access lists. Roles count with all who can become
-// them, and a table's readers need its schema as well. Superusers are left out.
+// them, and a table's readers need its schema as well. What is told are the users of clients:
+// roles of the primary that are no superusers there, on a replica those whose role there
+// may read.
 type readers struct {
-	owners  bool // the owner of a relation counts, as it does on the primary
-	names   map[uint32]string
+	owners bool // the owner of a relation counts, as it does on the primary
+	// roles are the primary's, which a replica's are compared with.
+	roles   map[string]privileges
+	users   map[uint32][]string // by the role that they have on this server
 	members map[uint32][]uint32 // direct members of a role
-	super   map[uint32]bool
-	all     []uint32            // who may read everything: pg_read_all_data
+	all     []uint32            // who may read everything
+	// exempt are the users whom row-level security does not bind here, and does on the
+	// primary.
+	exempt  []string
 	grants  map[string][]uint32 // by the text of an access list
 	schemas map[string]access
 	known   map[accessKey]string
 }
+
+// privileges are those of a role that no access list can take away.
+type privileges struct{ super, bypass bool }
 
 // access is a set of roles, with everybody in it or not.
 type access struct {
@@ -32,7 +41,7 @@ type accessKey struct {
 	owner                 uint32
 }
 
-const rolesQuery = `SELECT oid, rolname, rolsuper, rolname = 'pg_read_all_data' FROM pg_roles`
+const rolesQuery = `SELECT oid, rolname, rolsuper, rolbypassrls FROM pg_roles`
 
 const membersQuery = `SELECT roleid, member FROM pg_auth_members`
 
@@ -44,18 +53,21 @@ const grantsQuery = `SELECT list::text, ARRAY(SELECT grantee FROM aclexplode(lis
 
 const schemasQuery = `SELECT nspname, nspowner, ARRAY(SELECT grantee FROM aclexplode(nspacl) WHERE privilege_type = 'USAGE') FROM pg_namespace`
 
-func (r *readers) load(ctx context.Context, conn *pgx.Conn, owners bool) error {
+// load reads the access lists of a server: of the primary, for which that is nil, or of a
+// replica, where users may have other names.
+func (r *readers) load(ctx context.Context, conn *pgx.Conn, primary *readers, names map[string]string) error {
 	*r = readers{
-		owners: owners, names: make(map[uint32]string), members: make(map[uint32][]uint32), super: make(map[uint32]bool),
+		owners: primary == nil, roles: make(map[string]privileges), users: make(map[uint32][]string), members: make(map[uint32][]uint32),
 		grants: make(map[string][]uint32), schemas: make(map[string]access), known: make(map[accessKey]string),
 	}
+	here := make(map[string]uint32)
+	may := make(map[string]privileges)
 	var role, member uint32
 	var name string
-	var super, readsAll bool
-	err := each(ctx, conn, rolesQuery, []any{&role, &name, &super, &readsAll}, func() error {
-		r.names[role] = name
-		r.super[role] = super
-		if readsAll {
+	var p privileges
+	err := each(ctx, conn, rolesQuery, []any{&role, &name, &p.super, &p.bypass}, func() error {
+		here[name], may[name] = role, p
+		if name == "pg_read_all_data" {
 			r.all = append(r.all, role)
 		}
 		return nil
@@ -63,6 +75,27 @@ func (r *readers) load(ctx context.Context, conn *pgx.Conn, owners bool) error {
 	if err != nil {
 		return err
 	}
+	if r.roles = may; primary != nil {
+		r.roles = primary.roles
+	}
+	for user, there := range r.roles {
+		name := user
+		if to, mapped := names[user]; mapped {
+			name = to
+		}
+		role, exists := here[name]
+		if !exists || there.super {
+			continue
+		}
+		r.users[role] = append(r.users[role], user)
+		if may[name].super {
+			r.all = append(r.all, role)
+		}
+		if (may[name].super || may[name].bypass) && !there.bypass {
+			r.exempt = append(r.exempt, quoted(user))
+		}
+	}
+	slices.Sort(r.exempt)
 	err = each(ctx, conn, membersQuery, []any{&role, &member}, func() error {
 		r.members[role] = append(r.members[role], member)
 		return nil
@@ -79,7 +112,7 @@ func (r *readers) load(ctx context.Context, conn *pgx.Conn, owners bool) error {
 		return err
 	}
 	return each(ctx, conn, schemasQuery, []any{&name, &role, &grantees}, func() error {
-		r.schemas[name] = r.access(append(append(slices.Clone(grantees), role), r.all...))
+		r.schemas[name] = r.access(slices.Concat(grantees, []uint32{role}, r.all))
 		return nil
 	})
 }
@@ -107,12 +140,13 @@ func (r *readers) of(schema, list, columns string, owner uint32) string {
 	if text, ok := r.known[key]; ok {
 		return text
 	}
-	grantees := append(slices.Clone(r.grants[list]), r.all...)
+	grantees := slices.Clone(r.grants[list])
 	if r.owners {
 		grantees = append(grantees, owner)
 	} else {
 		grantees = slices.DeleteFunc(grantees, func(g uint32) bool { return g == owner })
 	}
+	grantees = append(grantees, r.all...)
 	usage := r.schemas[schema]
 	whole := both(r.access(grantees), usage)
 	entries := r.write(whole, "")
@@ -151,8 +185,8 @@ func (r *readers) write(a access, suffix string) (entries []string) {
 		return []string{"public" + suffix}
 	}
 	for role := range a.roles {
-		if name, exists := r.names[role]; exists && !r.super[role] {
-			entries = append(entries, quoted(name)+suffix)
+		for _, user := range r.users[role] {
+			entries = append(entries, quoted(user)+suffix)
 		}
 	}
 	return entries

@@ -107,8 +107,8 @@ func (s *source) close() {
 	s.conn = nil
 }
 
-// prepare begins the transaction and reads what is small.
-func (s *source) prepare(ctx context.Context) error {
+// prepare begins the transaction and reads what is small. The primary is prepared first.
+func (s *source) prepare(ctx context.Context, primary *source) error {
 	if s.conn == nil {
 		return nil
 	}
@@ -120,7 +120,11 @@ func (s *source) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.readers.load(ctx, s.conn, !s.server.Replica); err != nil {
+	var theirs *readers
+	if s.server.Replica {
+		theirs = &primary.readers
+	}
+	if err := s.readers.load(ctx, s.conn, theirs, s.server.Users); err != nil {
 		return err
 	}
 	_, count := s.queries()
@@ -159,6 +163,9 @@ func (s *source) readRelations(ctx context.Context, primary *source, known *bodi
 			if row.View = known.part(definition); row.View == nil {
 				row.View = &parser.Part{Opaque: true}
 			}
+		}
+		if f.Security != "" && len(s.readers.exempt) > 0 {
+			row.Security += "\nnot for " + strings.Join(s.readers.exempt, ",")
 		}
 		// A partitioned table that is itself subscribed has all rows, whatever its partitions.
 		if p, ok := primary.parents[f.Schema+"\x00"+f.Name]; ok && s.server.Replica && row.Absent == "" &&
