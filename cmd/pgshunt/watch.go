@@ -42,6 +42,8 @@ func watchConfig(cfg *configs.Config, log *slog.Logger) (fleet.Config, error) {
 		}
 		if i == 0 {
 			s.Feed = ""
+		} else {
+			s.Users = cfg.Replicas[i-1].Users
 		}
 		out.Servers = append(out.Servers, s)
 	}
