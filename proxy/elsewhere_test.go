@@ -26,7 +26,7 @@ func TestReadOfALostReplicaGoesElsewhere(t *testing.T) {
 	primary, replica := pgtest.SharedPrimary(t), pgtest.SharedReplica(t)
 	db, other := primary.NewDatabase(t), replica.NewDatabase(t)
 	pgtest.NoLeaks(t)
-	f := start(t, setup{replicas: []*pgtest.Server{dying(t), replica}, replicaDatabase: other})
+	f := start(t, setup{first: true, replicas: []*pgtest.Server{dying(t), replica}, replicaDatabase: other})
 	const ask = "SELECT pgml.embed('m', 'x') IS NOT NULL"
 	c := enter(t, f.addr, db)
 	mark := replica.Mark(t)
@@ -91,7 +91,7 @@ func TestOnlyUnansweredReadsGoElsewhere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db, other := primary.NewDatabase(t), replica.NewDatabase(t)
 			pgtest.NoLeaks(t)
-			f := start(t, setup{replicas: []*pgtest.Server{dying(t, test.answer...), replica}, replicaDatabase: other, trainers: 1})
+			f := start(t, setup{first: true, replicas: []*pgtest.Server{dying(t, test.answer...), replica}, replicaDatabase: other, trainers: 1})
 			c := enter(t, f.addr, db)
 			mark := replica.Mark(t)
 			if test.before != "" {
@@ -127,7 +127,7 @@ func TestReplicaThatIsNotThere(t *testing.T) {
 	const ask = "SELECT pgml.embed('m', 'x') IS NOT NULL"
 	t.Run("another is", func(t *testing.T) {
 		pgtest.NoLeaks(t)
-		f := start(t, setup{replicas: []*pgtest.Server{absent.server(), replica}, replicaDatabase: other})
+		f := start(t, setup{first: true, replicas: []*pgtest.Server{absent.server(), replica}, replicaDatabase: other})
 		c := enter(t, f.addr, db)
 		for _, status := range []string{"I", "T"} {
 			if got := joined(c.query(ask)); got != "RowDescription; row t; SELECT 1; ready "+status {
@@ -142,7 +142,7 @@ func TestReplicaThatIsNotThere(t *testing.T) {
 	})
 	t.Run("none is", func(t *testing.T) {
 		pgtest.NoLeaks(t)
-		f := start(t, setup{replicas: []*pgtest.Server{absent.server(), absent.server()}})
+		f := start(t, setup{first: true, replicas: []*pgtest.Server{absent.server(), absent.server()}})
 		c := enter(t, f.addr, db)
 		if got := joined(c.query(ask)); got != "ERROR 57P03 no PostgresML server can be reached; ready I" {
 			t.Errorf("got %q", got)

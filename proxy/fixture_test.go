@@ -45,6 +45,7 @@ type setup struct {
 	primary  *pgtest.Server
 	replicas []*pgtest.Server // ml1, ml2 ...
 	trainers int              // how many of them train; 0 is all
+	first    bool             // ml1 is chosen wherever it may be
 	auth     *proxy.Auth      // nil trusts everybody
 	// listener is what the proxy accepts from; nil takes a free port.
 	listener net.Listener
@@ -73,6 +74,9 @@ func start(t *testing.T, c setup) *fixture {
 		fleet.Targets = append(fleet.Targets, router.Target{
 			Name: name, Replica: true, Healthy: true, Training: c.trainers == 0 || i < c.trainers, Inference: true, Reads: true,
 		})
+		if c.first && i == 0 {
+			fleet.Targets[1].Weight = 1 << 30
+		}
 		targets = append(targets, &pool.Target{Name: name, Login: login(r, c.replicaDatabase)})
 	}
 	loops := newLoops(t)

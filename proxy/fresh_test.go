@@ -90,7 +90,7 @@ func questioned(t *testing.T, n int, policy router.Config) (*fixture, *asking, s
 	primary.ExecIn(t, db, table)
 	replica.ExecIn(t, other, table)
 	a := &asking{}
-	c := setup{policy: policy, replicaDatabase: other}
+	c := setup{policy: policy, replicaDatabase: other, first: true}
 	for range n {
 		c.replicas = append(c.replicas, replica)
 	}
