@@ -3,11 +3,11 @@ package parser
 import "strings"
 
 // Bounds of what is handed to the C parser. Its stack use grows with the depth of the
-// tree, and an 8 MiB stack was seen to hold 20,000 levels; these keep a wide margin,
-// also for hosts with smaller thread stacks.
+// tree, about 300 bytes a level; these keep far below the 2 MiB that threads have at
+// least on hosts without an unusually small limit.
 const (
 	maxNesting = 400  // brackets and nested CASE, UNION, JOIN, BEGIN
-	maxChain   = 4000 // operands of one expression without a comma, AND or OR
+	maxChain   = 2500 // operands of one expression without a comma, AND or OR
 )
 
 // preface is what one cheap pass over a text finds out before it is parsed.
