@@ -5,6 +5,12 @@
 //	go run ./regress                                  # all modes, parallel_schedule
 //	go run ./regress -modes direct,transaction -rounds 3
 //	go run ./regress -modes transaction -tests "test_setup guc"
+//	go run ./regress -oracle                          # is what goes to a replica a read?
+//
+// With -oracle no proxy runs: the suite's statements are routed, and those that would
+// be read on a replica are run in read-only transactions of a scratch server
+// (readonly.go; script.go reads the suite's files as psql does, oracle.go asks).
+// FuzzReads does the same with mutated statements.
 //
 // main.go has the flags and the table, suite.go brings the suite to where the
 // server can read it, mode.go starts a server and a proxy for each run, and

@@ -20,6 +20,7 @@ type options struct {
 	rounds, connections  int
 	tests                []string // empty is the whole schedule
 	pgshunt, out, source string
+	oracle               bool // ask whether reads are reads, instead of comparing runs
 }
 
 func main() {
@@ -33,7 +34,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, opts, os.Stdout); err != nil {
+	do := run
+	if opts.oracle {
+		do = askOracle
+	}
+	if err := do(ctx, opts, os.Stdout); err != nil {
 		if ctx.Err() != nil {
 			err = errors.New("interrupted")
 		}
@@ -51,6 +56,7 @@ func parseOptions(args []string) (options, error) {
 	flags.IntVar(&o.connections, "connections", 20, "tests at the same time (pg_regress --max-connections)")
 	flags.StringVar(&o.pgshunt, "pgshunt", "bin/pgshunt", "the binary to test")
 	flags.StringVar(&o.out, "out", ".regress/differences", "folder for the files of tests that differ; emptied first")
+	flags.BoolVar(&o.oracle, "oracle", false, "run what the router takes for reads in read-only transactions, and nothing else")
 	flags.StringVar(&o.source, "source", ".regress", "folder for PostgreSQL's source")
 	if err := flags.Parse(args); err != nil {
 		return o, err

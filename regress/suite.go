@@ -23,7 +23,7 @@ type suite struct {
 }
 
 func newSuite(ctx context.Context, o options) (*suite, error) {
-	if _, err := os.Stat(o.pgshunt); err != nil {
+	if _, err := os.Stat(o.pgshunt); err != nil && !o.oracle {
 		return nil, fmt.Errorf("%w; `make build` makes it", err)
 	}
 	bin, err := cluster.Find(ctx)
