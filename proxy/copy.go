@@ -1,6 +1,10 @@
 package proxy
 
-import "pgshunt/internal/wire"
+import (
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/wire"
+)
 
 // copyData passes copy data and its end on. A client need not wait for the server
 // to ask for them, and a server that does not expect them ignores them; so all
@@ -34,4 +38,18 @@ func (s *session) interruptCopy(m *wire.Message) error {
 	s.mu.Unlock()
 	s.passing, s.interrupted = true, true
 	return s.send(m.Data)
+}
+
+// probeInterrupted has settle wait until the server has hung up, or has shown that it does
+// not: its last words may come some time after the error.
+func (s *session) probeInterrupted() error {
+	if !s.interrupted {
+		return nil
+	}
+	s.hold()
+	if s.to == nil {
+		return nil
+	}
+	s.expect(&reply{kind: 'S', action: skip})
+	return s.sendMessage(&pgproto3.Sync{})
 }

@@ -92,6 +92,9 @@ const lingerTimeout = 2 * time.Second
 // to what it sent before.
 func (s *session) linger() {
 	s.leave()
+	if s.probeInterrupted() != nil {
+		return
+	}
 	over := false
 	timer := time.AfterFunc(lingerTimeout, func() {
 		s.mu.Lock()

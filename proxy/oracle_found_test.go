@@ -57,6 +57,12 @@ func TestLikePostgreSQLBefore(t *testing.T) {
 		"goodbye after copy data that are wrong": {groups: []scriptGroup{{send: []string{
 			`Parse "" "COPY t0 (id) FROM STDIN"`, `Bind "" ""`, `Execute "" 0`, `CopyData "1\n"`, `CopyDone`, `Parse "" "SELECT 1"`,
 		}}}},
+		"goodbye after a message that stands among copy data": {groups: []scriptGroup{{send: []string{
+			`Parse "" "COPY t0 FROM STDIN"`, `Bind "" ""`, `Execute "" 0`, `Sync`, `Query "SELECT 1"`,
+		}}}},
+		"half closed after a message that stands among copy data": {halfway: true, groups: []scriptGroup{{send: []string{
+			`Parse "" "COPY t0 FROM STDIN"`, `Bind "" ""`, `Execute "" 0`, `Sync`, `Query "SELECT 1"`,
+		}}}},
 		"half closed": {halfway: true, groups: []scriptGroup{{send: []string{
 			`Query "SELECT pg_sleep(0.1)"`, `Parse "" "SELECT 1"`, `Bind "" ""`, `Execute "" 0`, `Sync`, `Query "SELECT 2"`,
 		}}}},

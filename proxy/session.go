@@ -7,8 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgproto3"
-
 	"pgshunt/internal/pgerr"
 	"pgshunt/internal/wire"
 	"pgshunt/pool"
@@ -203,6 +201,9 @@ func (s *session) goodbye(m *wire.Message) error {
 		}
 	}
 	s.leave()
+	if err := s.probeInterrupted(); err != nil {
+		return err
+	}
 	if err := s.settle(); err != nil {
 		return err
 	}
@@ -363,12 +364,8 @@ func (s *session) handle(m *wire.Message) error {
 // afterAnswers returns e once the messages before the bad one have been answered:
 // they were right. Where the server is about to hang up, that is the end.
 func (s *session) afterAnswers(e *pgerr.Error) error {
-	s.hold()
-	if s.interrupted && s.to != nil {
-		s.expect(&reply{kind: 'S', action: skip})
-		if err := s.sendMessage(&pgproto3.Sync{}); err != nil {
-			return err
-		}
+	if err := s.probeInterrupted(); err != nil {
+		return err
 	}
 	if err := s.settle(); err != nil {
 		return err
