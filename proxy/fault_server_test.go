@@ -357,3 +357,30 @@ func lossBeforeSync(t *testing.T, c *client, gone string, begin func()) {
 		c.works()
 	}
 }
+
+// A server that is sent a message among copy data says that it is wrong, and some time
+// later that it hangs up. A client that says goodbye meanwhile hears both.
+func TestFaultServerHangsUpAfterGoodbye(t *testing.T) {
+	pgtest.NoLeaks(t)
+	fake := startFake(t, func(fc *fakeConn) {
+		if _, ok := await[*pgproto3.Sync](fc); !ok {
+			return
+		}
+		fc.say(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.CopyInResponse{})
+		if _, ok := await[*pgproto3.Query](fc); !ok {
+			return
+		}
+		fc.say(&pgproto3.ErrorResponse{Severity: "ERROR", Code: "08P01", Message: "unexpected message"})
+		if _, ok := await[*pgproto3.Sync](fc); ok { // pgshunt's own
+			fc.say(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08P01", Message: "synchronization was lost"})
+		}
+	})
+	f := start(t, setup{primary: fake.server()})
+	cl := enter(t, f.addr, "postgres")
+	cl.send(&pgproto3.Parse{Query: "COPY t FROM STDIN"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{},
+		&pgproto3.Query{String: "SELECT 1"}, &pgproto3.Terminate{})
+	const want = "ParseComplete; BindComplete; CopyInResponse; ERROR 08P01 unexpected message; FATAL 08P01 synchronization was lost; closed"
+	if got := joined(cl.answer()); got != want {
+		t.Errorf("got %q", got)
+	}
+}
