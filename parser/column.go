@@ -49,6 +49,9 @@ func (w *walker) addColumn(name string) {
 		p.Star = true
 		return
 	}
+	if p.Columns == nil {
+		p.Columns = make([]string, 0, 4)
+	}
 	p.Columns = append(p.Columns, name)
 	p.System = p.System || systemColumns[name]
 }

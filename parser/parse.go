@@ -83,6 +83,7 @@ func parseTree(text string) (*pg.ParseResult, error) {
 // extract fills part with the facts of one statement.
 func extract(part *Part, stmt *pg.Node, text string) {
 	w := walker{part: part, text: text}
+	w.ranges = w.few[:0]
 	w.statement(stmt)
 	w.finish()
 }

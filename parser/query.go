@@ -238,7 +238,10 @@ func (w *walker) finish() {
 	p := w.part
 	p.Clock = p.Volatile && w.steady == 0
 	p.Star = p.Star || slices.ContainsFunc(w.ranges, func(name string) bool { return slices.Contains(p.Columns, name) })
-	p.names = slices.Concat(w.reads, w.writes, w.defines)
+	p.names = w.reads
+	if len(w.writes)+len(w.defines) > 0 {
+		p.names = slices.Concat(w.reads, w.writes, w.defines)
+	}
 }
 
 // names returns the strings of a list of String nodes.

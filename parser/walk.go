@@ -33,6 +33,7 @@ type walker struct {
 	indexes map[*[]Relation]map[Relation]bool
 	// ranges are the names that a whole row may be called by.
 	ranges []string
+	few    [4]string // room for them
 }
 
 func (w *walker) nodes(list []*pg.Node) {
