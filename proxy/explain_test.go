@@ -13,6 +13,7 @@ import (
 	"pgshunt/internal/pgtest"
 	"pgshunt/pool"
 	"pgshunt/proxy"
+	"pgshunt/router"
 )
 
 // explainedRow is a row of EXPLAIN (ROUTE).
@@ -304,5 +305,24 @@ print("done")
 `
 	if out := program(t, f, db, "/usr/bin/python3", "-c", script); !strings.Contains(out, "done") {
 		t.Error(out)
+	}
+}
+
+// A replica in the proxy's own zone comes before others.
+func TestReplicasOfTheOwnZoneArePreferred(t *testing.T) {
+	replica := pgtest.SharedReplica(t)
+	f := start(t, setup{replicas: []*pgtest.Server{replica, replica}, proxy: proxy.Config{Zone: "b"}})
+	fleet := &router.Fleet{Targets: []router.Target{{Name: "primary", Healthy: true}}}
+	for _, name := range []string{"ml1", "ml2"} {
+		fleet.Targets = append(fleet.Targets, router.Target{
+			Name: name, Replica: true, Healthy: true, Inference: true, Zone: map[string]string{"ml1": "a", "ml2": "b"}[name],
+		})
+	}
+	f.server.SetFleet(fleet)
+	conn := pgtest.Connect(t, f.url("postgres", "postgres"))
+	for range 20 {
+		if got := explained(t, conn, "EXPLAIN (ROUTE) SELECT pgml.embed('m', 'x')"); got[0].Target != "ml2" || *got[0].Candidates != "ml1, ml2" {
+			t.Fatalf("%+v", got)
+		}
 	}
 }
