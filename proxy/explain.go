@@ -142,9 +142,7 @@ type explanation struct {
 func (s *session) explain(q *inquiry, bind *wire.Message) ([]explanation, *pgerr.Error) {
 	st := s.facts([]byte(q.Text))
 	if st.Question != nil {
-		return []explanation{{"question", router.Explanation{
-			Target: "pgshunt", Place: "pgshunt", Class: router.Session.String(), Rule: "question", Reason: "pgshunt answers by itself",
-		}}}, nil
+		return []explanation{{"question", router.ExplainQuestion()}}, nil
 	}
 	if len(st.Parts) > 1 && !q.Show {
 		return nil, pgerr.New(pgerr.FeatureNotSupported, "EXPLAIN (ROUTE) is about one statement").

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -14,6 +15,8 @@ type Case struct {
 	Comment string      `json:"comment,omitempty"`
 	SQL     string      `json:"sql"`
 	Session CaseSession `json:"session,omitzero"`
+	// Fleet is what is known of the servers, on top of what the caller of Decide says.
+	Fleet *CaseFleet `json:"fleet,omitempty"`
 	// Wire marks a case that can be sent to servers prepared with schema.sql and
 	// replica.sql: Before first, then SQL, then After, in one session.
 	Wire   bool     `json:"wire,omitempty"`
@@ -27,8 +30,12 @@ type Case struct {
 	Reason   string `json:"reason,omitempty"` // a part of Decision.Text
 	SQLState string `json:"sqlstate,omitempty"`
 	Project  string `json:"project,omitempty"`
-	Detached bool   `json:"detached,omitempty"`
-	Block    bool   `json:"block,omitempty"`
+	// Freshness is "session", a bound such as "2s" or "any"; Candidates are the replicas
+	// that one may be chosen from, in the order of the configuration.
+	Freshness  string   `json:"freshness,omitempty"`
+	Candidates []string `json:"candidates,omitempty"`
+	Detached   bool     `json:"detached,omitempty"`
+	Block      bool     `json:"block,omitempty"`
 }
 
 // CaseSession is the session of a Case. Relations are written as schema.name.
@@ -56,12 +63,22 @@ type CaseSession struct {
 
 // Decide runs c against p and f.
 func (c *Case) Decide(p *Policy, f *Fleet) Decision {
-	f = f.without(c.Session.Down)
+	f = c.Knows(f)
 	return p.Decide(parser.Parse(c.SQL), c.Session.view(p, f), f)
 }
 
-// Check compares d with what c expects and returns a line for each difference.
-func (c *Case) Check(d Decision) (differences []string) {
+// Knows returns f with what c takes for known.
+func (c *Case) Knows(f *Fleet) *Fleet {
+	f = f.without(c.Session.Down)
+	if c.Fleet != nil {
+		f = c.Fleet.apply(f, c.Session.Database)
+	}
+	return f
+}
+
+// Check compares d, which Decide has made for the same f, with what c expects, and returns a line for each difference.
+func (c *Case) Check(d Decision, f *Fleet) (differences []string) {
+	x := d.Explain(&View{PinnedTo: c.Session.PinnedTo}, c.Knows(f))
 	state := ""
 	if d.Err != nil {
 		state = d.Err.Code
@@ -72,11 +89,13 @@ func (c *Case) Check(d Decision) (differences []string) {
 		}
 	}
 	compare("place", d.Place.String(), c.Place)
-	compare("target", d.Target, c.Target)
+	compare("target", x.Target, c.Target)
 	compare("class", d.Class.String(), c.Class)
 	compare("rule", d.Rule, c.Rule)
 	compare("sqlstate", state, c.SQLState)
 	compare("project", d.Project, c.Project)
+	compare("freshness", cmp.Or(x.Freshness, "any"), c.Freshness)
+	compare("candidates", strings.Join(x.Candidates, ", "), strings.Join(c.Candidates, ", "))
 	if !strings.Contains(d.Text(), c.Reason) {
 		differences = append(differences, fmt.Sprintf("reason is %q, expected to contain %q", d.Text(), c.Reason))
 	}

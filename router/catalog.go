@@ -208,3 +208,6 @@ func (c *Catalog) Size() (relations, functions int) {
 	}
 	return relations, functions
 }
+
+// Knows reports whether the target at that index of Fleet.Targets was compared.
+func (c *Catalog) Knows(target int) bool { return c != nil && c.known>>target&1 != 0 }

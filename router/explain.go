@@ -46,6 +46,11 @@ func (d Decision) Explain(v *View, f *Fleet) Explanation {
 	return e
 }
 
+// ExplainQuestion is about a text that pgshunt answers by itself (parser.Question).
+func ExplainQuestion() Explanation {
+	return Explanation{Target: "pgshunt", Place: "pgshunt", Class: Session.String(), Rule: "question", Reason: "pgshunt answers by itself"}
+}
+
 // TargetName is the name of the server of d as far as d tells: "any replica" where
 // Pick is to choose one, "refused" where there is none.
 func TargetName(d Decision, v *View) string {

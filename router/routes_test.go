@@ -95,12 +95,13 @@ func TestRoutes(t *testing.T) {
 				wire++
 			}
 			one.Case.Session = one.Session.CaseSession
-			got := one.Case.Decide(one.Session.policy(t), one.Session.fleet())
+			fleet := one.Session.fleet()
+			got := one.Case.Decide(one.Session.policy(t), fleet)
 			if *update {
 				one.Expect(got)
 				continue
 			}
-			for _, difference := range one.Check(got) {
+			for _, difference := range one.Check(got, fleet) {
 				t.Errorf("%s: %s\n\t%s", filepath.Base(file), one.SQL, difference)
 			}
 			if got.Place == router.Refused && (got.Err == nil || got.Err.Hint == "" && got.Rule[0] != 'r') {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +26,8 @@ type routeOptions struct {
 	file       string
 	test       string
 	json       bool
+	live       bool
+	timeout    time.Duration
 	user       string
 	database   string
 	searchPath []string
@@ -38,7 +42,8 @@ func routeCommand() *cobra.Command {
 		Short: "Show where statements go, and why",
 		Long: "Route prints target, class, rule and reason for each statement: of its arguments, of the\n" +
 			"file of -f, or of standard input. An argument is one text, as a client sends it in one\n" +
-			"message; the other two are cut at semicolons. It asks no server: all are taken to be healthy.\n" +
+			"message; the other two are cut at semicolons. It asks no server: all are taken to be healthy,\n" +
+			"fresh, and to have every table. With --live it asks the servers of the configuration once.\n" +
 			"Without a configuration file it shows the built-in policy with one replica, \"replica\".\n\n" +
 			"A transaction block that a statement opens is followed to its end, so that a script is\n" +
 			"shown as one session would run it.\n\n" +
@@ -51,14 +56,16 @@ func routeCommand() *cobra.Command {
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.configSet = cmd.Flags().Changed("config")
-			return runRoute(opts, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return runRoute(cmd.Context(), opts, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&opts.config, "config", "c", "pgshunt.yaml", "configuration `file`")
 	f.StringVarP(&opts.file, "file", "f", "", "read the statements from `file`")
 	f.StringVar(&opts.test, "test", "", "run the cases of `file`")
-	f.BoolVar(&opts.json, "json", false, "print JSON, one object a line")
+	f.BoolVar(&opts.json, "json", false, "print JSON, one object a line; with --live, those of servers first")
+	f.BoolVar(&opts.live, "live", false, "ask the servers what they have, how far behind they are, and which models are deployed")
+	f.DurationVar(&opts.timeout, "timeout", 10*time.Second, "time for the servers to answer with --live")
 	f.StringVar(&opts.user, "user", "", "the session's user")
 	f.StringVar(&opts.database, "database", "", "the session's database")
 	f.StringSliceVar(&opts.searchPath, "search-path", []string{"public"}, "the session's search_path")
@@ -68,8 +75,8 @@ func routeCommand() *cobra.Command {
 }
 
 // runRoute prints to out and returns nil, exitFinding or exitUsage.
-func runRoute(opts routeOptions, args []string, in io.Reader, out, errOut io.Writer) error {
-	policy, fleet, err := routingOf(opts)
+func runRoute(ctx context.Context, opts routeOptions, args []string, in io.Reader, out, errOut io.Writer) error {
+	policy, fleet, err := routingOf(ctx, &opts)
 	if err != nil {
 		fmt.Fprintln(errOut, err)
 		return exitUsage
@@ -93,6 +100,17 @@ func runRoute(opts routeOptions, args []string, in io.Reader, out, errOut io.Wri
 		fmt.Fprintln(errOut, "give statements as arguments or with -f, not both")
 		return exitUsage
 	}
+	if opts.live {
+		servers := liveServers(fleet, opts.database)
+		if !opts.json {
+			printServers(out, servers)
+		}
+		for i := range servers {
+			if opts.json {
+				printLine(out, &servers[i])
+			}
+		}
+	}
 	s := newRouteSession(opts, policy, fleet)
 	routes := make([]route, 0, len(texts))
 	for _, text := range texts {
@@ -109,10 +127,11 @@ func runRoute(opts routeOptions, args []string, in io.Reader, out, errOut io.Wri
 }
 
 // routingOf returns the policy and the servers of the configuration. Without a file,
-// unless one was asked for, they are those of a first try.
-func routingOf(opts routeOptions) (*router.Policy, *router.Fleet, error) {
+// unless one was asked for, they are those of a first try. With --live it sets the
+// database that is left out.
+func routingOf(ctx context.Context, opts *routeOptions) (*router.Policy, *router.Fleet, error) {
 	cfg, err := configs.Load(opts.config)
-	if errors.Is(err, fs.ErrNotExist) && !opts.configSet {
+	if errors.Is(err, fs.ErrNotExist) && !opts.configSet && !opts.live {
 		policy, err := router.NewPolicy(router.Config{})
 		return policy, &router.Fleet{Targets: []router.Target{
 			{Name: "primary", Healthy: true},
@@ -123,7 +142,20 @@ func routingOf(opts routeOptions) (*router.Policy, *router.Fleet, error) {
 		return nil, nil, err
 	}
 	policy, err := router.NewPolicy(routerConfig(cfg))
-	return policy, fleetOf(cfg), err
+	if err != nil || !opts.live {
+		return policy, fleetOf(cfg), err
+	}
+	if opts.database == "" {
+		login, err := cfg.Login(configs.ToPrimary, "", "")
+		if err != nil {
+			return nil, nil, err
+		}
+		opts.database = login.Database
+	}
+	ctx, cancel := context.WithTimeout(ctx, opts.timeout)
+	defer cancel()
+	fleet, err := liveFleet(ctx, cfg, opts.database)
+	return policy, fleet, err
 }
 
 func readText(file string, in io.Reader) (string, error) {
@@ -139,17 +171,8 @@ func readText(file string, in io.Reader) (string, error) {
 
 // route is what is printed for one statement.
 type route struct {
-	SQL      string `json:"sql"`
-	Target   string `json:"target"` // a server's name, "any replica", or "refused"
-	Class    string `json:"class"`
-	Rule     string `json:"rule"`
-	Reason   string `json:"reason"`
-	Project  string `json:"project,omitempty"`
-	Detached bool   `json:"detached,omitempty"`
-	SQLState string `json:"sqlstate,omitempty"`
-	Message  string `json:"message,omitempty"`
-	Detail   string `json:"detail,omitempty"`
-	Hint     string `json:"hint,omitempty"`
+	SQL string `json:"sql"`
+	router.Explanation
 }
 
 // printLine prints v as JSON on a line of its own.

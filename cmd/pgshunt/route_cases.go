@@ -14,6 +14,7 @@ import (
 
 // routeCases is a file of policy tests, YAML or JSON:
 //
+//	fleet: {lag: {ml2: 10s}}        # of all cases; a case may have its own instead
 //	cases:
 //	  - sql: SELECT * FROM reports.daily
 //	    session: {user: analyst}
@@ -22,8 +23,10 @@ import (
 //
 // The keys are those of router.Case; what a case leaves out is not compared.
 type routeCases struct {
-	Comment string        `json:"comment"`
-	Cases   []router.Case `json:"cases"`
+	Comment string `json:"comment"`
+	// Fleet is what is known of the servers in cases that do not say so themselves.
+	Fleet *router.CaseFleet `json:"fleet"`
+	Cases []router.Case     `json:"cases"`
 }
 
 // caseResult is what --json prints for one case.
@@ -40,10 +43,23 @@ func runRouteTest(opts routeOptions, policy *router.Policy, fleet *router.Fleet,
 		fmt.Fprintln(errOut, err)
 		return exitUsage
 	}
+	for i := range file.Cases {
+		c := &file.Cases[i]
+		if c.Fleet == nil {
+			c.Fleet = file.Fleet
+		}
+		if c.Fleet == nil {
+			continue
+		}
+		if err := c.Fleet.Check(fleet); err != nil {
+			fmt.Fprintf(errOut, "%s: %s: %v\n", opts.test, oneLine(c.SQL, 60), err)
+			return exitUsage
+		}
+	}
 	failed := 0
 	for i := range file.Cases {
 		c := &file.Cases[i]
-		differences := c.Check(c.Decide(policy, fleet))
+		differences := c.Check(c.Decide(policy, fleet), fleet)
 		if len(differences) > 0 {
 			failed++
 		}

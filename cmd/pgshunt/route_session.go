@@ -33,13 +33,12 @@ func newRouteSession(opts routeOptions, policy *router.Policy, fleet *router.Fle
 // route decides about text and notes what it does to the session, as if it succeeded.
 func (s *routeSession) route(text string) route {
 	st := parser.Parse(text)
-	d := s.policy.Decide(st, &s.view, s.fleet)
-	r := route{
-		SQL: text, Target: s.target(d), Class: d.Class.String(), Rule: d.Rule, Reason: d.Text(),
-		Project: d.Project, Detached: d.Detached,
+	if st.Question != nil {
+		return route{text, router.ExplainQuestion()}
 	}
+	d := s.policy.Decide(st, &s.view, s.fleet)
+	r := route{text, d.Explain(&s.view, s.fleet)}
 	if d.Err != nil {
-		r.SQLState, r.Message, r.Detail, r.Hint = d.Err.Code, d.Err.Message, d.Err.Detail, d.Err.Hint
 		return r
 	}
 	if st.Unparsed != "" {
@@ -49,30 +48,6 @@ func (s *routeSession) route(text string) route {
 		s.note(&st.Parts[i], d)
 	}
 	return r
-}
-
-// target names the server, as far as it is known without asking for load.
-func (s *routeSession) target(d router.Decision) string {
-	switch {
-	case d.Place == router.Refused:
-		return "refused"
-	case d.Place == router.Stay && s.view.PinnedTo != "":
-		return s.view.PinnedTo
-	case d.Place != router.Replica:
-		return "primary"
-	case d.Target != "":
-		return d.Target
-	}
-	replicas := 0
-	for i := range s.fleet.Targets {
-		if s.fleet.Targets[i].Replica {
-			replicas++
-		}
-	}
-	if replicas == 1 {
-		return router.Pick(d, s.fleet, nil)
-	}
-	return "any replica"
 }
 
 func (s *routeSession) note(p *parser.Part, d router.Decision) {

@@ -47,7 +47,7 @@ func runRouteText(t *testing.T, opts routeOptions, input string, args ...string)
 		opts.searchPath = []string{"public"}
 	}
 	var o, e bytes.Buffer
-	err := runRoute(opts, args, strings.NewReader(input), &o, &e)
+	err := runRoute(t.Context(), opts, args, strings.NewReader(input), &o, &e)
 	return o.String(), e.String(), err
 }
 
@@ -152,7 +152,7 @@ func TestRouteReadsTheCorpusForm(t *testing.T) {
 		t.Fatal(err)
 	}
 	var none router.Case
-	if len(none.Check(router.Decision{})) != 0 {
+	if len(none.Check(router.Decision{}, &router.Fleet{})) != 0 {
 		t.Error("an empty case compares something")
 	}
 }

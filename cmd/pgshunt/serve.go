@@ -176,13 +176,13 @@ func (s *serving) close(grace time.Duration) {
 	s.log.Info("stopped")
 }
 
-// fleetOf is the fleet as configured, everything taken to be healthy.
+// fleetOf is the fleet as configured, everything taken to be healthy and fresh.
 func fleetOf(cfg *configs.Config) *router.Fleet {
 	f := &router.Fleet{Targets: []router.Target{{Name: configs.ToPrimary, Healthy: true}}}
 	for i := range cfg.Replicas {
 		r := &cfg.Replicas[i]
 		f.Targets = append(f.Targets, router.Target{
-			Name: r.Name, Replica: true, Healthy: true,
+			Name: r.Name, Replica: true, Healthy: true, LagKnown: true,
 			Training: r.Does(configs.ServeTraining), Inference: r.Does(configs.ServeInference), Reads: r.Does(configs.ServeReads),
 			Feed: router.Feed(r.Feed), Weight: r.Weight, Zone: r.Zone,
 		})
