@@ -39,11 +39,6 @@ const fewScripts = 40
 // noisy neighbours use the same backends, and compares every byte of the answers.
 // PGSHUNT_SOAK=10m goes on for that long; another number of scripts is -rapid.checks.
 func TestLikePostgreSQL(t *testing.T) {
-	o := newOracle(t)
-	f := start(t, setup{pool: pool.Config{Size: poolSize, Wait: time.Minute, Prepared: 6}})
-	stop := o.disturb(t, f.addr)
-	defer stop()
-
 	soak, err := time.ParseDuration(os.Getenv("PGSHUNT_SOAK"))
 	until := time.Now().Add(soak)
 	few := err != nil && flag.Lookup("rapid.checks").Value.String() == "100"
@@ -54,6 +49,11 @@ func TestLikePostgreSQL(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	o := newOracle(t)
+	f := start(t, setup{pool: pool.Config{Size: poolSize, Wait: time.Minute, Prepared: 6}})
+	stop := o.disturb(t, f.addr)
+	defer stop()
+
 	for once := true; once || time.Now().Before(until) && !t.Failed(); once = false {
 		rapid.Check(t, func(t *rapid.T) {
 			if s := scripts(0).Draw(t, "script"); !few || o.compared < fewScripts || o.suspect {
