@@ -67,8 +67,8 @@ func TestRoutesOnTheWire(t *testing.T) {
 			})
 		}
 	}
-	if cases < 400 {
-		t.Errorf("%d cases on the wire, expected at least 400", cases)
+	if cases < 500 {
+		t.Errorf("%d cases on the wire, expected at least 500", cases)
 	}
 }
 
@@ -98,7 +98,11 @@ func (p routePolicy) start(t *testing.T, primary *pgtest.Server, replicas []*pgt
 	if p.Fleet == "none" {
 		replicas = nil
 	}
-	return start(t, setup{primary: primary, replicas: replicas, trainers: 1, policy: cfg})
+	c := setup{primary: primary, replicas: replicas, trainers: 1, policy: cfg}
+	if p.Fleet == "watched" {
+		return watched(t, c, router.FeedNone, primary)
+	}
+	return start(t, c)
 }
 
 // onTheWire runs one case in a session of its own.
@@ -134,10 +138,10 @@ func onTheWire(t *testing.T, f *fixture, servers map[string]*pgtest.Server, c *r
 	_ = conn.Close(ctx)
 }
 
-// received tells whether a server was given the statement.
+// received tells whether a server was given the statement, by whoever is not the watcher.
 func received(s *pgtest.Server, t *testing.T, mark int, sql string) bool {
 	for _, line := range s.LogLines(t, mark) {
-		if strings.Contains(line.Text, strings.TrimSpace(sql)) {
+		if line.Application != "pgshunt fleet" && strings.Contains(line.Text, strings.TrimSpace(sql)) {
 			return true
 		}
 	}

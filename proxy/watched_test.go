@@ -40,7 +40,7 @@ func watched(t *testing.T, c setup, feed router.Feed, hosts ...*pgtest.Server) *
 	servers := []fleet.Server{{Name: "primary", Login: as(primary)}}
 	for i, r := range c.replicas {
 		servers = append(servers, fleet.Server{
-			Name: fmt.Sprintf("ml%d", i+1), Replica: true, Feed: feed, Training: true, Inference: true, Reads: true,
+			Name: fmt.Sprintf("ml%d", i+1), Replica: true, Feed: feed, Training: c.trainers == 0 || i < c.trainers, Inference: true, Reads: true,
 			Login: as(login(r, c.replicaDatabase)),
 		})
 	}

@@ -190,7 +190,7 @@ func (l lack) remedy(replica string, t *Target) string {
 		return "Read what is needed in a statement of its own and pass it as a parameter, or make both servers alike."
 	case l.kind == gapColumns:
 		return "Run \"pgshunt feed migrate --replica " + replica + "\" to make its schema the primary's."
-	case strings.Contains(l.why, "copied"):
+	case strings.Contains(l.why, "being copied"):
 		return "Try again when the copy is complete."
 	case feed == FeedDump:
 		return "Add it to the tables of that replica and run \"pgshunt feed refresh --replica " + replica + "\"."

@@ -39,6 +39,7 @@ const (
 	reasonRule        = "is sent there by a rule of the config"
 	reasonTrains      = "runs on the project's home replica"
 	reasonAdmin       = "holds models; it is written on the home replica"
+	reasonLone        = "exists on PostgresML servers only; it is written there"
 	reasonInfers      = "is computed on PostgresML servers"
 	reasonDescribes   = "exists on PostgresML servers only"
 	reasonPgmlDDL     = "is an object of PostgresML servers"

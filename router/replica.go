@@ -109,8 +109,11 @@ func (p *Policy) trains(q *question) Decision {
 	case q.v.InTransaction && p.reject:
 		return refuseInTransaction(q.u)
 	}
-	if q.u.trains {
+	switch {
+	case q.u.trains:
 		return p.owned(q, RuleTraining, reasonTrains)
+	case q.u.lone:
+		return p.owned(q, RuleTraining, reasonLone)
 	}
 	return p.owned(q, RuleTraining, reasonAdmin)
 }

@@ -31,3 +31,18 @@ INSERT INTO houses_of_p SELECT rooms, area, price FROM houses;
 INSERT INTO models VALUES (1, 'a'), (2, 'b');
 INSERT INTO reports.daily SELECT date '2026-01-01' + n, n FROM generate_series(1, 7) n;
 REFRESH MATERIALIZED VIEW order_totals;
+
+-- What replica.sql makes different there: see presence.json.
+CREATE TABLE only_primary (id int, body text);
+CREATE TABLE notes (id int PRIMARY KEY, body text, author text);
+CREATE TABLE secrets (id int, body text);
+ALTER TABLE secrets ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON secrets USING (body = current_user);
+CREATE TABLE salaries (id int, amount real);
+CREATE TABLE audited (id int, body text);
+CREATE VIEW far AS SELECT id FROM only_primary;
+CREATE VIEW numbered AS SELECT nextval('ticket') AS n;
+CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER audit AFTER INSERT ON audited FOR EACH ROW EXECUTE FUNCTION audit();
+CREATE FUNCTION counted() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+CREATE FUNCTION local_only() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
