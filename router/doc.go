@@ -6,7 +6,7 @@
 //	d := policy.Decide(st, &view, fleet)          // *View of the session, *Fleet of the servers
 //	switch d.Place {
 //	case router.Primary:                          // the production server
-//	case router.Replica:                          // router.Pick(d, fleet, load) names one
+//	case router.Replica:                          // Chooser.Choose names one of d.Candidates
 //	case router.Stay:                             // the backend the session has
 //	case router.Refused:                          // answer d.Err
 //	}
@@ -53,17 +53,40 @@
 // A training call also reads the relation it names: a relation written in this
 // transaction is refused there too.
 //
+// # Presence
+//
+// A Catalog says what each server has of a database. A statement goes to replicas that
+// have everything it reads and calls, views and functions followed to what they use:
+// present, fed, with the columns it names, under the same row-level security and no wider
+// privileges. Where none has, a read without PostgresML goes to the primary, and so does
+// one with it if the primary has the extension; all else is refused, with what is missing where
+// and what would bring it there. A hint or rule that names a replica is believed, but not
+// where more could be seen there than on the primary. Without a catalog names are believed.
+//
+// What a transaction writes through a view, or to a relation with triggers, rules or cascading
+// foreign keys, counts as writes that cannot be seen.
+//
 // # Reads on replicas
 //
-// With Reads "replica" only what is surely a read moves: outside transactions, with functions
-// of pg_catalog only, no system catalogs, no locks, nothing left behind in the session. An
-// operator, cast, view or rule may still hide a function; the tree does not show it.
+// With Reads "replica" only what is surely a read moves: with functions of pg_catalog, or
+// such as the catalog knows to be immutable, or stable with a body that was read; no system catalogs,
+// no locks, nothing left behind in the session. Without a catalog an operator, cast, view
+// or rule may still hide a function. Inside a transaction block reads stay, unless it is
+// READ ONLY at READ COMMITTED: each of its statements sees what is committed when it begins,
+// on any server.
+//
+// # Freshness
+//
+// With MaxLag a read goes only to replicas known to be no further behind, as the snapshot
+// says. What inference and training ask for is in the Decision, and the caller waits for it;
+// where a replica is known to be within the bound already, only such are candidates.
 //
 // # Homes
 //
 // Each project is trained on one replica, found by rendezvous hashing of its name
 // (HomeOf). Without a known project it is the first training replica of the config.
-// Where the project is $n, Decision.ProjectParam says which: the caller has the value at
-// Bind and asks HomeOf itself. As long as nothing copies models between replicas, a call
-// that needs a project's model goes to its home too, if that serves inference.
+// Where the project is $n, Decision.ProjectParam says which, and SourceParam the same of the
+// relation that a training reads: DecideBound settles both at Bind. A call that needs a
+// project's model goes to the replicas that have it deployed; where none is known to, to the
+// home, if that serves inference. Standbys load no models and train nothing.
 package router

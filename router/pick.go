@@ -2,9 +2,14 @@ package router
 
 import "math/bits"
 
-// serves reports whether t is healthy and may be asked for work of that class.
+// serves reports whether t is healthy and may be asked for work of that class. One that
+// is in trouble and healthy all the same has no PostgresML.
 func (t *Target) serves(class Class) bool {
-	return t.Replica && t.Healthy && t.offers(class)
+	return t.Replica && t.Healthy && t.offers(class) && (t.Trouble == "" || !needsPgml(class))
+}
+
+func needsPgml(class Class) bool {
+	return class == Inference || class == Training || class == Describe || class == Schema
 }
 
 // offers reports whether t is configured for work of that class.

@@ -7,7 +7,8 @@ type Target struct {
 	Name    string // "primary" or the replica's name
 	Replica bool
 	// Healthy is set while the server answers and is what it is configured to be.
-	// Trouble is a phrase that says why not, such as "does not accept connections".
+	// Trouble is a phrase that says why not, such as "does not accept connections"; of a
+	// server that is healthy all the same, why it may be asked only for what needs no pgml.
 	Healthy bool
 	Trouble string
 	// Training, Inference and Reads are what a replica may be asked for.
