@@ -37,6 +37,16 @@ func replicaServer(t *testing.T) *pgtest.Server {
 	return s
 }
 
+// sharedServers are a primary and a replica for tests that leave them as they are.
+func sharedServers(t *testing.T) (primary, replica *pgtest.Server) {
+	t.Helper()
+	primary, replica = pgtest.SharedPrimary(t), pgtest.SharedReplica(t)
+	for _, s := range []*pgtest.Server{primary, replica} {
+		s.Exec(t, "DO $$ BEGIN CREATE ROLE "+own+" LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+	}
+	return primary, replica
+}
+
 // subscribe feeds the replica's table t from the primary's.
 func subscribe(t *testing.T, primary, replica *pgtest.Server) {
 	t.Helper()

@@ -60,7 +60,7 @@ func TestHealthFollowsAServer(t *testing.T) {
 
 // A lost connection is no trouble: the next question goes out on a new one.
 func TestALostConnectionIsNoTrouble(t *testing.T) {
-	primary, replica := primaryServer(t), replicaServer(t)
+	primary, replica := sharedServers(t)
 	w := watch(t, pair(primary, replica, router.FeedFDW))
 	mark := replica.Mark(t)
 	replica.Exec(t, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = '"+own+"'")
@@ -86,7 +86,7 @@ func silent(t *testing.T) func(string) (*pgconn.Config, error) {
 }
 
 func TestAServerThatHangsDelaysNobody(t *testing.T) {
-	primary, replica := primaryServer(t), replicaServer(t)
+	primary, replica := sharedServers(t)
 	cfg := pair(primary, replica, router.FeedFDW)
 	cfg.Timeout = pgtest.Patience / 2
 	cfg.Servers = append(cfg.Servers, Server{Name: "ml2", Replica: true, Reads: true, Feed: router.FeedNative, Login: silent(t)})
@@ -189,6 +189,28 @@ func TestModelsOfAReplica(t *testing.T) {
 	w.until("ml1", func(t router.Target) bool { return t.Models == nil })
 	if got := w.target("ml1"); !healthy(got) {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// A table that somebody has locked is no trouble of the server's, and takes up no more of
+// its processes with each look.
+func TestALockedTableIsNoTrouble(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	w := watch(t, pair(primary, replica, router.FeedFDW))
+	holder := replica.Super(t, "postgres")
+	if _, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE pgml.deployments IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		mark := replica.Mark(t)
+		replica.WaitLog(t, mark, "canceling statement due to lock timeout")
+	}
+	w.settled(patient(t))
+	if got := w.target("ml1"); !healthy(got) || got.Models == nil {
+		t.Errorf("got %+v", got)
+	}
+	if n := number(t, holder, "SELECT count(*) FROM pg_stat_activity WHERE usename = '"+own+"'"); n != 1 {
+		t.Errorf("%d connections", n)
 	}
 }
 

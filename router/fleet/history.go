@@ -9,6 +9,7 @@ import (
 // history notes where the primary was when. The zero value is empty.
 type history struct {
 	mu      sync.Mutex
+	of      *seat    // whose positions these are
 	samples []sample // both fields grow, or stay
 }
 
@@ -22,9 +23,12 @@ type sample struct {
 // between two samples is in proportion to their age.
 const maxSamples = 2048
 
-func (h *history) note(position uint64, at time.Time) {
+func (h *history) note(of *seat, position uint64, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if of != h.of {
+		return // the question was overtaken by a failover
+	}
 	n := len(h.samples)
 	if n > 0 {
 		last := &h.samples[n-1]
@@ -49,10 +53,10 @@ func (h *history) note(position uint64, at time.Time) {
 }
 
 // reset forgets everything, since another server's positions begin.
-func (h *history) reset() {
+func (h *history) reset(of *seat) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.samples = h.samples[:0]
+	h.of, h.samples = of, h.samples[:0]
 }
 
 // since returns a time before which everything committed lies up to position; ok is

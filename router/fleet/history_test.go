@@ -12,10 +12,10 @@ func TestHistoryTellsWhenAPositionWasReached(t *testing.T) {
 	if _, ok := h.since(100); ok {
 		t.Error("an empty history knows")
 	}
-	h.note(100, at(1))
-	h.note(100, at(2)) // a quiet primary
-	h.note(200, at(3))
-	h.note(150, at(4)) // an answer that was overtaken
+	h.note(nil, 100, at(1))
+	h.note(nil, 100, at(2)) // a quiet primary
+	h.note(nil, 200, at(3))
+	h.note(nil, 150, at(4)) // an answer that was overtaken
 	for _, c := range []struct {
 		position uint64
 		second   int // 0: not known
@@ -25,8 +25,9 @@ func TestHistoryTellsWhenAPositionWasReached(t *testing.T) {
 			t.Errorf("position %d: %v, %v", c.position, got.Sub(begin), ok)
 		}
 	}
-	h.reset()
-	if _, ok := h.since(100); ok {
+	h.reset(new(seat))
+	h.note(nil, 300, at(5)) // of the server before
+	if _, ok := h.since(1000); ok {
 		t.Error("something outlives a reset")
 	}
 }
@@ -37,7 +38,7 @@ func TestHistoryForgetsDetails(t *testing.T) {
 	begin := time.Now()
 	const n = 10 * maxSamples
 	for i := range n {
-		h.note(uint64(i), begin.Add(time.Duration(i)*time.Second))
+		h.note(nil, uint64(i), begin.Add(time.Duration(i)*time.Second))
 	}
 	if len(h.samples) > maxSamples {
 		t.Errorf("%d samples", len(h.samples))

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -94,11 +95,44 @@ func (s *server) look(ctx context.Context, conn *pgx.Conn) (seen, error) {
 
 func copiedAt(ctx context.Context, conn *pgx.Conn) (time.Time, error) {
 	now := time.Now()
-	var age *float64
-	if err := conn.QueryRow(ctx, copiedQuery).Scan(&age); err != nil || age == nil {
+	rows, err := briefly(ctx, conn, copiedQuery)
+	if err != nil {
+		if busy(err) {
+			err = nil
+		}
 		return time.Time{}, unanswerable(err)
 	}
-	return now.Add(-time.Duration(*age * float64(time.Second))), nil
+	age, err := strconv.ParseFloat(rows[0][0], 64)
+	if err != nil {
+		return time.Time{}, nil // nothing has been copied
+	}
+	return now.Add(-time.Duration(age * float64(time.Second))), nil
+}
+
+// briefly asks about tables that others may have locked, and gives up the lock before the
+// look is over: a server process that waits for one outlives its connection. Values come
+// as texts, "" for NULL.
+func briefly(ctx context.Context, conn *pgx.Conn, sql string) ([][]string, error) {
+	// Both are one transaction, after which the setting is what it was.
+	results, err := conn.PgConn().Exec(ctx, "SET LOCAL lock_timeout = '500ms'; "+sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	var rows [][]string
+	for _, values := range results[len(results)-1].Rows {
+		var row []string
+		for _, v := range values {
+			row = append(row, string(v))
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// busy reports whether a lock was not to be had.
+func busy(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "55P03"
 }
 
 // unanswerable drops the error of a server that has refused one question and goes on:

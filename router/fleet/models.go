@@ -14,14 +14,14 @@ type models struct {
 	mu        sync.Mutex
 	known     map[string]bool // nil where the server could not be asked; never changed
 	read      time.Time       // when that was
-	signature [2]int64        // of the deployments then
+	signature string          // of the deployments then
 	expired   bool            // since the last refresh began
 }
 
 // modelsAge is how long models are trusted whose deployments seem to be the same.
 const modelsAge = 30 * time.Second
 
-const deploymentsQuery = `SELECT count(*), coalesce(sum(id), 0)::bigint FROM pgml.deployments`
+const deploymentsQuery = `SELECT concat_ws(' ', count(*), sum(id)) FROM pgml.deployments`
 
 // A project answers with the model deployed last, if that is here with its files.
 const modelsQuery = `SELECT p.name FROM pgml.projects p
@@ -51,32 +51,32 @@ func (m *models) refresh(ctx context.Context, conn *pgx.Conn) error {
 	m.mu.Unlock()
 
 	start := time.Now()
-	var now [2]int64
-	if err := conn.QueryRow(ctx, deploymentsQuery).Scan(&now[0], &now[1]); err != nil {
-		m.set(nil, now, start)
-		return unanswerable(err)
+	rows, err := briefly(ctx, conn, deploymentsQuery)
+	if err == nil {
+		now := rows[0][0]
+		if !expired && now == signature && start.Sub(read) < modelsAge {
+			return nil
+		}
+		signature = now
+		rows, err = briefly(ctx, conn, modelsQuery)
 	}
-	if !expired && now == signature && start.Sub(read) < modelsAge {
+	switch {
+	case busy(err):
+		m.expire() // what was read last is as good as anything
 		return nil
-	}
-	rows, err := conn.Query(ctx, modelsQuery)
-	if err != nil {
+	case err != nil:
+		m.set(nil, "", start)
 		return unanswerable(err)
 	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		m.set(nil, now, start)
-		return unanswerable(err)
+	known := make(map[string]bool, len(rows))
+	for _, row := range rows {
+		known[row[0]] = true
 	}
-	known := make(map[string]bool, len(names))
-	for _, name := range names {
-		known[name] = true
-	}
-	m.set(known, now, start)
+	m.set(known, signature, start)
 	return nil
 }
 
-func (m *models) set(known map[string]bool, signature [2]int64, read time.Time) {
+func (m *models) set(known map[string]bool, signature string, read time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.known == nil || known == nil || !maps.Equal(m.known, known) {

@@ -40,10 +40,9 @@ func (w *Watcher) askPrimary(ctx context.Context, conn *pgx.Conn, r *reading) er
 	if err != nil {
 		return err
 	}
-	if seat := w.primary.progress.seat; seat == w.seat.Load() {
-		r.insert = seat.wal.end(r.insert)
-		w.history.note(r.flushed, r.start)
-	}
+	seat := w.primary.progress.seat
+	r.insert = seat.wal.end(r.insert)
+	w.history.note(seat, r.flushed, r.start)
 	return nil
 }
 

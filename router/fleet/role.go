@@ -25,8 +25,9 @@ func (w *Watcher) follow() {
 	if last != nil && last.host == h && last.wal.timeline == wal.timeline && last.wal.system == wal.system {
 		return
 	}
-	w.seat.Store(&seat{host: h, wal: wal})
-	w.history.reset()
+	next := &seat{host: h, wal: wal}
+	w.history.reset(next)
+	w.seat.Store(next)
 	if last != nil || len(w.primary.hosts) > 1 {
 		w.cfg.Log.Info("primary found", "target", w.primary.Name, "address", h.at.Host, "port", h.at.Port)
 	}

@@ -71,9 +71,12 @@ func (w *Watcher) sources(ctx context.Context, database string) ([]*source, erro
 	return all, nil
 }
 
-// beginQuery makes names qualified in what the server prints, and the plans predictable.
+// beginQuery makes names qualified in what the server prints, and the plans predictable. To
+// print a view takes locks on what it reads, for the transaction: it neither waits behind a
+// change of the schema for long, nor holds one up for longer than it takes.
 const beginQuery = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-	SET LOCAL search_path = ''; SET LOCAL jit = off; SET LOCAL quote_all_identifiers = off`
+	SET LOCAL search_path = ''; SET LOCAL jit = off; SET LOCAL quote_all_identifiers = off;
+	SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '2min'`
 
 // signatureQuery tells cheaply whether anything has changed: the counters of changes to the
 // system catalogs, which come some seconds late, and may be lost or reset; the tables that a

@@ -145,7 +145,7 @@ func TestAQuietPrimaryIsCaughtUpWith(t *testing.T) {
 }
 
 func TestFeedsWithoutAPosition(t *testing.T) {
-	primary, replica := primaryServer(t), replicaServer(t)
+	primary, replica := sharedServers(t)
 	for _, feed := range []router.Feed{router.FeedDump, router.FeedNone, "", router.FeedLogical} {
 		w := watch(t, pair(primary, replica, feed))
 		var unknown *NotMeasured
