@@ -64,7 +64,7 @@ func (q *question) modelled(d Decision) Decision {
 	}
 	t := &q.f.Targets[home]
 	switch {
-	case !t.Healthy:
+	case !t.fit(Inference):
 		return refuseHome(d.Subject, t.Name)
 	case down != "" && t.Models != nil:
 		return refuseModel(&d, down)

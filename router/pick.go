@@ -2,10 +2,15 @@ package router
 
 import "math/bits"
 
-// serves reports whether t is healthy and may be asked for work of that class. One that
-// is in trouble and healthy all the same has no PostgresML.
+// serves reports whether t is a replica that may be asked for work of that class now.
 func (t *Target) serves(class Class) bool {
-	return t.Replica && t.Healthy && t.offers(class) && (t.Trouble == "" || !needsPgml(class))
+	return t.Replica && t.fit(class) && t.offers(class)
+}
+
+// fit reports whether t can do work of that class now. A target that is in trouble and
+// healthy all the same has no PostgresML.
+func (t *Target) fit(class Class) bool {
+	return t.Healthy && (t.Trouble == "" || !needsPgml(class))
 }
 
 func needsPgml(class Class) bool {

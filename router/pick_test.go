@@ -43,6 +43,18 @@ func TestPick(t *testing.T) {
 	}
 }
 
+// A replica without the extension is healthy for reads, if it serves them.
+func TestATargetInTroubleServesReadsAlone(t *testing.T) {
+	f := twoReplicas()
+	f.Targets[1].Trouble, f.Targets[1].Reads = "has no pgml extension", true
+	f.Targets[2].Healthy = false
+	for class, want := range map[router.Class]string{router.Read: "ml1", router.Inference: "", router.Training: ""} {
+		if got := router.Pick(router.Decision{Place: router.Replica, Class: class}, f, nil); got != want {
+			t.Errorf("%v: %q, want %q", class, got, want)
+		}
+	}
+}
+
 // TestChoiceOfTwo draws from a fixed source, so that the shares below are always the same.
 func TestChoiceOfTwo(t *testing.T) {
 	f := &router.Fleet{Targets: []router.Target{{Name: "primary", Healthy: true}}}

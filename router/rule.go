@@ -81,7 +81,7 @@ func (p *Policy) directed(q *question, to, rule, reason string) Decision {
 			d.Candidates = q.f.servers(Training)
 			break
 		}
-		if d.Target = HomeOf(d.Project, q.f); !q.f.target(d.Target).healthy() {
+		if d.Target = HomeOf(d.Project, q.f); !q.f.target(d.Target).trains() {
 			return refuseHome(d.Subject, d.Target)
 		}
 	default:
@@ -129,7 +129,7 @@ func (q *question) guarded(target int) bool {
 	return ok && l.kind == gapSecurity
 }
 
-func (t *Target) healthy() bool { return t != nil && t.Healthy }
+func (t *Target) trains() bool { return t != nil && t.fit(Training) }
 
 // matches reports whether all conditions of r hold.
 func (r *rule) matches(part *parser.Part, u *usage, v *View) bool {

@@ -24,8 +24,8 @@ type Target struct {
 	// Pgml is the version of PostgresML's extension there, "" where it is missing or unknown.
 	Pgml string
 	// Lag is how far the data of a replica was behind the primary's at the last look,
-	// LagKnown whether that could be told: it is the time since the newest commit that
-	// is not there yet, and for a dump feed the age of the copy.
+	// LagKnown whether that could be told: everything that had been committed that long
+	// before is there. For a dump feed it is the age of the copy.
 	Lag      time.Duration
 	LagKnown bool
 	// Models holds the names of the projects that have a deployed model there; nil
