@@ -155,17 +155,19 @@ func TestTheOracleSeesWhatIsNoRead(t *testing.T) {
 }
 
 // FuzzReads mutates statements and asks a server about those that the router takes for
-// reads. Each worker has a server of its own.
+// reads. Each worker has a server of its own. The input is only what the mutations are
+// drawn from, since most bytes changed in SQL make errors of it; what fails is printed,
+// and belongs into testdata/routes.
 func FuzzReads(f *testing.F) {
 	corpus := routes(f)
-	for i, sql := range corpus {
-		f.Add(sql, uint64(i))
+	for seed := range uint64(20) {
+		f.Add(seed)
 	}
 	o, cache := askTheServer(f), parser.New(parser.Options{})
-	f.Fuzz(func(t *testing.T, sql string, seed uint64) {
+	f.Fuzz(func(t *testing.T, seed uint64) {
 		m := mutator{rand.New(rand.NewPCG(seed, 1)), corpus}
 		for range 20 {
-			try(t, o, cache, m.mutate(sql), paths[m.IntN(len(paths))])
+			try(t, o, cache, m.mutate(m.pick(corpus)), paths[m.IntN(len(paths))])
 		}
 	})
 }
