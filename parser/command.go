@@ -86,6 +86,7 @@ func (w *walker) carrier(n *pg.Node) bool {
 		p.Analyze = analyzes(x.ExplainStmt.Options)
 		w.nodes(x.ExplainStmt.Options)
 		w.body(Explain, x.ExplainStmt.Query)
+		p.Opaque = p.Opaque || p.Analyze && p.Body == Execute
 	case *pg.Node_PrepareStmt:
 		p.Name = x.PrepareStmt.Name
 		w.nodes(x.PrepareStmt.Argtypes)

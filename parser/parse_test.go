@@ -119,6 +119,8 @@ func TestFacts(t *testing.T) {
 		{"EXPLAIN (ANALYZE false) DELETE FROM t", "explain body=delete w=t"},
 		{"PREPARE q(int) AS SELECT f($1)", "prepare body=select calls=f($1) name=q pin=statement prepared by SQL params=1"},
 		{"EXECUTE q(g())", "execute calls=g() name=q"},
+		{"EXPLAIN EXECUTE q", "explain body=execute name=q"},
+		{"EXPLAIN ANALYZE EXECUTE q", "explain body=execute opaque analyze name=q"},
 		{"DEALLOCATE q", "deallocate name=q"},
 		{"DECLARE c CURSOR WITH HOLD FOR SELECT f() FROM t", "declare body=select calls=f() r=t name=c pin=with hold cursor"},
 		{"FETCH 1 FROM c", "fetch name=c"},

@@ -66,7 +66,7 @@ type Part struct {
 	// privileges, statistics or the server itself.
 	System bool
 	// Opaque is set where the tree does not show all that runs: EXECUTE of a string in
-	// a DO body, a body in another language, CALL.
+	// a DO body, a body in another language, CALL, EXPLAIN ANALYZE EXECUTE.
 	Opaque bool
 	// Setting is what SET, RESET or set_config does to the session; nil for others.
 	Setting *Setting
