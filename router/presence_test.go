@@ -32,6 +32,7 @@ func shop(t *testing.T) *router.Fleet {
 	touching.Touches = true
 	functions := []router.FunctionFacts{
 		routine("pure", 'i', "sql", "SELECT 1"), routine("writes", 'v', "plpgsql", "BEGIN DELETE FROM docs; RETURN 1; END"),
+		routine("lower", 'v', "plpgsql", "BEGIN DELETE FROM docs; RETURN 1; END"), routine("upper", 'i', "sql", "SELECT 1"),
 		routine("counted", 's', "sql", "SELECT count(*)::int FROM only_primary"), routine("hidden", 's', "plpython3u", ""),
 	}
 	both := []router.RelationFacts{
@@ -117,6 +118,8 @@ func TestPresence(t *testing.T) {
 		{"SELECT * FROM system", "primary: system catalogs"},
 		{"SELECT writes() FROM docs", "primary: writes is not known to be free"},
 		{"SELECT (r).writes FROM docs", "primary: writes is not known to be free"},
+		{"SELECT lower(body) FROM docs", "primary: lower is not known to be free"},
+		{"SELECT upper(body), pg_catalog.lower(body) FROM docs", "ml1 ml2"},
 		{"SELECT hidden() FROM docs", "primary: hidden is not known to be free"},
 		{"SELECT counted() FROM docs", "primary: only_primary cannot be read"},
 		{"SELECT here() FROM docs", "primary: public.here cannot be read"},

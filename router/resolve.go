@@ -10,7 +10,9 @@ func (u *usage) call(c *parser.Call, v *View, known *Catalog) {
 	}
 	fn, ok := lookup(c, v)
 	if !ok {
-		if !c.Builtin {
+		if c.Builtin {
+			u.overload(c, v, known)
+		} else {
 			u.foreign(c, v, known)
 		}
 		return
@@ -54,6 +56,16 @@ func (c *Catalog) offers(call *parser.Call, fn function, u *usage) work {
 		}
 	}
 	return fn.work
+}
+
+// overload looks for a function of the database that has a name of pg_catalog's. Which of
+// them is called depends on types that are not known here, so that of the two which may
+// have effects counts.
+func (u *usage) overload(c *parser.Call, v *View, known *Catalog) {
+	r := known.routine(c, v)
+	if r != nil && u.unknown == "" && (r.volatility == 'v' || r.uses != nil && r.uses.unknown != "") {
+		u.unknown = c.Text
+	}
 }
 
 // foreign resolves a function that is neither pg_catalog's nor PostgresML's.
