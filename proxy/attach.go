@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/pgerr"
@@ -42,7 +44,7 @@ func (s *session) onPrimary() error {
 	if b != nil {
 		return nil
 	}
-	return s.attach(primaryTarget)
+	return s.attach(primaryTarget, 0)
 }
 
 // turnTo makes b, which is attached, the current backend and lets the session's
@@ -70,15 +72,12 @@ func (s *session) onReplica(d router.Decision, st *parser.Statement) error {
 		s.turnTo(b)
 	}
 	kept := s.keep.why()
-	want := s.state.local
-	behind := fits && !s.phase.openReplica && b.Settings != s.abroad(want)
 	s.mu.Unlock()
-	if behind { // it has been kept while the session changed its settings
-		if err := s.replay(b, s.abroad(want)); err != nil {
+	if fits { // it may have been kept while the session changed its settings
+		if err := s.curbHere(b, d.Timeout); err != nil {
 			return err
 		}
-	}
-	if !fits {
+	} else {
 		if b != nil && kept != "" {
 			return s.keptElsewhere(b.Key.Target, d, kept)
 		}
@@ -89,16 +88,16 @@ func (s *session) onReplica(d router.Decision, st *parser.Statement) error {
 			return &attachError{pgerr.New(pgerr.CannotConnectNow, "no PostgresML server is available").
 				WithHint("Run \"pgshunt check\" to see why.").In("onReplica")}
 		}
-		if err := s.attach(d.Target); err != nil {
+		if err := s.attach(d.Target, d.Timeout); err != nil {
 			return err
 		}
 	}
 	return s.keepReplica(d, st)
 }
 
-// attach acquires a backend of a target, brings it to the session's settings and
-// makes it current. The error is for the client.
-func (s *session) attach(target string) error {
+// attach acquires a backend of a target, brings it to the session's settings and, on a
+// replica, a bound for the statement, and makes it current. The error is for the client.
+func (s *session) attach(target string, most time.Duration) error {
 	p := s.pool(target)
 	var b *pool.Backend
 	for {
@@ -124,6 +123,7 @@ func (s *session) attach(target string) error {
 		}
 		s.stranger = b.Tenant != s.tenant
 		b.Tenant = s.tenant
+		s.state.curb = curb{}
 	} else {
 		s.replica = b
 	}
@@ -131,7 +131,7 @@ func (s *session) attach(target string) error {
 	want := s.state.local
 	if target != primaryTarget {
 		s.state.likePrimary(b)
-		want = s.abroad(want)
+		want, s.curbedThere = s.there(most), most
 	}
 	s.mu.Unlock()
 	return s.replay(b, want)
@@ -347,7 +347,7 @@ func (s *session) detachIfDone() (p parting) {
 		}
 	case s.status == 'I' && s.state.pins.text == "" && s.end == nil:
 		s.primary, s.current = nil, nil
-		b.Settings = s.state.label()
+		b.Settings = s.state.bounded(s.state.label())
 		p.clean = b
 	}
 	return p

@@ -48,6 +48,8 @@
 //   - A read that must not miss what the session has written waits for its replica
 //     (fresh.go); a replica that is not there is replaced (reach.go), and so is one that
 //     is lost before it has begun to answer (elsewhere.go). Nothing else runs twice.
+//   - A rule's timeout is the server's own statement_timeout for as long as its statements
+//     run (curb.go).
 //   - A connection for replication has a server process of its own and is passed
 //     through as it is (replication.go).
 //   - A cancel key is ours, never a server's (cancel.go). One of another instance is

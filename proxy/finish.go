@@ -30,7 +30,7 @@ func (s *session) finish() {
 				held[i] = nil // it has gone by itself
 			}
 		case i == 0:
-			b.Settings = s.state.label()
+			b.Settings = s.state.bounded(s.state.label())
 		}
 	}
 	s.mu.Unlock()

@@ -26,6 +26,9 @@ func (s *session) place(st *parser.Statement, prepared *pool.Prepared, bind *wir
 		s.parsed = parsed{st, s.names.batch, *d}
 	case d.Rule == router.RuleTransaction && s.parsed.of(st, s.names.batch):
 		why = &s.parsed.decision
+		if why.Timeout > 0 {
+			s.own(&d).Timeout = why.Timeout
+		}
 	}
 	if runs {
 		if skipped, err := s.announce(why); skipped || err != nil {
@@ -82,6 +85,9 @@ func (s *session) turnFor(d *router.Decision, st *parser.Statement) (done bool, 
 	}
 	if !onReplica {
 		if err = s.onPrimary(); err == nil {
+			err = s.curb(d.Timeout)
+		}
+		if err == nil {
 			err = s.foresee(st)
 		}
 	}
@@ -131,7 +137,7 @@ func (s *session) stay() (done bool, err error) {
 	if err := s.onPrimary(); err != nil {
 		return true, s.failAttach(err, false)
 	}
-	return false, nil
+	return false, s.curb(0)
 }
 
 // followPortal turns to the server that has a portal.

@@ -342,6 +342,7 @@ func (s *session) forgetWritten() {
 		t.defines = false
 		s.srv.look(primaryTarget)
 	}
+	t.curb.inBlock = false
 	t.wrote = t.wrote || t.writes
 	t.written, t.wroteUnknown, t.writes = t.written[:0], false, false
 	t.snapshot, t.committed, t.readOnly = false, false, false

@@ -66,6 +66,11 @@ type session struct {
 	// to is where the session's goroutine writes: what was current when it last looked.
 	to        *pool.Backend
 	toPrimary bool // to is the primary's
+	// curbed: statements on the primary may be under a bound that a rule has set; curbedThere
+	// is the bound on the replica. boundIs is what there made of boundOf and boundBy.
+	curbed               bool
+	curbedThere, boundBy time.Duration
+	boundOf, boundIs     *pool.Settings
 	// abroadIs is what abroad made of abroadOf.
 	abroadOf, abroadIs *pool.Settings
 	// turn is what the session's goroutine must Block before it waits; nil where it may.

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/wire"
@@ -40,7 +42,7 @@ func (s *session) query(m *wire.Message) error {
 			return s.sendQuery(m, reply{kind: 'Q'})
 		}
 	}
-	return s.queryPrimary(m, st)
+	return s.queryPrimary(m, st, d.Timeout)
 }
 
 // queryText is the text of a Query message, or nil where it is too large to be
@@ -56,9 +58,13 @@ func queryText(m *wire.Message) []byte {
 	return text
 }
 
-func (s *session) queryPrimary(m *wire.Message, st *parser.Statement) error {
+// queryPrimary sends a Query to the primary, where it may take as long as most.
+func (s *session) queryPrimary(m *wire.Message, st *parser.Statement, most time.Duration) error {
 	if err := s.onPrimary(); err != nil {
 		return s.failAttach(err, true)
+	}
+	if err := s.curb(most); err != nil {
+		return err
 	}
 	if refused, err := s.giveNames(st); err != nil || refused {
 		return err
@@ -119,7 +125,7 @@ func (s *session) queryBeside(m *wire.Message, st *parser.Statement, d router.De
 		return s.failAttach(err, true)
 	}
 	if d.Place != router.Replica {
-		return s.queryPrimary(m, st)
+		return s.queryPrimary(m, st, d.Timeout)
 	}
 	s.sentToReplica(st, d)
 	s.expectUnnamed(reply{kind: 'Q', action: beside, name: s.dropUnnamed(nil)}, nil)
@@ -154,6 +160,9 @@ func (s *session) functionCall(m *wire.Message) error {
 	}
 	if err := s.onPrimary(); err != nil {
 		return s.failAttach(err, true)
+	}
+	if err := s.curb(0); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	s.state.sendingUnseen()

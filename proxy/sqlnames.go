@@ -262,5 +262,5 @@ func (s *session) placeStatement(st statement, bind *wire.Message) (done bool, e
 	if err := s.onPrimary(); err != nil {
 		return true, s.failAttach(err, false)
 	}
-	return s.refused, nil
+	return s.refused, s.curb(0)
 }

@@ -325,7 +325,7 @@ func (s *session) admit(params []param, longKey bool) error {
 func (s *session) sendWelcome(w *welcome, longKey bool) error {
 	pid := w.pid
 	if s.srv.cfg.SessionMode {
-		if err := s.attach(primaryTarget); err != nil {
+		if err := s.attach(primaryTarget, 0); err != nil {
 			return err
 		}
 		if err := s.flush(); err != nil {

@@ -44,6 +44,7 @@ type state struct {
 	// writes is set in a transaction that may write, by whatever means; wrote once one
 	// may have been committed since the primary was last asked for its position.
 	writes, wrote bool
+	curb          curb
 	// defines is set in a transaction that may change the schema.
 	defines bool
 	// snapshot is set in a transaction whose reads all see one state of the data, committed
@@ -132,6 +133,7 @@ func changesState(st *parser.Statement) bool {
 func (t *state) completed(p *parser.Part, tag string) {
 	switch p.Kind {
 	case parser.Commit, parser.Rollback, parser.PrepareTransaction:
+		t.curb.inBlock = false
 		if tag == "COMMIT" || tag == "PREPARE TRANSACTION" {
 			t.wrote = t.wrote || t.writes // another transaction may follow at once
 			t.commit()
@@ -145,6 +147,7 @@ func (t *state) completed(p *parser.Part, tag string) {
 			t.savepoints = t.savepoints[:i]
 		}
 	case parser.RollbackTo:
+		t.curb.inBlock = false // as at the savepoint, before which it was lifted
 		if i := t.savepoint(p.Name); i >= 0 {
 			t.now, t.local, t.bare = t.savepoints[i].now, t.savepoints[i].local, t.savepoints[i].bare
 			t.savepoints = t.savepoints[:i+1]
