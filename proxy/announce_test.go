@@ -186,3 +186,18 @@ func TestRoutesAreCountedOnceInLine(t *testing.T) {
 		t.Errorf("%d statements were counted: %+v", total, f.server.Routes())
 	}
 }
+
+// Where another server has to take the place of the one that was said, that is said too.
+func TestExplainAnnouncesTheServerThatAnswers(t *testing.T) {
+	gone := startFake(t, func(*fakeConn) {})
+	server := gone.server()
+	gone.close()
+	f := start(t, setup{replicas: []*pgtest.Server{server, pgtest.SharedReplica(t)}})
+	c := enter(t, f.addr, "postgres", "options", "-c pgshunt.explain=on")
+	const said = "(inference): pgml.embed is computed on PostgresML servers; "
+	want := "NOTICE 00000 pgshunt: replica ml1 " + said + "NOTICE 00000 pgshunt: replica ml2 " + said + "row t; SELECT 1; I"
+	c.send(&pgproto3.Query{String: "SELECT pgml.embed('intfloat/e5-small', 'x') IS NOT NULL"})
+	if got := c.heard(); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}

@@ -13,6 +13,15 @@ import (
 // where no replica will do, d comes back for the primary if that may answer instead.
 // Nothing of the statement has run before that.
 func (s *session) reach(d router.Decision, st *parser.Statement) (router.Decision, error) {
+	at, err := s.reachAny(d, st)
+	if err == nil && (at.Place != d.Place || d.Target != "" && at.Target != d.Target) {
+		moved := at
+		_, err = s.announce(&moved) // another server than was said
+	}
+	return at, err
+}
+
+func (s *session) reachAny(d router.Decision, st *parser.Statement) (router.Decision, error) {
 	free := s.free || d.Target == ""
 	if d.Target == "" {
 		d.Target = s.pick(d)
