@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -103,5 +104,24 @@ func TestRouteAsksTheServers(t *testing.T) {
 	}
 	if server.Server != "ml1" || !server.Healthy || server.Lag != "0s" || len(server.Models) != 1 || r.SQL != sql || r.Target != "ml1" {
 		t.Errorf("%+v, %+v", server, r)
+	}
+}
+
+// The cases that the guide shows are true.
+func TestTheGuidesCasesHold(t *testing.T) {
+	t.Setenv("APP_PASSWORD", "x")
+	guide, err := os.ReadFile("../../docs/routing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(guide), "```yaml\n")
+	cases, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("the guide shows no cases")
+	}
+	opts := routeOptions{config: "../../configs/freshness.yaml", configSet: true, test: writeFile(t, "cases.yaml", cases)}
+	out, errOut, err := runRouteText(t, opts, "")
+	if err != nil || !strings.HasSuffix(out, "8 cases, 0 failed\n") {
+		t.Errorf("%v, %s\n%s", err, errOut, out)
 	}
 }
