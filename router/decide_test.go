@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"pgshunt/internal/pgerr"
 	"pgshunt/parser"
@@ -38,29 +39,37 @@ var settled = []string{
 	"SELEC 1",
 	"/*+ pgshunt: replica:ml2 */ SELECT 1",
 	"SELECT * FROM reports.daily",
+	"SELECT * FROM docs JOIN second USING (id)",
+	"SELECT body FROM wider",
+	"SELECT * FROM recent",
+	"SELECT * FROM scored",
+	"SELECT pure(1), wrap(1)",
 }
 
 func TestDecideDoesNotAllocate(t *testing.T) {
-	p := mustPolicy(t, router.Config{Reads: "replica", Rules: []router.Rule{
+	p := mustPolicy(t, router.Config{Reads: "replica", MaxLag: time.Second, Rules: []router.Rule{
 		{Match: router.Match{Relation: router.Patterns{"reports.*"}, User: router.Patterns{"a*", "!ab"}}, To: "ml2"},
 		{Match: router.Match{Function: router.Patterns{"other.*"}, Kind: router.Patterns{"read"}}, To: "primary"},
-	}})
-	f := twoReplicas()
+	}, Inference: router.Requirement{Freshness: router.Freshness{Within: time.Second}}})
 	choose := router.Chooser{Load: func(string) int { return 1 }, Random: rand.Uint64, Zone: "here", Last: "ml2", Slack: 1}
-	for _, block := range []bool{false, true} {
-		v := &router.View{User: "app", SearchPath: []string{"app", "pgml", "public"}, InTransaction: block}
-		for _, sql := range settled {
-			st := parser.Parse(sql)
-			if d := p.Decide(st, v, f); d.Place == router.Refused {
-				continue
-			}
-			n := testing.AllocsPerRun(100, func() {
-				if d := p.Decide(st, v, f); d.Place == router.Replica {
-					choose.Choose(d, f)
+	known := shop(t)
+	known.Targets[1].LagKnown = true
+	for name, f := range map[string]*router.Fleet{"names are believed": twoReplicas(), "a catalog": known} {
+		for _, block := range []bool{false, true} {
+			v := &router.View{User: "app", Database: "shop", SearchPath: []string{"app", "pgml", "public"}, InTransaction: block, ReadOnly: block}
+			for _, sql := range settled {
+				st := parser.Parse(sql)
+				if d := p.Decide(st, v, f); d.Place == router.Refused {
+					continue
 				}
-			})
-			if n != 0 {
-				t.Errorf("in a block: %v: %s: %v allocations", block, sql, n)
+				n := testing.AllocsPerRun(100, func() {
+					if d := p.Decide(st, v, f); d.Place == router.Replica {
+						choose.Choose(d, f)
+					}
+				})
+				if n != 0 {
+					t.Errorf("%s, in a block: %v: %s: %v allocations", name, block, sql, n)
+				}
 			}
 		}
 	}
@@ -69,18 +78,23 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 func BenchmarkDecide(b *testing.B) {
 	p, f := mustPolicy(b, router.Config{}), twoReplicas()
 	v := &router.View{User: "app", SearchPath: []string{"app", "public"}}
+	known := twoReplicas()
+	known.Catalogs = map[string]*router.Catalog{"": mustCatalog(b, server{relations: tables("t", "pgbench_accounts", "only_primary")},
+		server{target: 1, relations: tables("t", "pgbench_accounts")}, server{target: 2, relations: tables("t", "pgbench_accounts")})}
 	for name, sql := range map[string]string{
 		"read":      "SELECT abalance FROM pgbench_accounts WHERE aid = 1",
 		"inference": "SELECT pgml.predict('p', ARRAY[a]) FROM t",
 		"training":  "SELECT * FROM pgml.train('p', 'regression', 'public.t', 'y')",
 	} {
 		st := parser.Parse(sql)
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				p.Decide(st, v, f)
-			}
-		})
+		for catalog, f := range map[string]*router.Fleet{"": f, "/catalog": known} {
+			b.Run(name+catalog, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					p.Decide(st, v, f)
+				}
+			})
+		}
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 )
 
 // shop is a fleet whose replicas differ from the primary in every way that counts.
-func shop(t *testing.T) *router.Fleet {
-	t.Helper()
+func shop(tb testing.TB) *router.Fleet {
+	tb.Helper()
 	absent := func(name, why string) router.RelationFacts {
 		f := table(name)
 		f.Absent = why
@@ -55,7 +55,7 @@ func shop(t *testing.T) *router.Fleet {
 	ml2 := server{target: 2, relations: slices.Concat(both, tables("open.thing")), functions: functions}
 	f := twoReplicas()
 	f.Targets[1].Feed, f.Targets[2].Feed = router.FeedLogical, router.FeedDump
-	f.Catalogs = map[string]*router.Catalog{"shop": mustCatalog(t, primary, ml1, ml2)}
+	f.Catalogs = map[string]*router.Catalog{"shop": mustCatalog(tb, primary, ml1, ml2)}
 	return f
 }
 
