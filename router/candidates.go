@@ -41,8 +41,9 @@ func (f *Fleet) standbys() (set uint64) {
 }
 
 // modelled narrows a decision for inference to the replicas that have the project's
-// model. Where none is known to, it is the home, whose own error is the answer.
-func (q *question) modelled(d Decision) Decision {
+// model, or refuses it. Where none is known to have it, it is the home, whose own error
+// is the answer.
+func (q *question) modelled(d *Decision) {
 	have, down := uint64(0), ""
 	for i := range min(len(q.f.Targets), maxTargets) {
 		t := &q.f.Targets[i]
@@ -56,23 +57,23 @@ func (q *question) modelled(d Decision) Decision {
 	}
 	if have != 0 {
 		d.Candidates = have
-		return d
+		return
 	}
 	home := q.f.index(HomeOf(d.Project, q.f))
 	if home < 0 || !q.f.Targets[home].offers(Inference) {
-		return d
+		return
 	}
 	t := &q.f.Targets[home]
 	switch {
 	case !t.fit(Inference):
-		return refuseHome(d.Subject, t.Name)
+		*d = refuseHome(d.Subject, t.Name)
 	case down != "" && t.Models != nil:
-		return refuseModel(&d, down)
+		*d = refuseModel(d, down)
 	case !holds(d.Candidates, home):
-		return q.refuseMissing(d.Class, d.Rule, 1<<home)
+		*d = q.refuseMissing(d.Class, d.Rule, 1<<home)
+	default:
+		d.Target, d.Candidates = t.Name, 1<<home
 	}
-	d.Target, d.Candidates = t.Name, 1<<home
-	return d
 }
 
 // Fresh reports whether the target's data is known to be within bound of the primary's.

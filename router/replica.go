@@ -35,7 +35,7 @@ func (p *Policy) replica(q *question, class Class, rule, reason, subject string)
 		}
 	}
 	if class == Inference && q.u.models && d.ProjectParam == 0 {
-		if d = q.modelled(d); d.Place == Refused {
+		if q.modelled(&d); d.Place == Refused {
 			return d
 		}
 	}
