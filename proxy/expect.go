@@ -17,6 +17,10 @@ func (s *session) enqueue(r *reply) bool {
 	if s.inflight.len() >= maxInflight {
 		s.thinOut()
 	}
+	if s.current == nil && s.to != nil && r.action != fake && (r.kind == 'S' || !s.phase.skipping.is()) {
+		s.unanswerable(r)
+		return false
+	}
 	switch {
 	case r.kind == 'S':
 		s.setOpen(false)

@@ -38,6 +38,22 @@ func (s *session) Lost(b *pool.Backend, err error) {
 	}
 }
 
+// unanswerable answers a message that was about to be sent to a backend which has been
+// lost since the session turned to it, when nothing was expected from it. The caller
+// holds mu, and is the session's goroutine.
+func (s *session) unanswerable(r *reply) {
+	s.turn.Block()
+	for s.phase.relaying {
+		s.wait()
+	}
+	if s.toPrimary {
+		s.endWith(lostError(s.to), false)
+		return
+	}
+	s.inflight.push(r)
+	s.failReplica(s.to)
+}
+
 // needs tells whether the session, with nothing expected from b, still cannot do
 // without it: b is its primary and holds something of it. The caller holds mu.
 func (s *session) needs(b *pool.Backend) bool {
