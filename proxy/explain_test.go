@@ -326,3 +326,33 @@ func TestReplicasOfTheOwnZoneArePreferred(t *testing.T) {
 		}
 	}
 }
+
+// Hints count for users who may give them, however they give them, and are nothing to others.
+func TestHintsAreForUsersWhoMay(t *testing.T) {
+	replica := pgtest.SharedReplica(t)
+	for _, may := range []bool{true, false} {
+		users := router.Patterns{"!postgres"}
+		want := "primary,primary,read,read,reads go to the primary"
+		if may {
+			users, want = router.Patterns{"post*"}, "ml1,replica,read,hint,is sent there by a hint"
+		}
+		f := start(t, setup{replicas: []*pgtest.Server{replica}, policy: router.Config{HintUsers: users}})
+		byOption := enter(t, f.addr, "postgres", "options", "-c pgshunt.route=replica:ml1")
+		bySet := enter(t, f.addr, "postgres")
+		bySet.query("SET pgshunt.route = 'replica:ml1'")
+		byComment := enter(t, f.addr, "postgres")
+		for name, got := range map[string][]string{
+			"startup": byOption.query("EXPLAIN (ROUTE) SELECT 1"), "SET": bySet.query("EXPLAIN (ROUTE) SELECT 1"),
+			"comment": byComment.query("/*+ pgshunt: replica:ml1 */ EXPLAIN (ROUTE) SELECT 1"),
+		} {
+			if !strings.HasPrefix(got[1], "row select,"+want) {
+				t.Errorf("by %s, allowed %v: %q", name, may, got)
+			}
+		}
+		for c, value := range map[*client]string{byOption: "replica:ml1", bySet: "replica:ml1", byComment: ""} {
+			if got := c.query("SHOW pgshunt.route"); got[1] != "row "+value {
+				t.Errorf("SHOW pgshunt.route: %q, expected %q", got, value)
+			}
+		}
+	}
+}
