@@ -251,7 +251,12 @@ func TestCancelEndsTraining(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, key := enterWithKey(t, f.addr, "postgres")
 			c.send(messages...)
-			running(t, replica, db, "sleep_seconds", true)
+			// The server counts a statement as active from its Parse on; what is to be hit is the fit.
+			if !pgtest.Eventually(func() bool {
+				return count(t, replica, `SELECT FROM pg_stat_activity WHERE datname = $1 AND query LIKE '%sleep_seconds%' AND wait_event = 'PgSleep'`, db) > 0
+			}) {
+				t.Fatal("the fit does not begin")
+			}
 			cancel(t, f.addr, key.ProcessID, key.SecretKey)
 			if got := joined(c.answer()); !strings.HasSuffix(got, canceled) {
 				t.Errorf("got %q", got)

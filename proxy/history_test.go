@@ -29,7 +29,7 @@ type history struct {
 }
 
 // historyWait is how long a read may wait for its replica.
-const historyWait = 400 * time.Millisecond
+const historyWait = time.Second
 
 // TestReadYourWrites: with freshness session there is not one stale answer, whatever the
 // replica's feed does, and no read waits for longer than it may. PGSHUNT_SOAK=10m goes on for that long.
