@@ -57,8 +57,12 @@ func (s *session) fresh(d router.Decision, free bool) (router.Decision, error) {
 			err = s.askPosition(ctx)
 		}
 		if err == nil {
+			position := uint64(0)
+			if session {
+				position = s.reached.position
+			}
 			chosen, err = firstOf(ctx, names, func(ctx context.Context, target string) error {
-				return s.waitFresh(ctx, d, session, target)
+				return s.srv.waitFresh(ctx, target, position, d.Freshness.Within)
 			})
 		}
 		if cause := context.Cause(ctx); err != nil && cause != nil && cause != errTooOld {
@@ -139,19 +143,20 @@ func (s *session) askPosition(ctx context.Context) error {
 	return nil
 }
 
-// waitFresh waits for one replica. Several goroutines may call it at a time.
-func (s *session) waitFresh(ctx context.Context, d router.Decision, session bool, target string) error {
-	w := s.srv.cfg.Watcher
+// waitFresh waits until one replica has come to a position, and is behind by at most
+// within; 0 is that neither matters. It may go on for a while after firstOf has returned.
+func (srv *Server) waitFresh(ctx context.Context, target string, position uint64, within time.Duration) error {
+	w := srv.cfg.Watcher
 	if w == nil {
 		return errNoWatcher
 	}
-	if session {
-		if err := w.WaitApplied(ctx, target, s.reached.position); err != nil {
+	if position > 0 {
+		if err := w.WaitApplied(ctx, target, position); err != nil {
 			return err
 		}
 	}
-	if d.Freshness.Within > 0 {
-		return w.WaitLag(ctx, target, d.Freshness.Within)
+	if within > 0 {
+		return w.WaitLag(ctx, target, within)
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func watched(t *testing.T, c setup, feed router.Feed, hosts ...*pgtest.Server) *
 	var server atomic.Pointer[proxy.Server]
 	log := &logBuffer{}
 	w := fleet.New(fleet.Config{
-		Servers: servers, Database: "postgres", Interval: 100 * time.Millisecond,
+		Servers: servers, Database: "postgres", Interval: 100 * time.Millisecond, CatalogInterval: 200 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(log, nil)),
 		Publish: func(f *router.Fleet) {
 			if s := server.Load(); s != nil {
