@@ -34,8 +34,29 @@ func accept(l net.Listener, ls *Loops, accepted func(*Conn), failed func(error))
 	inheritOptions(fd)
 	a := &acceptor{loop: ls, accepted: accepted, failed: failed, closed: make(chan struct{})}
 	a.sock = enroll(fd, ls.pick(), a)
+	a.acceptEarly()
 	a.sock.resume()
 	return a
+}
+
+// acceptEarly accepts those who connected before the socket had its options, and so
+// did not inherit them.
+func (a *acceptor) acceptEarly() {
+	for {
+		fd, addr, err := syscall.Accept4(a.sock.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		if err != nil {
+			return // nobody is left, or Ready meets the error too
+		}
+		inheritOptions(fd)
+		a.take(fd, addr)
+	}
+}
+
+// take gives an accepted connection to its user.
+func (a *acceptor) take(fd int, addr syscall.Sockaddr) {
+	c := &Conn{remote: tcpAddr(addr)}
+	c.sock.Store(enroll(fd, a.loop.pick(), nil))
+	a.accepted(c)
 }
 
 // inheritOptions sets what net.TCPConn sets by default; accepted sockets inherit it.
@@ -63,9 +84,7 @@ func (a *acceptor) Ready(*Turn) {
 	a.sock.unuse()
 	switch err {
 	case nil:
-		c := &Conn{remote: tcpAddr(addr)}
-		c.sock.Store(enroll(fd, a.loop.pick(), nil))
-		a.accepted(c)
+		a.take(fd, addr)
 	case syscall.EAGAIN, syscall.EINTR, syscall.ECONNABORTED:
 	default:
 		a.failed(os.NewSyscallError("accept4", err))

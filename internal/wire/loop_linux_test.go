@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -288,4 +289,42 @@ func TestLoopAcceptEndsWithItsLoop(t *testing.T) {
 	}
 	ls.Close()
 	_ = a.Close() // must not wait for a loop that is no more
+}
+
+// Whoever connects between listening and accepting does not wait for Nagle's algorithm either.
+func TestLoopAcceptsThoseWhoCameEarly(t *testing.T) {
+	ls, err := NewLoops(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ls.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	delays := make(chan int, 2)
+	dial := func() {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	dial()
+	a := ls.Accept(l, func(c *Conn) {
+		noDelay, err := syscall.GetsockoptInt(c.sock.Load().fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY)
+		if err != nil {
+			t.Error(err)
+		}
+		delays <- noDelay
+		c.End()
+	}, func(err error) { t.Error(err) })
+	dial()
+	for range 2 {
+		if noDelay := <-delays; noDelay == 0 {
+			t.Error("TCP_NODELAY is not set")
+		}
+	}
+	_ = a.Close()
 }
