@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgshunt/internal/pgtest"
+	"pgshunt/parser"
 	"pgshunt/router"
 )
 
@@ -189,6 +190,38 @@ func TestWhatALogicalFeedBrings(t *testing.T) {
 		return number(t, conn, "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'") == 0
 	})
 	expect(map[string]string{"unfed": ""})
+}
+
+// A subscription that is disabled or enabled is noticed by the look at its server: nobody
+// has to wait for the next question about catalogs.
+func TestASubscriptionInterruptedIsNoticedByALook(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	for _, s := range []*pgtest.Server{primary, replica} {
+		s.Exec(t, "CREATE TABLE fed (v int PRIMARY KEY)")
+	}
+	primary.Exec(t, "CREATE PUBLICATION feed FOR TABLE fed")
+	replica.Exec(t, fmt.Sprintf("CREATE SUBSCRIPTION feed CONNECTION '%s' PUBLICATION feed", primary.URL(primary.Superuser(), "postgres")))
+	defer replica.Exec(t, "DROP SUBSCRIPTION feed")
+	cfg := pair(primary, replica, router.FeedLogical)
+	cfg.CatalogInterval = time.Hour
+	w := watch(t, cfg)
+	policy, err := router.NewPolicy(router.Config{Reads: "replica"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, session := parser.Parse("SELECT v FROM fed"), &router.View{Database: "postgres", SearchPath: []string{"public"}}
+	present := func() bool { return policy.Decide(read, session, w.Snapshot()).Place == router.Replica }
+	for _, step := range []struct {
+		sql     string
+		present bool
+	}{{"", true}, {"ALTER SUBSCRIPTION feed DISABLE", false}, {"ALTER SUBSCRIPTION feed ENABLE", true}} {
+		if step.sql != "" {
+			replica.Exec(t, step.sql)
+		}
+		if !pgtest.Eventually(func() bool { return present() == step.present }) {
+			t.Errorf("after %q the table is there: %v", step.sql, !step.present)
+		}
+	}
 }
 
 func TestWhatOtherFeedsBring(t *testing.T) {

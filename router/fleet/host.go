@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,6 +95,9 @@ func (h *host) look() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err == nil {
+		if h.found.done && !slices.Equal(h.found.subscriptions, f.subscriptions) {
+			h.server.w.catalogs.expire(false) // what may be read there has changed
+		}
 		h.found = finding{seen: f, done: true}
 		return
 	}

@@ -38,6 +38,8 @@ type subscription struct {
 	Name, Database string
 	Slot           string // its slot on the primary, "" if it has none
 	Enabled        bool
+	// Unready is how many tables of the server's own database no subscription has caught up with yet.
+	Unready int64
 }
 
 const lookQuery = `SELECT pg_is_in_recovery(),
@@ -54,7 +56,8 @@ const walQuery = `SELECT system_identifier,
 	pg_size_bytes(current_setting('wal_segment_size'))
 	FROM pg_control_system()`
 
-const subscriptionsQuery = `SELECT s.subname, d.datname, coalesce(s.subslotname, ''), s.subenabled
+const subscriptionsQuery = `SELECT s.subname, d.datname, coalesce(s.subslotname, ''), s.subenabled,
+	(SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r')
 	FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid ORDER BY 1, 2`
 
 // The table is written by whoever copies; it is in the replica's own database.
