@@ -165,31 +165,47 @@ func (c *Catalog) search(group []relation, v *View) found {
 	return first
 }
 
-// routine resolves the function that c calls, nil where none of that name is known.
-func (c *Catalog) routine(call *parser.Call, v *View) *routine {
+// routines are the functions of the name that call has, in all schemas; those that meets
+// tells may be the one that is called.
+func (c *Catalog) routines(call *parser.Call) []routine {
 	if c == nil {
 		return nil
 	}
-	group := c.functions[call.Name]
-	if len(group) == 0 {
-		return nil
-	}
+	return c.functions[call.Name]
+}
+
+// meets reports whether call may mean r. Without a schema all of search_path are looked
+// through for the arguments that fit best, so that it may be a function of any of them.
+func (r *routine) meets(call *parser.Call, v *View) bool {
 	if call.Schema != "" {
-		for i := range group {
-			if group[i].schema == call.Schema {
-				return &group[i]
-			}
-		}
-		return nil
+		return r.schema == call.Schema
 	}
-	for _, schema := range v.SearchPath {
-		for i := range group {
-			if group[i].schema == schema {
-				return &group[i]
-			}
+	return v.searches(r.schema)
+}
+
+// ours reports whether the primary has a function that call may mean.
+func (c *Catalog) ours(group []routine, call *parser.Call, v *View) bool {
+	for i := range group {
+		if group[i].has&c.primary != 0 && group[i].meets(call, v) {
+			return true
 		}
 	}
-	return nil
+	return false
+}
+
+// lone is the function that call means where the primary has none of them, the first of
+// search_path; nil where none is known.
+func (c *Catalog) lone(group []routine, call *parser.Call, v *View) *routine {
+	var first *routine
+	at := 0
+	for i := range group {
+		if r := &group[i]; r.meets(call, v) {
+			if place := slices.Index(v.SearchPath, r.schema); first == nil || place < at {
+				first, at = r, place
+			}
+		}
+	}
+	return first
 }
 
 // Equal reports whether both catalogs say the same.

@@ -97,17 +97,27 @@ func (c *Catalog) lacksFunction(call *parser.Call, target int, v *View) (lack, b
 	if c == nil || call.Builtin {
 		return lack{}, false
 	}
-	r := c.routine(call, v)
 	if fn, ok := lookup(call, v); ok {
-		r = c.routine(&parser.Call{Schema: pgmlSchema, Name: call.Name, Text: fn.text}, v)
+		call = &parser.Call{Schema: pgmlSchema, Name: call.Name, Text: fn.text}
 	}
-	switch {
-	case r == nil:
-		return lack{}, false
-	case r.has>>target&1 == 0:
-		return lack{subject: r.text, kind: gapColumns, why: notThere}, true
-	case r.uses != nil:
-		return c.usesLack(r.uses, target, v)
+	group := c.routines(call)
+	ours := c.ours(group, call, v)
+	for i := range group {
+		r := &group[i]
+		lone := r.has&c.primary == 0
+		switch {
+		case !r.meets(call, v), lone && !ours && r != c.lone(group, call, v):
+		case lone && ours:
+			if r.has>>target&1 != 0 {
+				return lack{subject: call.Text, kind: gapView, why: "may mean another function there by search_path"}, true
+			}
+		case r.has>>target&1 == 0:
+			return lack{subject: r.text, kind: gapColumns, why: notThere}, true
+		case r.uses != nil:
+			if l, ok := c.usesLack(r.uses, target, v); ok {
+				return l, true
+			}
+		}
 	}
 	return lack{}, false
 }

@@ -62,24 +62,45 @@ func (c *Catalog) offers(call *parser.Call, fn function, u *usage) work {
 // them is called depends on types that are not known here, so that of the two which may
 // have effects counts.
 func (u *usage) overload(c *parser.Call, v *View, known *Catalog) {
-	r := known.routine(c, v)
-	if r != nil && u.unknown == "" && (r.volatility == 'v' || r.uses != nil && r.uses.unknown != "") {
-		u.unknown = c.Text
+	group := known.routines(c)
+	for i := range group {
+		r := &group[i]
+		if u.unknown == "" && (r.volatility == 'v' || r.uses != nil && r.uses.unknown != "") && r.meets(c, v) {
+			u.unknown = c.Text
+		}
 	}
 }
 
-// foreign resolves a function that is neither pg_catalog's nor PostgresML's.
+// foreign resolves a function that is neither pg_catalog's nor PostgresML's. Of several in
+// search_path all count, since which one is called depends on types. Where the primary has
+// one, a server that has one more may call that instead.
 func (u *usage) foreign(c *parser.Call, v *View, known *Catalog) {
-	r := known.routine(c, v)
-	if r == nil {
+	group := known.routines(c)
+	if known == nil || !known.ours(group, c, v) {
+		if r := known.lone(group, c, v); r != nil {
+			u.routine(r, c, true, v, known)
+			return
+		}
 		// With a catalog, (expression).name without a function of that name is a field.
 		if field := c.Form == parser.Field && known != nil; !field && u.unknown == "" {
 			u.unknown = c.Text
 		}
 		return
 	}
+	for i := range group {
+		switch r := &group[i]; {
+		case !r.meets(c, v):
+		case r.has&known.primary == 0:
+			u.ready &^= r.has
+		default:
+			u.routine(r, c, false, v, known)
+		}
+	}
+}
+
+// routine adds what one function is that c may mean; lone, if only replicas have it.
+func (u *usage) routine(r *routine, c *parser.Call, lone bool, v *View, known *Catalog) {
 	u.ready &= r.has
-	lone := r.has&known.primary == 0
 	if lone || r.uses != nil && r.uses.pgml != "" {
 		u.pgml, u.infers, u.lone = true, true, u.lone || lone
 		u.about(c.Text)

@@ -41,8 +41,11 @@ func (q *question) staleIn(p *parser.Part, unseen bool) (string, bool) {
 		if c.Builtin {
 			continue
 		}
-		if r := q.known.routine(c, q.v); r != nil && r.uses != nil && q.newerAny(r.uses.reads, unseen) {
-			return c.Text, true
+		group := q.known.routines(c)
+		for n := range group {
+			if r := &group[n]; r.uses != nil && r.meets(c, q.v) && q.newerAny(r.uses.reads, unseen) {
+				return c.Text, true
+			}
 		}
 	}
 	return "", false

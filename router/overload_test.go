@@ -1,0 +1,54 @@
+package router_test
+
+import (
+	"testing"
+
+	"pgshunt/parser"
+	"pgshunt/router"
+)
+
+// PostgreSQL looks for a function in all of search_path, and takes the one whose arguments
+// fit. So which schema comes first does not tell which one is called.
+func TestFunctionsOfSeveralSchemas(t *testing.T) {
+	functions := []router.FunctionFacts{
+		routine("app.f", 'i', "sql", "SELECT 1"), routine("public.f", 'v', "plpgsql", "BEGIN DELETE FROM docs; RETURN 1; END"),
+		routine("app.lower", 'i', "sql", "SELECT 1"), routine("public.lower", 'v', "plpgsql", "BEGIN DELETE FROM docs; RETURN 1; END"),
+		routine("app.h", 'i', "sql", "SELECT 1"), routine("public.g", 'i', "sql", "SELECT 1"),
+		routine("app.sum2", 'i', "sql", "SELECT 1"), routine("public.sum2", 's', "sql", "SELECT count(*)::int FROM public.docs"),
+	}
+	with := func(target int, more ...router.FunctionFacts) server {
+		return server{target: target, relations: tables("docs"), functions: append(more, functions...)}
+	}
+	f := twoReplicas()
+	f.Catalogs = map[string]*router.Catalog{"": mustCatalog(t, with(0, routine("public.h", 'i', "sql", "SELECT 1")),
+		with(1, routine("app.g", 'i', "sql", "SELECT 2"), routine("app.alone", 'i', "sql", "SELECT 1"), routine("public.alone", 'i', "sql", "SELECT 1")), with(2))}
+	p := mustPolicy(t, router.Config{Reads: "replica"})
+	v := &router.View{SearchPath: []string{"app", "public"}}
+	for sql, want := range map[string]string{
+		"SELECT app.f(id) FROM docs":                       "ml1 ml2",
+		"SELECT f(id) FROM docs":                           "",
+		"SELECT lower(id) FROM docs":                       "",
+		"SELECT g(id) FROM docs":                           "ml2",
+		"SELECT public.g(id) FROM docs":                    "ml1 ml2",
+		"SELECT h(id) FROM docs":                           "",
+		"SELECT app.h(id) FROM docs":                       "ml1 ml2",
+		"SELECT alone(1)":                                  "ml1",
+		"SELECT pgml.embed('m', f(id)::text) FROM docs":    "",
+		"SELECT pgml.embed('m', g(id)::text) FROM docs":    "ml2",
+		"SELECT pgml.embed('m', sum2(id)::text) FROM docs": "ml1 ml2",
+	} {
+		if d := p.Decide(parser.Parse(sql), v, f); names(f, d) != want {
+			t.Errorf("%s: %q, expected %q: %s", sql, names(f, d), want, d.Text())
+		}
+	}
+	inBlock := *v
+	inBlock.InTransaction, inBlock.Written = true, []parser.Relation{{Schema: "public", Name: "docs"}}
+	if d := p.Decide(parser.Parse("SELECT pgml.embed('m', sum2(1)::text)"), &inBlock, f); d.Place != router.Refused {
+		t.Errorf("what the second schema's function reads has been written: %s: %s", d.Place, d.Text())
+	}
+	f.Targets[2].Healthy = false
+	d := p.Decide(parser.Parse("SELECT pgml.embed('m', g(id)::text) FROM docs"), v, f)
+	if want := "PostgresML servers. On ml1, g may mean another function there by search_path."; d.Err == nil || d.Err.Detail != "pgml.embed runs on "+want {
+		t.Errorf("got %+v", d.Err)
+	}
+}
