@@ -2,8 +2,10 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -162,8 +164,18 @@ func TestAgeOfADump(t *testing.T) {
 		GRANT USAGE ON SCHEMA pgshunt TO own; GRANT SELECT ON pgshunt.copies TO own;
 		INSERT INTO pgshunt.copies VALUES ('public.a', now()), ('public.b', now() - interval '90 minutes')`)
 	w.until("ml1", func(t router.Target) bool { return t.LagKnown && t.Lag.Minutes() >= 90 && t.Lag.Hours() <= 2 })
+	if err := w.WaitLag(patient(t), "ml1", 24*time.Hour); err != nil {
+		t.Errorf("a copy that is young enough: %v", err)
+	}
+	var behind *Behind
+	if err := w.WaitLag(patient(t), "ml1", time.Hour); !errors.As(err, &behind) || !behind.LagKnown || behind.Lag < 90*time.Minute {
+		t.Errorf("a copy that is too old: %v", err)
+	}
 	replica.Exec(t, "DELETE FROM pgshunt.copies")
 	w.until("ml1", func(t router.Target) bool { return !t.LagKnown })
+	if err := w.WaitLag(patient(t), "ml1", 24*time.Hour); !errors.As(err, new(*NotMeasured)) {
+		t.Errorf("a copy of no known age: %v", err)
+	}
 }
 
 func TestReadIsOneLook(t *testing.T) {

@@ -108,12 +108,28 @@ func (w *Watcher) WaitApplied(ctx context.Context, target string, position uint6
 // it has all that was committed before that. Errors are as for WaitApplied; for a dump feed
 // there is nothing to wait for, and a Behind at once.
 func (w *Watcher) WaitLag(ctx context.Context, target string, within time.Duration) error {
+	if s := w.byName[target]; s != nil && s.Replica && s.Feed == router.FeedDump {
+		return s.young(within)
+	}
 	return w.wait(ctx, target, func(s *server, r *reading, b *Behind) (bool, error) {
 		applied, err := s.applied(r)
 		since, ok := w.history.since(applied)
 		b.Lag, b.LagKnown = r.end.Sub(since), ok
 		return ok && b.Lag <= within, err
 	}, nil)
+}
+
+// young is WaitLag for a dump feed: what counts is the age of the copy.
+func (s *server) young(within time.Duration) error {
+	f := s.hosts[0].finding()
+	if f.copied.IsZero() {
+		return &NotMeasured{s.Name, "nobody has recorded when it was copied"}
+	}
+	age := time.Since(f.copied)
+	if age <= within {
+		return nil
+	}
+	return &Behind{Target: s.Name, Lag: age, LagKnown: true, Reason: "its copy is that old"}
 }
 
 // wait has progress ask until done. unsent reports of a reading of the primary that what
