@@ -46,8 +46,11 @@ type relation struct {
 	schema, text string
 	has, ready   uint64
 	narrow       uint64
-	gaps         []gap
-	touches      bool
+	// barred are the targets where somebody may not use its schema, and so would find the
+	// name in a later one of search_path.
+	barred  uint64
+	gaps    []gap
+	touches bool
 	// uses is what a view reads and calls in the end; nil for what is not a view.
 	uses *closure
 }
@@ -144,16 +147,18 @@ func (c *Catalog) find(r parser.Relation, v *View) found {
 }
 
 // search walks search_path. A target that has the name in an earlier schema than the
-// primary means another relation by it.
+// primary means another relation by it, and one that has it in a later one too may, where
+// the session's user may not use the first.
 func (c *Catalog) search(group []relation, v *View) found {
 	other, first := uint64(0), found{ready: everywhere}
-	for _, schema := range v.SearchPath {
+	for at, schema := range v.SearchPath {
 		for i := range group {
 			e := &group[i]
 			if e.schema != schema {
 				continue
 			}
 			if e.has&c.primary != 0 {
+				other |= e.barred & having(group, v.SearchPath[at+1:])
 				return found{relation: e, ready: e.ready &^ other, other: other}
 			}
 			if first.relation == nil {
@@ -163,6 +168,16 @@ func (c *Catalog) search(group []relation, v *View) found {
 		}
 	}
 	return first
+}
+
+// having is the set of targets that have one of group in one of the schemas.
+func having(group []relation, schemas []string) (set uint64) {
+	for i := range group {
+		if slices.Contains(schemas, group[i].schema) {
+			set |= group[i].has
+		}
+	}
+	return set
 }
 
 // routines are the functions of the name that call has, in all schemas; those that meets

@@ -166,6 +166,9 @@ func (c *Catalog) plain(rows []RelationFacts, of []uint64) bool {
 			if same == n || their.Schema != ours[same].Schema || !alike(&ours[same], their) {
 				return false
 			}
+			if n > 1 && their.Barred {
+				return false // search_path may not mean the same there
+			}
 			same++
 		}
 		if same == n {
@@ -206,6 +209,9 @@ func (b *builder) keep(name string, rows []RelationFacts, of []uint64) {
 		case entry.has&b.catalog.primary == 0:
 			entry.ready |= of[i] // there is nothing to compare it with
 		default:
+			if r.Barred {
+				entry.barred |= of[i]
+			}
 			if g, differs := difference(ours, r); differs {
 				g.target = bits.TrailingZeros64(of[i])
 				entry.gaps = append(entry.gaps, g)

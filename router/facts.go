@@ -44,6 +44,9 @@ type RelationFacts struct {
 	// Superusers are left out, and so is the owner on a replica, since who restores a copy
 	// owns it.
 	Readers string
+	// Barred is set on a replica where somebody may not use the schema who may on the primary:
+	// a name without a schema means the relation of a later schema of search_path to them.
+	Barred bool
 	// Touches is set on the primary where a write reaches what the statement does not name:
 	// a trigger of a user's, a rule, a foreign key that cascades or sets.
 	Touches bool

@@ -196,6 +196,32 @@ func TestAnotherSchemaFirstOnAReplica(t *testing.T) {
 	}
 }
 
+// A schema that the user may not use is passed over in search_path.
+func TestASchemaThatMayNotBeUsedOnAReplica(t *testing.T) {
+	read := func(target int, barred bool, more ...router.RelationFacts) server {
+		f := table("app.docs")
+		f.Barred = barred
+		return server{target: target, relations: append(more, f)}
+	}
+	f := twoReplicas()
+	p := mustPolicy(t, router.Config{Reads: "replica"})
+	for name, c := range map[string]struct {
+		primary, ml1, ml2 server
+		sql, want         string
+	}{
+		"the next schema has it": {read(0, false, table("docs")), read(1, true, table("docs")), read(2, false, table("docs")), "docs", "ml2"},
+		"with its schema":        {read(0, false, table("docs")), read(1, true, table("docs")), read(2, false, table("docs")), "app.docs", "ml1 ml2"},
+		"only there":             {read(0, false), read(1, true, table("docs")), read(2, false), "docs", "ml2"},
+		"no other has it":        {read(0, false), read(1, true), read(2, false), "docs", "ml1 ml2"},
+	} {
+		f.Catalogs = map[string]*router.Catalog{"": mustCatalog(t, c.primary, c.ml1, c.ml2)}
+		d := p.Decide(parser.Parse("SELECT * FROM "+c.sql), &router.View{SearchPath: []string{"app", "public"}}, f)
+		if got := names(f, d); got != c.want {
+			t.Errorf("%s: %q, expected %q: %s", name, got, c.want, d.Text())
+		}
+	}
+}
+
 func TestReplicaOfFewRelations(t *testing.T) {
 	f := twoReplicas()
 	f.Catalogs = map[string]*router.Catalog{"": mustCatalog(t, server{relations: tables("a", "b", "c", "d")},

@@ -130,6 +130,33 @@ func TestReadersOfAReplica(t *testing.T) {
 	expect("app,pg_read_all_data,reads", "f\nnot for app,reads")
 }
 
+// Who may not use a schema on a replica finds its names in the next one of search_path.
+func TestSchemasThatMayNotBeUsed(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	for _, s := range []*pgtest.Server{primary, replica} {
+		s.Exec(t, `CREATE ROLE team; CREATE ROLE app LOGIN IN ROLE team; CREATE ROLE boss LOGIN; CREATE SCHEMA a; CREATE SCHEMA b;
+			CREATE TABLE a.data (v int); CREATE TABLE b.data (v int); GRANT SELECT ON a.data, b.data TO app; GRANT USAGE ON SCHEMA a, b TO team`)
+	}
+	primary.Exec(t, "CREATE ROLE elsewhere; GRANT USAGE ON SCHEMA a TO elsewhere")
+	w := watch(t, pair(primary, replica, router.FeedNone))
+	expect := func(a, b bool) {
+		t.Helper()
+		relations, _ := w.facts("ml1")
+		if got := [2]bool{relations["a.data"].Barred, relations["b.data"].Barred}; got != [2]bool{a, b} {
+			t.Errorf("barred: %v, want %v, %v", got, a, b)
+		}
+	}
+	expect(false, false)
+	replica.Exec(t, "REVOKE USAGE ON SCHEMA a FROM team")
+	expect(true, false)
+	replica.Exec(t, "GRANT USAGE ON SCHEMA a TO public")
+	expect(false, false)
+	primary.Exec(t, "ALTER ROLE boss SUPERUSER")
+	expect(false, true)
+	primary.Exec(t, "ALTER ROLE boss NOSUPERUSER; GRANT USAGE ON SCHEMA b TO public")
+	expect(false, true)
+}
+
 // partitioned makes a partitioned table and one whose children inherit.
 const partitioned = `CREATE TABLE byleaf (id int PRIMARY KEY) PARTITION BY RANGE (id);
 	CREATE TABLE byleaf1 PARTITION OF byleaf FOR VALUES FROM (0) TO (10);

@@ -21,7 +21,9 @@ type readers struct {
 	all     []uint32            // who may read everything
 	// exempt are the users whom row-level security does not bind here, and does on the
 	// primary.
-	exempt  []string
+	exempt []string
+	// weak are the roles here of superusers of the primary who are none here.
+	weak    []uint32
 	grants  map[string][]uint32 // by the text of an access list
 	schemas map[string]access
 	known   map[accessKey]string
@@ -84,6 +86,9 @@ func (r *readers) load(ctx context.Context, conn *pgx.Conn, primary *readers, na
 			name = to
 		}
 		role, exists := here[name]
+		if exists && there.super && !may[name].super {
+			r.weak = append(r.weak, role)
+		}
 		if !exists || there.super {
 			continue
 		}
@@ -161,6 +166,26 @@ func (r *readers) of(schema, list, columns string, owner uint32) string {
 	text := strings.Join(entries, ",")
 	r.known[key] = text
 	return text
+}
+
+// bars reports whether somebody may not use a schema here who may on the primary.
+func (r *readers) bars(schema string, primary *readers) bool {
+	here, there := r.schemas[schema], primary.schemas[schema]
+	if here.public {
+		return false
+	}
+	ours := make(map[string]bool)
+	for role := range there.roles {
+		for _, user := range primary.users[role] {
+			ours[user] = true
+		}
+	}
+	for role, users := range r.users {
+		if !here.roles[role] && slices.ContainsFunc(users, func(user string) bool { return there.public || ours[user] }) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(r.weak, func(role uint32) bool { return !here.roles[role] })
 }
 
 // both is who is in a and in b.

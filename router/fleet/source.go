@@ -29,6 +29,8 @@ type source struct {
 	relations, fed int
 	// parents are the primary's relations with children, by schema and name.
 	parents map[string]parent
+	// barred are the schemas that somebody may not use here who may on the primary.
+	barred map[string]bool
 }
 
 // parent has children: partitions, or tables that inherit.
@@ -130,6 +132,10 @@ func (s *source) prepare(ctx context.Context, primary *source) error {
 	if err := s.readers.load(ctx, s.conn, theirs, s.server.Users); err != nil {
 		return err
 	}
+	s.barred = make(map[string]bool)
+	for schema := range s.readers.schemas {
+		s.barred[schema] = s.server.Replica && s.readers.bars(schema, theirs)
+	}
 	_, count := s.queries()
 	if err := s.conn.QueryRow(ctx, count).Scan(&s.relations, &s.fed); err != nil || s.server.Replica {
 		return err
@@ -161,7 +167,7 @@ func (s *source) readRelations(ctx context.Context, primary *source, known *bodi
 	return rowsOf(ctx, s, query, into, func() router.RelationFacts {
 		row := f
 		row.Columns = sorted(f.Columns)
-		row.Readers = s.readers.of(f.Schema, list, lists, owner)
+		row.Readers, row.Barred = s.readers.of(f.Schema, list, lists, owner), s.barred[f.Schema]
 		if kind == "v" || kind == "m" {
 			if row.View = known.part(definition); row.View == nil {
 				row.View = &parser.Part{Opaque: true}
