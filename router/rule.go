@@ -20,24 +20,72 @@ func (p *Policy) hinted(st *parser.Statement, q *question) (Decision, bool) {
 
 // ruled answers by the first rule of the config that matches.
 func (p *Policy) ruled(q *question) (Decision, bool) {
-	for i := range p.rules {
-		r := &p.rules[i]
-		if !r.matches(q.part, q.u, q.v) {
-			continue
-		}
-		if r.Reject != "" {
-			return refuseRule(q.u.class, r.name, r.Reject), true
-		}
-		d := p.directed(q, r.To, r.name, reasonRule)
-		if d.Place != Refused {
-			d.Timeout = r.Timeout
-		}
-		if d.Place == Replica && !r.Freshness.Any() {
-			Requirement{Freshness: r.Freshness, Wait: p.inference.Wait, OrPrimary: p.inference.OrPrimary}.demand(&d, q)
-		}
-		return d, true
+	if r := p.rule(q); r != nil {
+		return p.obey(r, q), true
 	}
 	return Decision{}, false
+}
+
+// rule is the first rule of the config that matches, or nil.
+func (p *Policy) rule(q *question) *rule {
+	for i := range p.rules {
+		if r := &p.rules[i]; r.matches(q.part, q.u, q.v) {
+			return r
+		}
+	}
+	return nil
+}
+
+// obey answers as r says.
+func (p *Policy) obey(r *rule, q *question) Decision {
+	if r.Reject != "" {
+		return refuseRule(q.u.class, r.name, r.Reject)
+	}
+	d := p.directed(q, r.To, r.name, reasonRule)
+	if d.Place != Refused {
+		d.Timeout = r.Timeout
+	}
+	if d.Place == Replica && !r.Freshness.Any() {
+		Requirement{Freshness: r.Freshness, Wait: p.inference.Wait, OrPrimary: p.inference.OrPrimary}.demand(&d, q)
+	}
+	return d
+}
+
+// common is what the rules of the config say of the statements of one text: the first
+// that rejects one of them; else the one that all match, if they match one; primary is set
+// where one sends any of them there. Statements about the session match none.
+type common struct {
+	reject, all  *rule
+	some, differ bool
+	primary      bool
+}
+
+func (c *common) add(r *rule) {
+	switch {
+	case r == nil || c.some && r != c.all:
+		c.differ = true
+	default:
+		c.all = r
+	}
+	c.some = true
+	if r == nil {
+		return
+	}
+	if r.Reject != "" && c.reject == nil {
+		c.reject = r
+	}
+	c.primary = c.primary || r.To == toPrimary
+}
+
+// rule is the one that decides for the whole text, or nil.
+func (c *common) rule() *rule {
+	switch {
+	case c.reject != nil:
+		return c.reject
+	case c.differ:
+		return nil
+	}
+	return c.all
 }
 
 // directed sends the statement where a hint or a rule says. What it says is believed,

@@ -103,6 +103,43 @@ func TestPrimaryWithPostgresML(t *testing.T) {
 	}
 }
 
+// Several statements in one text are no way around the rules.
+func TestRulesForSeveralStatements(t *testing.T) {
+	f := shop(t)
+	for i := range f.Targets {
+		f.Targets[i].Reads = f.Targets[i].Replica
+	}
+	match := func(name string) router.Match { return router.Match{Relation: router.Patterns{name}} }
+	p := mustPolicy(t, router.Config{Reads: "replica", Rules: []router.Rule{
+		{Match: match("secret*"), Reject: "not here"}, {Match: match("docs"), To: "ml2", Timeout: time.Second}, {Match: match("second"), To: "primary"},
+	}})
+	v := &router.View{SearchPath: []string{"public"}, Database: "shop"}
+	inBlock := *v
+	inBlock.InTransaction = true
+	for _, c := range []struct{ sql, where, rule string }{
+		{"SELECT 1; SELECT * FROM secrets", "refused", "rules[0]"},
+		{"SELECT * FROM secrets; INSERT INTO docs VALUES (1)", "refused", "rules[0]"},
+		{"SELECT pgml.embed('m', 'x'); SELECT * FROM secrets", "refused", "rules[0]"},
+		{"SELECT * FROM docs; SELECT count(*) FROM docs", "ml2", "rules[1]"},
+		{"SELECT pgml.embed('m', body) FROM docs; SELECT count(*) FROM docs", "ml2", "rules[1]"},
+		{"SELECT * FROM docs; INSERT INTO docs VALUES (1)", "primary", "multi"},
+		{"BEGIN; SELECT * FROM docs", "primary", "multi"},
+		{"SELECT * FROM docs; SELECT 1", "any replica", "multi"},
+		{"SELECT * FROM docs; SELECT * FROM second", "primary", "multi"},
+		{"SELECT * FROM second; SELECT * FROM second", "primary", "rules[2]"},
+		{"SELECT pgml.embed('m', 'x'); SELECT * FROM second", "refused", "multi"},
+		{"SELECT 1; SELECT 2", "any replica", "multi"},
+	} {
+		d := p.Decide(parser.Parse(c.sql), v, f)
+		if got := router.TargetName(d, v); got != c.where || d.Rule != c.rule {
+			t.Errorf("%s: %s by %s, expected %s by %s: %s", c.sql, got, d.Rule, c.where, c.rule, d.Text())
+		}
+	}
+	if d := p.Decide(parser.Parse("SELECT * FROM secrets; SELECT 1"), &inBlock, f); d.Place != router.Stay {
+		t.Errorf("as a single one, what a transaction does on the primary is not looked at: %s", d.Text())
+	}
+}
+
 func TestFreshness(t *testing.T) {
 	f := shop(t)
 	behind := func(target int, lag time.Duration, known bool) {

@@ -5,6 +5,7 @@ import "pgshunt/parser"
 // several answers for a text of more than one statement, which PostgreSQL runs on one
 // server and, but for transaction commands in it, in one transaction.
 //
+//   - a rule of the config rejects one of them: refused; all match the same rule: where it says
 //   - nothing of PostgresML: the primary, or a replica if all are reads that the policy
 //     lets go there
 //   - PostgresML and otherwise only reads and settings: one replica, provided that
@@ -15,6 +16,7 @@ func (p *Policy) several(st *parser.Statement, v *View, f *Fleet) Decision {
 	all := usage{class: Session, ready: everywhere}
 	open, balanced, sessions, reads := 0, true, true, p.readsReplica && !v.InTransaction
 	detail, follows := "", false
+	var rules common
 	for i := range st.Parts {
 		part := &st.Parts[i]
 		u := inspect(part, v, known)
@@ -26,6 +28,9 @@ func (p *Policy) several(st *parser.Statement, v *View, f *Fleet) Decision {
 		case parser.Commit, parser.Rollback, parser.PrepareTransaction:
 			open--
 			balanced = balanced && open >= 0
+		}
+		if u.class != Session || u.pgml {
+			rules.add(p.rule(q))
 		}
 		sessions = sessions && u.class == Session
 		reads = reads && u.class == Read && p.read(q).Place == Replica
@@ -50,8 +55,15 @@ func (p *Policy) several(st *parser.Statement, v *View, f *Fleet) Decision {
 			return d
 		}
 	}
+	if r := rules.rule(); r != nil {
+		if r.Reject != "" || r.To == toPrimary || detail == "" && open == 0 && balanced {
+			return p.obey(r, whole)
+		}
+	}
 	switch {
-	case !all.pgml && reads:
+	case rules.primary && all.pgml:
+		return refuseMulti(all.class, all.subject, "A rule sends another to the primary.")
+	case !all.pgml && reads && !rules.primary:
 		if d := p.read(whole); d.Place == Replica {
 			d.Rule = RuleMulti
 			return d
