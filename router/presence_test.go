@@ -271,6 +271,8 @@ func TestWrittenThenRead(t *testing.T) {
 		{"public.touching", "SELECT * FROM scored", true},
 		{"public.recent", "SELECT pgml.embed('m', body) FROM docs", true},
 		{"public.docs", "SELECT * FROM lone", false},
+		{"public.docs", "SELECT * FROM pgml.train('q', 'regression', 'recent', 'y')", true},
+		{"public.second", "SELECT * FROM pgml.train('q', 'regression', 'recent', 'y')", false},
 	} {
 		schema, name := cut(c.written)
 		v := &router.View{

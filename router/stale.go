@@ -19,6 +19,9 @@ func (q *question) stale() (string, bool) {
 		if unseen || anySame(q.v.Written, relationNamed(q.u.source)) {
 			return q.u.source, true
 		}
+		if r := q.known.find(sourceRelation(q.u.source), q.v).relation; r != nil && r.uses != nil && q.newerAny(r.uses.reads, unseen) {
+			return q.u.source, true
+		}
 	}
 	return "", false
 }
