@@ -21,7 +21,8 @@ import (
 //
 //   - a relation of the group is not equal on the primary and on a replica: it is
 //     missing, cannot be read, has other columns, row-level security or readers, or is there only
-//   - one of them is a view, or is written with effects on others
+//   - one of them is a view, is written with effects on others, or has row-level security that
+//     reads others
 //
 // A kept group has every schema in which any server has the name. A name that is not kept
 // is the same on the primary and on every replica that was compared, except on those of
@@ -51,8 +52,10 @@ type relation struct {
 	barred  uint64
 	gaps    []gap
 	touches bool
-	// uses is what a view reads and calls in the end; nil for what is not a view.
-	uses *closure
+	// uses is what a view, or a table's row-level security, reads and calls in the end; else
+	// nil. policed tells that it is the latter.
+	uses    *closure
+	policed bool
 }
 
 // gap is why one target that should have a relation is not ready for it. columns are

@@ -6,7 +6,8 @@ import (
 	"pgshunt/parser"
 )
 
-// view and body are what has to be resolved before a catalog is complete.
+// view and body are what has to be resolved before a catalog is complete. A table whose
+// row-level security reads others is like a view of them.
 type view struct {
 	name, schema string
 	query        *parser.Part

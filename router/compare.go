@@ -148,7 +148,7 @@ func (b *builder) compareRelations(sources []Source) error {
 func (c *Catalog) plain(rows []RelationFacts, of []uint64) bool {
 	n := 0
 	for ; n < len(rows) && of[n] == c.primary; n++ {
-		if rows[n].View != nil || rows[n].Touches {
+		if rows[n].View != nil || rows[n].Policies != nil || rows[n].Touches {
 			return false
 		}
 	}
@@ -228,8 +228,13 @@ func (b *builder) keep(name string, rows []RelationFacts, of []uint64) {
 		for rest := b.catalog.known &^ entry.has; rest != 0 && entry.has&b.catalog.primary != 0; rest &= rest - 1 {
 			entry.gaps = append(entry.gaps, gap{target: bits.TrailingZeros64(rest), kind: gapAbsent, why: notThere})
 		}
-		if first[e].View != nil {
-			b.views = append(b.views, view{name: name, schema: entry.schema, query: first[e].View})
+		query := first[e].View
+		if query == nil {
+			query = first[e].Policies
+			entry.policed = query != nil
+		}
+		if query != nil {
+			b.views = append(b.views, view{name: name, schema: entry.schema, query: query})
 		}
 	}
 	b.catalog.relations[name] = group

@@ -39,6 +39,9 @@ type RelationFacts struct {
 	// Security tells apart what row-level security lets see: any text that is equal where
 	// the policies are, "" where it is not enabled.
 	Security string
+	// Policies holds the facts of the conditions under which row-level security shows rows,
+	// where they read relations or call functions of users; else nil.
+	Policies *parser.Part
 	// Readers are the roles that may read the relation, and "role(column)" for those that
 	// may read one column, ordered and with commas between; "public" for everybody.
 	// Superusers are left out, and so is the owner on a replica, since who restores a copy

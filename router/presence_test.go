@@ -196,6 +196,43 @@ func TestAnotherSchemaFirstOnAReplica(t *testing.T) {
 	}
 }
 
+// What row-level security looks into must be there as well.
+func TestPoliciesThatReadOtherTables(t *testing.T) {
+	shared := table("shared")
+	shared.Security, shared.Policies = "p", &parser.Parse("SELECT 1 WHERE id IN (SELECT m.id FROM public.members m WHERE public.mine(m.id))").Parts[0]
+	members := table("members")
+	members.Absent = "is not subscribed"
+	with := func(target int, members router.RelationFacts) server {
+		return server{
+			target: target, relations: []router.RelationFacts{shared, members, table("docs"), view("over", "SELECT id FROM public.shared")},
+			functions: []router.FunctionFacts{routine("mine", 's', "sql", "SELECT true FROM public.docs")},
+		}
+	}
+	f := twoReplicas()
+	f.Catalogs = map[string]*router.Catalog{"": mustCatalog(t, with(0, table("members")), with(1, members), with(2, table("members")))}
+	p := mustPolicy(t, router.Config{Reads: "replica"})
+	v := &router.View{SearchPath: []string{"public"}}
+	for sql, want := range map[string]string{
+		"SELECT * FROM shared": "ml2", "SELECT * FROM public.shared": "ml2", "SELECT * FROM over": "ml2", "SELECT * FROM docs": "ml1 ml2",
+		"SELECT pgml.embed('m', body) FROM shared": "ml2",
+	} {
+		if d := p.Decide(parser.Parse(sql), v, f); names(f, d) != want {
+			t.Errorf("%s: %q, expected %q: %s", sql, names(f, d), want, d.Text())
+		}
+	}
+	v.InTransaction = true
+	for written, want := range map[string]router.Place{"members": router.Refused, "docs": router.Refused, "other": router.Replica} {
+		v.Written = []parser.Relation{{Name: written}}
+		if d := p.Decide(parser.Parse("SELECT pgml.embed('m', body) FROM shared"), v, f); d.Place != want {
+			t.Errorf("after %s was written: %s, expected %s: %s", written, d.Place, want, d.Text())
+		}
+	}
+	v.Written = []parser.Relation{{Name: "shared"}}
+	if d := p.Decide(parser.Parse("SELECT pgml.embed('m', body) FROM docs"), v, f); d.Place != router.Replica {
+		t.Errorf("a table with such policies hides no write: %s", d.Text())
+	}
+}
+
 // A schema that the user may not use is passed over in search_path.
 func TestASchemaThatMayNotBeUsedOnAReplica(t *testing.T) {
 	read := func(target int, barred bool, more ...router.RelationFacts) server {

@@ -77,7 +77,7 @@ func (q *question) wroteUnseen() bool {
 	}
 	for _, w := range q.v.Written {
 		r := q.known.find(w, q.v).relation
-		if r != nil && (r.touches || r.uses != nil) {
+		if r != nil && (r.touches || r.uses != nil && !r.policed) {
 			return true
 		}
 	}

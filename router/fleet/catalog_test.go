@@ -61,6 +61,8 @@ func TestFactsOfRelations(t *testing.T) {
 		CREATE TABLE "Closed".open (a int); GRANT SELECT ON "Closed".open TO public;
 		CREATE TABLE guarded (owner text); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
 		CREATE POLICY own ON guarded FOR SELECT TO app USING (owner = current_user);
+		CREATE TABLE members (team int, member name); CREATE TABLE shared (team int); ALTER TABLE shared ENABLE ROW LEVEL SECURITY;
+		CREATE POLICY team ON shared USING (team IN (SELECT m.team FROM members m WHERE member = current_user));
 		CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int REFERENCES parent ON DELETE CASCADE);
 		CREATE TABLE ruled (a int); CREATE RULE r AS ON INSERT TO ruled DO ALSO INSERT INTO open VALUES (1);
 		CREATE TABLE triggered (a int);
@@ -89,11 +91,14 @@ func TestFactsOfRelations(t *testing.T) {
 			t.Errorf("%s: got\n%+v, want\n%+v", name, got, want)
 		}
 	}
+	if p := relations["public.shared"].Policies; p == nil || len(p.Reads) != 1 || p.Reads[0].Name != "members" {
+		t.Errorf("the policies of a table that look into another: %+v", p)
+	}
 	seen := relations["public.seen"].View
 	if seen == nil || len(seen.Reads) != 2 || seen.Reads[0].Schema != "public" || seen.Opaque {
 		t.Errorf("the view: %+v", seen)
 	}
-	if len(relations) != 10 {
+	if len(relations) != 12 {
 		t.Errorf("got %v", slices.Sorted(maps.Keys(relations)))
 	}
 	if f := functions["public.twice"]; f.Volatility != 'i' || f.Language != "sql" || f.Body == nil {

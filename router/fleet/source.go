@@ -159,11 +159,11 @@ func (s *source) facts(ctx context.Context, primary *source, known *bodies) rout
 
 func (s *source) readRelations(ctx context.Context, primary *source, known *bodies) iter.Seq2[router.RelationFacts, error] {
 	var f router.RelationFacts
-	var kind, list, lists, children, definition string
+	var kind, list, lists, children, conditions, definition string
 	var owner uint32
 	var fed bool
 	query, _ := s.queries()
-	into := []any{&f.Schema, &f.Name, &kind, &owner, &list, &f.Columns, &lists, &f.Absent, &fed, &children, &f.Security, &f.Touches, &definition}
+	into := []any{&f.Schema, &f.Name, &kind, &owner, &list, &f.Columns, &lists, &f.Absent, &fed, &children, &f.Security, &conditions, &f.Touches, &definition}
 	return rowsOf(ctx, s, query, into, func() router.RelationFacts {
 		row := f
 		row.Columns = sorted(f.Columns)
@@ -172,6 +172,9 @@ func (s *source) readRelations(ctx context.Context, primary *source, known *bodi
 			if row.View = known.part(definition); row.View == nil {
 				row.View = &parser.Part{Opaque: true}
 			}
+		}
+		if conditions != "" {
+			row.Policies = reaching(known.part("SELECT 1 WHERE " + conditions))
 		}
 		if f.Security != "" && len(s.readers.exempt) > 0 {
 			row.Security += "\nnot for " + strings.Join(s.readers.exempt, ",")
@@ -183,6 +186,18 @@ func (s *source) readRelations(ctx context.Context, primary *source, known *bodi
 		}
 		return row
 	})
+}
+
+// reaching is the part of row-level security's conditions, nil where they are about the row
+// and the session alone.
+func reaching(p *parser.Part) *parser.Part {
+	switch {
+	case p == nil:
+		return &parser.Part{Opaque: true}
+	case len(p.Reads) > 0 || p.Volatile || slices.ContainsFunc(p.Calls, func(c parser.Call) bool { return !c.Builtin }):
+		return p
+	}
+	return nil
 }
 
 func (s *source) readFunctions(ctx context.Context, known *bodies) iter.Seq2[router.FunctionFacts, error] {

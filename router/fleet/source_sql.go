@@ -29,6 +29,8 @@ const relationsTemplate = `WITH fed AS MATERIALIZED (FED)
 			(SELECT string_agg(coalesce(quote_ident(r.rolname), 'public'), ',' ORDER BY r.rolname) FROM unnest(p.polroles) o LEFT JOIN pg_roles r ON r.oid = o),
 			'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid)), E'\n' ORDER BY p.polname)
 			FROM pg_policy p WHERE p.polrelid = c.oid)) ELSE '' END,
+		CASE WHEN c.relrowsecurity THEN coalesce((SELECT string_agg('(' || pg_get_expr(p.polqual, p.polrelid) || ')', ' OR ' ORDER BY p.polname)
+			FROM pg_policy p WHERE p.polrelid = c.oid AND p.polcmd IN ('*', 'r')), '') ELSE '' END,
 		TOUCHES,
 		CASE WHEN c.relkind IN ('v', 'm') THEN coalesce(pg_get_viewdef(c.oid), '') ELSE '' END
 	FROM (SELECT n.nspname, c.* FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
