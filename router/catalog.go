@@ -81,7 +81,10 @@ const (
 type routine struct {
 	schema, text string
 	has          uint64
-	volatility   byte
+	// other are the targets where one that the primary has computes something else, or is
+	// missing beside others of its name.
+	other      uint64
+	volatility byte
 	// hidden is set where the body of one was not read, and it is not of a language whose
 	// authors promise what the label says (c, internal).
 	hidden bool

@@ -43,8 +43,30 @@ func (b *builder) collectFunctions(sources []Source) error {
 				r.hidden = true
 			}
 		}
+		for i := range group {
+			group[i].other = differing(group[i].schema, rows, of, b.catalog.primary) & group[i].has
+		}
 		b.catalog.functions[name] = group
 	})
+}
+
+// differing is the set of targets that lack one of the primary's definitions in the
+// schema. More of them do no harm that PostgreSQL's choice among overloads would not tell.
+func differing(schema string, rows []FunctionFacts, of []uint64, primary uint64) (set uint64) {
+	for i := range rows {
+		if of[i] != primary || rows[i].Schema != schema || rows[i].Definition == "" {
+			continue
+		}
+		missing, same := uint64(0), uint64(0)
+		for n := range rows {
+			missing |= of[n]
+			if rows[n].Schema == schema && rows[n].Definition == rows[i].Definition {
+				same |= of[n]
+			}
+		}
+		set |= missing &^ same
+	}
+	return set
 }
 
 // closeOver gives every view and function the closure of what it uses.
@@ -180,7 +202,8 @@ func (w *walker) routine(r *routine, name string) {
 }
 
 // sameQuery reports whether two views read and call the same things. Versions of
-// PostgreSQL write the same query in different ways, so texts are not compared.
+// PostgreSQL write the same query in different ways, so texts are compared only within one
+// (RelationFacts.Definition).
 func sameQuery(a, b *parser.Part) bool {
 	return slices.Equal(a.Reads, b.Reads) && slices.EqualFunc(a.Calls, b.Calls, func(a, b parser.Call) bool {
 		return a.Schema == b.Schema && a.Name == b.Name

@@ -248,7 +248,8 @@ func difference(our, their *RelationFacts) (gap, bool) {
 	switch {
 	case their.Absent != "":
 		return gap{kind: gapAbsent, why: their.Absent}, true
-	case (our.View == nil) != (their.View == nil), our.View != nil && !sameQuery(our.View, their.View):
+	case (our.View == nil) != (their.View == nil), our.View != nil && !sameQuery(our.View, their.View),
+		our.Definition != their.Definition && our.Definition != "" && their.Definition != "":
 		return gap{kind: gapView, why: "is defined in another way there"}, true
 	case our.Security != their.Security:
 		return gap{kind: gapSecurity, why: "has other row-level security there"}, true

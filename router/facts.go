@@ -56,6 +56,9 @@ type RelationFacts struct {
 	// View holds the facts of a view's or materialized view's query, read with an empty
 	// search_path; nil for other relations. A view whose query cannot be read has Opaque set.
 	View *parser.Part
+	// Definition tells views apart that read and call the same and are not the same: any
+	// text, "" where that cannot be told.
+	Definition string
 }
 
 // FunctionFacts describes one function on one server.
@@ -68,4 +71,7 @@ type FunctionFacts struct {
 	// Body holds what the body calls and reads, as parsing its CREATE FUNCTION says; nil
 	// where it is not SQL or PL/pgSQL, or could not be read.
 	Body *parser.Part
+	// Definition tells apart what the functions compute, with their arguments; "" where the
+	// authors of an extension answer for that (c, internal).
+	Definition string
 }

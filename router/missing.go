@@ -113,6 +113,8 @@ func (c *Catalog) lacksFunction(call *parser.Call, target int, v *View) (lack, b
 			}
 		case r.has>>target&1 == 0:
 			return lack{subject: r.text, kind: gapColumns, why: notThere}, true
+		case r.other>>target&1 != 0:
+			return lack{subject: r.text, kind: gapColumns, why: "is another function there"}, true
 		case r.uses != nil:
 			if l, ok := c.usesLack(r.uses, target, v); ok {
 				return l, true

@@ -52,3 +52,40 @@ func TestFunctionsOfSeveralSchemas(t *testing.T) {
 		t.Errorf("got %+v", d.Err)
 	}
 }
+
+// A function or view of the same name may compute something else on a replica.
+func TestDefinitionsThatDiffer(t *testing.T) {
+	defined := func(name, arguments, body string) router.FunctionFacts {
+		f := routine(name, 'i', "sql", body)
+		f.Definition = arguments + body
+		return f
+	}
+	seen := func(definition string) router.RelationFacts {
+		f := view("seen", "SELECT id FROM public.docs")
+		f.Definition = definition
+		return f
+	}
+	with := func(target int, view router.RelationFacts, functions ...router.FunctionFacts) server {
+		return server{target: target, relations: append(tables("docs"), view), functions: append(functions, routine("native", 'i', "c", ""))}
+	}
+	f := twoReplicas()
+	f.Catalogs = map[string]*router.Catalog{"": mustCatalog(t,
+		with(0, seen("id > 1"), defined("price", "int", "SELECT 2"), defined("two", "int", "SELECT 1"), defined("two", "text", "SELECT 1")),
+		with(1, seen("id > 2"), defined("price", "int", "SELECT 1"), defined("two", "int", "SELECT 1")),
+		with(2, seen("id > 1"), defined("price", "int", "SELECT 2"), defined("price", "text", "SELECT 3"), defined("two", "text", "SELECT 1"), defined("two", "int", "SELECT 1")))}
+	p := mustPolicy(t, router.Config{Reads: "replica"})
+	v := &router.View{SearchPath: []string{"public"}}
+	for sql, want := range map[string]string{
+		"SELECT price(id) FROM docs": "ml2", "SELECT two(id) FROM docs": "ml2", "SELECT native(id) FROM docs": "ml1 ml2", "SELECT * FROM seen": "ml2",
+		"SELECT pgml.embed('m', price(id)::text) FROM docs": "ml2",
+	} {
+		if d := p.Decide(parser.Parse(sql), v, f); names(f, d) != want {
+			t.Errorf("%s: %q, expected %q: %s", sql, names(f, d), want, d.Text())
+		}
+	}
+	f.Targets[2].Healthy = false
+	d := p.Decide(parser.Parse("SELECT pgml.embed('m', price(id)::text) FROM docs"), v, f)
+	if d.Err == nil || d.Err.Detail != "pgml.embed runs on PostgresML servers. On ml1, public.price is another function there." {
+		t.Errorf("got %+v", d.Err)
+	}
+}

@@ -100,7 +100,7 @@ func (u *usage) foreign(c *parser.Call, v *View, known *Catalog) {
 
 // routine adds what one function is that c may mean; lone, if only replicas have it.
 func (u *usage) routine(r *routine, c *parser.Call, lone bool, v *View, known *Catalog) {
-	u.ready &= r.has
+	u.ready &= r.has &^ r.other
 	if lone || r.uses != nil && r.uses.pgml != "" {
 		u.pgml, u.infers, u.lone = true, true, u.lone || lone
 		u.about(c.Text)

@@ -162,6 +162,32 @@ func TestSchemasThatMayNotBeUsed(t *testing.T) {
 	expect(false, true)
 }
 
+// Functions are told apart by what they are, and views where both servers write them alike.
+func TestDefinitionsOfAReplica(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	const same = `CREATE TABLE data (a int); CREATE FUNCTION same(int) RETURNS int LANGUAGE sql AS 'SELECT $1';
+		CREATE FUNCTION body(int) RETURNS int LANGUAGE sql AS 'SELECT $1'; CREATE FUNCTION standard(a int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT a';
+		CREATE VIEW seen AS SELECT a FROM data WHERE a > 0; CREATE VIEW other AS SELECT a FROM data WHERE a > 0`
+	primary.Exec(t, same)
+	replica.Exec(t, same+`; CREATE OR REPLACE FUNCTION body(int) RETURNS int LANGUAGE sql AS 'SELECT $1 + 1';
+		CREATE OR REPLACE FUNCTION standard(a int DEFAULT 2) RETURNS int LANGUAGE sql AS 'SELECT a'; CREATE OR REPLACE VIEW other AS SELECT a FROM data`)
+	w := watch(t, pair(primary, replica, router.FeedNone))
+	relations, functions := w.facts("primary")
+	thereToo, calledThere := w.facts("ml1")
+	for name, want := range map[string]bool{"same": true, "body": false, "standard": false} {
+		ours, theirs := functions["public."+name].Definition, calledThere["public."+name].Definition
+		if ours == "" || (ours == theirs) != want {
+			t.Errorf("%s: %q, %q", name, ours, theirs)
+		}
+	}
+	for name, want := range map[string]bool{"seen": true, "other": false} {
+		ours, theirs := relations["public."+name].Definition, thereToo["public."+name].Definition
+		if ours == "" || theirs != "" && (ours == theirs) != want {
+			t.Errorf("%s: %q, %q", name, ours, theirs)
+		}
+	}
+}
+
 // partitioned makes a partitioned table and one whose children inherit.
 const partitioned = `CREATE TABLE byleaf (id int PRIMARY KEY) PARTITION BY RANGE (id);
 	CREATE TABLE byleaf1 PARTITION OF byleaf FOR VALUES FROM (0) TO (10);

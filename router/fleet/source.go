@@ -22,6 +22,7 @@ type source struct {
 	database  string
 	conn      *pgx.Conn // nil where the server does not have the database
 	signature string    // of what the catalog was made from
+	version   string    // of PostgreSQL, the major one
 	readers   readers
 	// recorded is set where a dump's copies are recorded.
 	recorded bool
@@ -100,6 +101,7 @@ func (s *source) open(ctx context.Context, at address) error {
 		return err
 	}
 	s.conn = conn
+	s.version, _, _ = strings.Cut(conn.PgConn().ParameterStatus("server_version"), ".")
 	if err := conn.QueryRow(ctx, signatureQuery).Scan(&s.signature); err != nil {
 		s.close()
 		return err
@@ -172,6 +174,9 @@ func (s *source) readRelations(ctx context.Context, primary *source, known *bodi
 			if row.View = known.part(definition); row.View == nil {
 				row.View = &parser.Part{Opaque: true}
 			}
+			if s.version == primary.version { // others write the same query in another way
+				row.Definition = definition
+			}
 		}
 		if conditions != "" {
 			row.Policies = reaching(known.part("SELECT 1 WHERE " + conditions))
@@ -203,7 +208,7 @@ func reaching(p *parser.Part) *parser.Part {
 func (s *source) readFunctions(ctx context.Context, known *bodies) iter.Seq2[router.FunctionFacts, error] {
 	var f router.FunctionFacts
 	var volatility, definition string
-	into := []any{&f.Schema, &f.Name, &volatility, &f.Language, &definition}
+	into := []any{&f.Schema, &f.Name, &volatility, &f.Language, &definition, &f.Definition}
 	return rowsOf(ctx, s, functionsQuery, into, func() router.FunctionFacts {
 		row := f
 		row.Volatility = volatility[0]

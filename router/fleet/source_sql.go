@@ -105,8 +105,10 @@ func (s *source) queries() (relations, count string) {
 }
 
 const functionsQuery = `SELECT p.nspname, p.proname, p.provolatile::text, l.lanname,
-		CASE WHEN p.prokind IN ('f', 'p') AND l.lanname IN ('sql', 'plpgsql') AND p.nspname <> 'pgml' THEN coalesce(pg_get_functiondef(p.oid), '') ELSE '' END
-	FROM (SELECT n.nspname, p.oid, p.proname, p.provolatile, p.prokind, p.prolang FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+		CASE WHEN p.prokind IN ('f', 'p') AND l.lanname IN ('sql', 'plpgsql') AND p.nspname <> 'pgml' THEN coalesce(pg_get_functiondef(p.oid), '') ELSE '' END,
+		CASE WHEN l.lanname NOT IN ('c', 'internal') AND p.nspname <> 'pgml' THEN concat_ws(E'\n', l.lanname, p.proisstrict, p.prosecdef, p.proconfig,
+			pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), p.prosrc) ELSE '' END
+	FROM (SELECT n.nspname, p.oid, p.proname, p.provolatile, p.prokind, p.prolang, p.proisstrict, p.prosecdef, p.proconfig, p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 		WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY p.proname, n.nspname OFFSET 0) p
 	JOIN pg_language l ON l.oid = p.prolang
 	ORDER BY p.proname, p.nspname`
