@@ -22,7 +22,10 @@ func (p *Policy) DecideBound(st *parser.Statement, v *View, f *Fleet, value func
 	case !f.hasReplicas():
 		return v.home(classOf(st, v, f), RuleNoReplicas, reasonNoReplicas, "")
 	case len(st.Parts) > 1:
-		return p.several(st, v, f)
+		all := usage{class: Session, ready: everywhere}
+		d := p.several(st, v, f, &all)
+		d.MayWrite = all.unknown != ""
+		return d
 	}
 	known := f.catalog(v)
 	u := inspect(&st.Parts[0], v, known)
@@ -36,6 +39,7 @@ func (p *Policy) DecideBound(st *parser.Statement, v *View, f *Fleet, value func
 	if d.Place == Replica && v.InTransaction && q.part.Kind == parser.CopyFrom {
 		return refuseCopyBeside(&u)
 	}
+	d.MayWrite = u.unknown != ""
 	return d
 }
 

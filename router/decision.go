@@ -70,6 +70,9 @@ type Decision struct {
 	// OrPrimary is set where the primary may answer instead of a replica that is not
 	// fresh in time or not there.
 	OrPrimary bool
+	// MayWrite is set where a function is called that may do anything, since it is volatile or
+	// nothing is known of it: what it writes is not among the relations of the statement.
+	MayWrite bool
 	// Timeout bounds the statement's run on the server; 0 leaves that to the session.
 	Timeout time.Duration
 	// Err is the answer to the client when Place is Refused.

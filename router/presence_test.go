@@ -323,6 +323,22 @@ func TestWrittenThenRead(t *testing.T) {
 	}
 }
 
+// What a function may do that is volatile or not known is not among a statement's relations.
+func TestDecisionSaysWhatMayWrite(t *testing.T) {
+	f := shop(t)
+	p := mustPolicy(t, router.Config{})
+	v := &router.View{SearchPath: []string{"public"}, Database: "shop", User: "app", InTransaction: true}
+	for sql, want := range map[string]bool{
+		"SELECT id FROM docs": false, "SELECT pure()": false, "SELECT counted()": false, "SELECT nextval('s')": false,
+		"SELECT writes()": true, "SELECT unheard_of()": true, "SELECT hidden()": true, "INSERT INTO docs SELECT writes()": true,
+		"SELECT pgml.embed('m', 'x')": false, "SELECT wrap()": true, "SELECT 1; SELECT writes()": true, "SELECT 1; SELECT pure()": false,
+	} {
+		if got := p.Decide(parser.Parse(sql), v, f).MayWrite; got != want {
+			t.Errorf("%s: may write: %t", sql, got)
+		}
+	}
+}
+
 func TestBoundParameters(t *testing.T) {
 	f := shop(t)
 	f.Targets[2].Training = true

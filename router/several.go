@@ -11,9 +11,10 @@ import "pgshunt/parser"
 //   - PostgresML and otherwise only reads and settings: one replica, provided that
 //     the blocks opened in the text are closed in it
 //   - PostgresML and writes, locks or functions of the primary: refused
-func (p *Policy) several(st *parser.Statement, v *View, f *Fleet) Decision {
+//
+// What they use together is added to all, which is empty.
+func (p *Policy) several(st *parser.Statement, v *View, f *Fleet, all *usage) Decision {
 	known := f.catalog(v)
-	all := usage{class: Session, ready: everywhere}
 	open, balanced, sessions, reads := 0, true, true, p.readsReplica && !v.InTransaction
 	detail, follows := "", false
 	var rules common
@@ -49,7 +50,7 @@ func (p *Policy) several(st *parser.Statement, v *View, f *Fleet) Decision {
 	case !all.pgml && v.pinnedToPrimary():
 		return Decision{Place: Stay, Class: all.class, Rule: RulePinned, Reason: v.Pinned}
 	}
-	whole := &question{part: &nothing, parts: st.Parts, u: &all, v: v, f: f, known: known}
+	whole := &question{part: &nothing, parts: st.Parts, u: all, v: v, f: f, known: known}
 	if !sessions {
 		if d, ok := p.hinted(st, whole); ok {
 			return d
@@ -148,6 +149,9 @@ func (u *usage) merge(o *usage) {
 	u.adminWrite = u.adminWrite || o.adminWrite
 	if o.otherWrite && !u.otherWrite {
 		u.otherWrite, u.written = true, o.written
+	}
+	if u.unknown == "" {
+		u.unknown = o.unknown
 	}
 	u.reads = u.reads || o.reads
 	u.lone = u.lone || o.lone
