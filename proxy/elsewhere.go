@@ -69,6 +69,9 @@ func (s *session) attempting(st *parser.Statement, d router.Decision) {
 
 // repeatable tells whether a statement does nothing but read.
 func repeatable(st *parser.Statement, d router.Decision) bool {
+	if d.MayWrite {
+		return false
+	}
 	switch d.Class {
 	case router.Training, router.Write, router.Schema, router.Opaque:
 		return false
@@ -80,7 +83,7 @@ func repeatable(st *parser.Statement, d router.Decision) bool {
 		default:
 			return false
 		}
-		if p.Pin != "" || p.Locks || p.Setting != nil || len(p.Writes)+len(p.Defines) > 0 {
+		if p.Pin != "" || p.Locks || p.Setting != nil || p.Volatile && !p.Clock || len(p.Writes)+len(p.Defines) > 0 {
 			return false
 		}
 	}

@@ -84,6 +84,10 @@ func TestOnlyUnansweredReadsGoElsewhere(t *testing.T) {
 			send: []pgproto3.FrontendMessage{&pgproto3.Query{String: ask}, &pgproto3.Query{String: "SELECT 7"}},
 			want: gone1 + "I", further: "RowDescription; row 7; SELECT 1; ready I",
 		},
+		"a function that may write": {send: []pgproto3.FrontendMessage{&pgproto3.Query{String: "SELECT put(), pgml.embed('m', 'x')"}}, want: gone1 + "I"},
+		"a sequence": {
+			send: []pgproto3.FrontendMessage{&pgproto3.Query{String: "/*+ pgshunt: replica */ SELECT nextval('s'), pgml.embed('m', 'x')"}}, want: gone1 + "I",
+		},
 		"a temporary table": {
 			send: []pgproto3.FrontendMessage{&pgproto3.Query{String: "CREATE TEMP TABLE mine AS SELECT pgml.embed('m', 'x')"}}, want: gone1 + "I",
 		},
