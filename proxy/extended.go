@@ -142,7 +142,7 @@ func (s *session) bind(m *wire.Message) error {
 	if done, err := s.placeStatement(known, m); done || err != nil {
 		return err
 	}
-	p := portal{facts: known.facts, described: known.described, onReplica: s.onReplicaNow()}
+	p := portal{facts: known.facts, described: known.described, onReplica: s.onReplicaNow(), unseen: s.unseen}
 	if known.facts != nil && !p.onReplica {
 		if _, refused, err := s.borrow(known.facts, skip); err != nil || refused {
 			return err
@@ -295,6 +295,9 @@ func (s *session) execute(m *wire.Message) error {
 		}
 		s.sending(p)
 		s.sentFor(p.facts, runs)
+		if r.unseen = p.unseen && !p.onReplica; r.unseen {
+			s.sentUnseen(true)
+		}
 	} else if !s.onReplicaNow() {
 		s.mu.Lock()
 		s.state.sendingUnseen()

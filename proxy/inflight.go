@@ -28,11 +28,12 @@ type reply struct {
 	// the end of copy data, which has no answer of its own.
 	kind   byte
 	action action
-	// follow is set where the completion of statement changes the session's state,
+	// unseen is set where the statement may write more than its text shows,
+	// follow where the completion of statement changes the session's state,
 	// flushed where a Flush follows the message, late where nothing ever will since the
 	// client has said goodbye, and recorded on the first message of a batch that could
 	// be sent again (again.go).
-	follow, flushed, late, recorded bool
+	unseen, follow, flushed, late, recorded bool
 	// part counts the statements of a simple query that have completed.
 	part int
 	// statement is what runs on the primary.

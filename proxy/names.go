@@ -38,6 +38,8 @@ type portal struct {
 	facts     *parser.Statement
 	described *bool // of the statement
 	onReplica bool
+	// unseen is set where it may write more than its text shows.
+	unseen bool
 	// bound is what a statement sets that is parametric; nil where that is not known.
 	bound []parser.Setting
 	// asked is set in the portal of an inquiry.

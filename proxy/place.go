@@ -16,6 +16,7 @@ func (s *session) place(st *parser.Statement, prepared *pool.Prepared, bind *wir
 		return true, err
 	}
 	s.resolve(st, &d, prepared, bind)
+	s.unseen = d.MayWrite
 	if s.phaseSkipping() {
 		return true, nil
 	}

@@ -350,7 +350,7 @@ func (s *session) forgetWritten() {
 		if r.statement != nil {
 			t.sending(r.statement)
 		}
-		if r.kind == 'F' || r.kind == 'E' && r.statement == nil && r.action == forward {
+		if r.unseen || r.kind == 'F' || r.kind == 'E' && r.statement == nil && r.action == forward {
 			t.sendingUnseen()
 		}
 	})

@@ -38,6 +38,8 @@ type session struct {
 	explains bool
 	recentTallies
 	parsed parsed
+	// unseen: the statement placed last may write more than its text shows.
+	unseen bool
 
 	// passing tells whether the pieces that follow of a large message go to the
 	// current backend; refused, that everything up to Sync is dropped because of an

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"time"
-
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/wire"
@@ -42,7 +40,7 @@ func (s *session) query(m *wire.Message) error {
 			return s.sendQuery(m, reply{kind: 'Q'})
 		}
 	}
-	return s.queryPrimary(m, st, d.Timeout)
+	return s.queryPrimary(m, st, d)
 }
 
 // queryText is the text of a Query message, or nil where it is too large to be
@@ -58,12 +56,13 @@ func queryText(m *wire.Message) []byte {
 	return text
 }
 
-// queryPrimary sends a Query to the primary, where it may take as long as most.
-func (s *session) queryPrimary(m *wire.Message, st *parser.Statement, most time.Duration) error {
+// queryPrimary sends a Query to the primary, where it may take as long as d allows.
+func (s *session) queryPrimary(m *wire.Message, st *parser.Statement, d *router.Decision) error {
+	unseen := d.MayWrite
 	if err := s.onPrimary(); err != nil {
 		return s.failAttach(err, true)
 	}
-	if err := s.curb(most); err != nil {
+	if err := s.curb(d.Timeout); err != nil {
 		return err
 	}
 	if refused, err := s.giveNames(st); err != nil || refused {
@@ -78,7 +77,8 @@ func (s *session) queryPrimary(m *wire.Message, st *parser.Statement, most time.
 		return err
 	}
 	s.sentFor(st, runs)
-	if err := s.sendQuery(m, reply{kind: 'Q', statement: runs, follow: changesState(runs), name: gone}); err != nil || !m.Whole() {
+	s.sentUnseen(unseen)
+	if err := s.sendQuery(m, reply{kind: 'Q', statement: runs, unseen: unseen, follow: changesState(runs), name: gone}); err != nil || !m.Whole() {
 		return err
 	}
 	return s.prove()
@@ -125,7 +125,7 @@ func (s *session) queryBeside(m *wire.Message, st *parser.Statement, d router.De
 		return s.failAttach(err, true)
 	}
 	if d.Place != router.Replica {
-		return s.queryPrimary(m, st, d.Timeout)
+		return s.queryPrimary(m, st, &d)
 	}
 	s.sentToReplica(st, d)
 	s.expectUnnamed(reply{kind: 'Q', action: beside, name: s.dropUnnamed(nil)}, nil)

@@ -259,6 +259,7 @@ func (s *session) placeStatement(st statement, bind *wire.Message) (done bool, e
 	case s.phaseSkipping():
 		return true, nil
 	}
+	s.unseen = true
 	if err := s.onPrimary(); err != nil {
 		return true, s.failAttach(err, false)
 	}

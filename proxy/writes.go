@@ -21,5 +21,15 @@ func mayWrite(p *parser.Part) bool {
 	return true
 }
 
+// sentUnseen notes that the statement which is about to be sent to the primary may write
+// more than its text shows.
+func (s *session) sentUnseen(may bool) {
+	if may {
+		s.mu.Lock()
+		s.state.sendingUnseen()
+		s.mu.Unlock()
+	}
+}
+
 // sendingUnseen notes that something is on its way to the primary that nobody here can read.
 func (t *state) sendingUnseen() { t.wroteUnknown, t.writes = true, true }
