@@ -179,7 +179,7 @@ func (s *session) lookClosely() {
 
 // sent notes that a statement is on its way to the primary.
 func (s *session) sent(st *parser.Statement) {
-	if st.Plain && len(st.Parts[0].Writes) == 0 {
+	if st.Plain && !mayWrite(&st.Parts[0]) {
 		return
 	}
 	for i := range st.Parts {

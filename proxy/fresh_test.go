@@ -103,6 +103,7 @@ func questioned(t *testing.T, n int, policy router.Config) (*fixture, *asking, s
 // something, and never otherwise.
 func TestPositionIsAskedForOnceAfterWrites(t *testing.T) {
 	f, a, db := questioned(t, 1, freshSession(pgtest.Patience, false))
+	f.primary.ExecIn(t, db, "CREATE SEQUENCE s")
 	for _, test := range []struct {
 		does  string // separated by |
 		wants bool
@@ -115,6 +116,8 @@ func TestPositionIsAskedForOnceAfterWrites(t *testing.T) {
 		{"BEGIN; DELETE FROM t WHERE false; COMMIT; BEGIN|SELECT 1|COMMIT", true},
 		{"SELECT put()", true},
 		{"SELECT count(*) FROM t WHERE v = ''", false},
+		{"SELECT setval('s', 5)", true}, // which a standby has later
+		{"SELECT lo_create(0) IS NULL", true},
 		{"DO 'BEGIN END'", true},
 		{"CREATE TABLE other (v int)", true},
 		{"PREPARE p AS INSERT INTO t VALUES ('p')", false},
