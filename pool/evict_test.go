@@ -102,6 +102,39 @@ func TestAnAwaitedServerComesBack(t *testing.T) {
 	}
 }
 
+// Once the server is back each of those in line gets a backend, and not only the one whose
+// login was the first to succeed.
+func TestAnAwaitedServerComesBackForAll(t *testing.T) {
+	server := pgtest.Primary(t)
+	var at atomic.Pointer[pgtest.Server]
+	at.Store(server)
+	p, reports := moving(t, &at, pgtest.Patience)
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan *Backend, 2)
+	for range 2 {
+		go func() {
+			b, err := p.Acquire(context.Background())
+			if err != nil {
+				t.Error(err)
+			}
+			got <- b
+		}()
+	}
+	if !pgtest.Eventually(func() bool { return p.Failing() != nil && reports.Load() > 2 }) {
+		t.Error("no login has failed")
+	}
+	if err := server.Restart(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []*Backend{<-got, <-got} { // the first is held while the second is waited for
+		if b != nil {
+			p.parent.Release(b, Clean)
+		}
+	}
+}
+
 // One that waits in vain hears why.
 func TestAnAwaitedServerStaysAway(t *testing.T) {
 	server := pgtest.Primary(t)

@@ -69,6 +69,17 @@ func (p *Pool) dialIfWanted() {
 	}
 }
 
+// dialForAll is dialIfWanted for everybody in line: while logins failed one at a time was
+// tried for all of them.
+func (p *Pool) dialForAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for before := -1; p.dialing > before; {
+		before = p.dialing
+		p.dialIfWanted()
+	}
+}
+
 func (p *Pool) dial() {
 	ctx, cancel := context.WithTimeout(p.parent.ctx, p.parent.cfg.ConnectTimeout)
 	defer cancel()
@@ -101,6 +112,7 @@ func (p *Pool) dial() {
 	p.reached()
 	p.mu.Unlock()
 	p.put(b)
+	p.dialForAll()
 }
 
 func (p *Pool) loginFailed(err error) {
