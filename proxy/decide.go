@@ -26,6 +26,10 @@ func (s *session) decide(st *parser.Statement) (*router.Decision, error) {
 			*s.own(&d) = router.Decision{Place: router.Stay, Rule: d.Rule, Reason: "stands among copy data"}
 		}
 	}
+	if s.doubted(d) {
+		s.look()
+		d = s.consult(st, s.srv.fleet.Load())
+	}
 	if d.Place == router.Stay && d.Rule == router.RulePinned && s.view.PinnedTo != primaryTarget {
 		s.own(&d).Target = s.view.PinnedTo
 		d.Place = router.Replica

@@ -52,6 +52,8 @@ type setup struct {
 	// moves says how to log in to a primary that may move, which sessions then wait for; nil
 	// where it stays.
 	moves func(user, database string) (*pgconn.Config, error)
+	// catalogs is how often a watcher asks for changes of catalogs; 0 is five times a second.
+	catalogs time.Duration
 	// replicaDatabase maps the client's database to the one on replicas, if it differs.
 	replicaDatabase string
 }

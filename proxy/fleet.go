@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"pgshunt/internal/pgerr"
 	"pgshunt/router"
 )
 
@@ -14,6 +15,8 @@ type Watcher interface {
 	Look(target string)
 	// Want has a database of the primary compared with the replicas'.
 	Want(database string)
+	// Compare does so now, and returns when SetFleet has been given the result, or when ctx ends.
+	Compare(ctx context.Context, database string)
 	// Position asks the primary for its position, past everything committed before the call.
 	Position(ctx context.Context) (uint64, error)
 	// WaitApplied returns when a replica has applied everything up to a position.
@@ -44,4 +47,23 @@ func (s *session) want() {
 	if w := s.srv.cfg.Watcher; w != nil && s.walsender == nil {
 		w.Want(s.who.database)
 	}
+}
+
+// maxDoubt bounds how long a refusal waits for another look at what the replicas have.
+const maxDoubt = 5 * time.Second
+
+// doubted reports whether d says that something is missing on the replicas, which may have
+// been brought there since they were compared, and has them compared again.
+func (s *session) doubted(d *router.Decision) bool {
+	w := s.srv.cfg.Watcher
+	if w == nil || d.Place != router.Refused || d.Err.Code != pgerr.NotInPrerequisiteState {
+		return false
+	}
+	_ = s.await(func(ctx context.Context) error { // the end of the wait is the end of the doubt, whatever ended it
+		ctx, cancel := context.WithTimeout(ctx, maxDoubt)
+		defer cancel()
+		w.Compare(ctx, s.who.database)
+		return nil
+	})
+	return true
 }

@@ -30,6 +30,8 @@ type asking struct {
 func (a *asking) Look(target string)   { a.note(&a.looks, target) }
 func (a *asking) Want(database string) { a.note(&a.wanted, database) }
 
+func (a *asking) Compare(context.Context, string) {}
+
 func (a *asking) note(list *[]string, what string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -47,7 +48,7 @@ func watched(t *testing.T, c setup, feed router.Feed, hosts ...*pgtest.Server) *
 	var server atomic.Pointer[proxy.Server]
 	log := &logBuffer{}
 	w := fleet.New(fleet.Config{
-		Servers: servers, Database: "postgres", Interval: 100 * time.Millisecond, CatalogInterval: 200 * time.Millisecond,
+		Servers: servers, Database: "postgres", Interval: 100 * time.Millisecond, CatalogInterval: cmp.Or(c.catalogs, 200*time.Millisecond),
 		Log: slog.New(slog.NewTextHandler(log, nil)),
 		Publish: func(f *router.Fleet) {
 			if s := server.Load(); s != nil {
@@ -82,4 +83,22 @@ func watched(t *testing.T, c setup, feed router.Feed, hosts ...*pgtest.Server) *
 		}
 	})
 	return f
+}
+
+// What was missing on a replica and has been brought there past pgshunt is found by the
+// next statement that needs it, however seldom catalogs are compared.
+func TestARefusalLooksOnceMore(t *testing.T) {
+	primary, replica := pgtest.Primary(t), pgtest.Replica(t)
+	primary.Exec(t, "CREATE TABLE late (v text)")
+	pgtest.NoLeaks(t)
+	f := watched(t, setup{replicas: []*pgtest.Server{replica}, catalogs: time.Hour}, router.FeedNone, primary)
+	conn := pgtest.Connect(t, f.url("postgres", "postgres"))
+	const read = "SELECT count(pgml.embed('m', v)) FROM late"
+	if _, err := conn.Exec(t.Context(), read); code(err) != "55000" {
+		t.Fatalf("without the table: %v", err)
+	}
+	replica.Exec(t, "CREATE TABLE late (v text)")
+	if _, err := conn.Exec(t.Context(), read); err != nil {
+		t.Errorf("with the table: %v", err)
+	}
 }

@@ -27,10 +27,14 @@ type catalogs struct {
 	wanted map[string]*compared
 }
 
-// compared is what is remembered of one database's comparison. But for due, it is for the
-// comparing goroutine alone.
+// compared is what is remembered of one database's comparison, for the comparing goroutine alone.
 type compared struct {
-	due        bool // guarded by catalogs.mu; it is known to have changed
+	// Guarded by catalogs.mu:
+	due   bool          // it is known to have changed, or somebody wants to be sure
+	tried time.Time     // when the last comparison began
+	again time.Time     // before which nobody is sure anew
+	ended chan struct{} // closed at the end of the next comparison; nil where nobody waits
+
 	signatures map[*server]string
 	at         time.Time // of the last comparison
 	rest       time.Time // before which there is none, so that most of the time is left to others
@@ -137,6 +141,7 @@ func (c *catalogs) compare(database string) (again time.Time) {
 	c.mu.Unlock()
 
 	start := time.Now()
+	defer c.tell(d, start)
 	ctx, cancel := context.WithTimeout(c.w.ctx, catalogTimeout)
 	defer cancel()
 	again = start.Add(c.w.cfg.CatalogInterval)
@@ -167,6 +172,60 @@ func (c *catalogs) compare(database string) (again time.Time) {
 	}
 	c.publish(database, made)
 	return again
+}
+
+// tell ends the waits for a comparison that began after they did.
+func (c *catalogs) tell(d *compared, began time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d.tried, d.again = began, time.Now().Add(catalogRest*time.Since(began))
+	if d.ended != nil {
+		close(d.ended)
+		d.ended = nil
+	}
+}
+
+// sure returns true after a comparison that began after the call; false when there is none
+// before ctx ends.
+func (c *catalogs) sure(ctx context.Context, database string) bool {
+	asked := time.Now()
+	for {
+		c.mu.Lock()
+		d := c.wanted[database]
+		if d == nil || d.tried.After(asked) {
+			c.mu.Unlock()
+			return d != nil
+		}
+		if rest := time.Until(d.again); rest > 0 {
+			c.mu.Unlock()
+			if end, ok := ctx.Deadline(); ok && end.Before(time.Now().Add(rest)) || !pause(ctx, rest) {
+				return false
+			}
+			continue
+		}
+		d.due = true
+		if d.ended == nil {
+			d.ended = make(chan struct{})
+		}
+		ended := d.ended
+		c.mu.Unlock()
+		c.wake()
+		if !await(ctx, ended) {
+			return false
+		}
+	}
+}
+
+// pause waits for d; it reports false when ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // covers reports whether all of sources have been compared, and say what they said then.

@@ -228,6 +228,15 @@ func (w *Watcher) Want(database string) {
 	}
 }
 
+// Compare has a database compared anew, and returns when the snapshot knows the result, or
+// when ctx ends. Those who ask at the same time share a comparison. One that takes long is
+// followed by a rest, and where that would last longer than ctx, Compare returns at once.
+func (w *Watcher) Compare(ctx context.Context, database string) {
+	if w.catalogs.sure(ctx, database) {
+		w.settled(ctx)
+	}
+}
+
 // change has the snapshot made anew.
 func (w *Watcher) change() {
 	select {
