@@ -3,6 +3,8 @@ package fleet
 import (
 	"testing"
 	"time"
+
+	"pgshunt/router"
 )
 
 func TestHistoryTellsWhenAPositionWasReached(t *testing.T) {
@@ -51,6 +53,19 @@ func TestHistoryForgetsDetails(t *testing.T) {
 	}
 	if got, _ := h.since(n - 10); got.Sub(begin) != (n-10)*time.Second {
 		t.Error("what is young is not exact")
+	}
+}
+
+// While a server does not answer the next question, the last lag is not the present one.
+func TestLagGrowsUntilItIsMeasuredAgain(t *testing.T) {
+	w := New(Config{Servers: []Server{{Name: "ml1", Replica: true, Feed: router.FeedLogical, Login: login()}}})
+	defer w.Close()
+	s := w.byName["ml1"]
+	for age, want := range map[time.Duration]time.Duration{0: 0, time.Minute: time.Minute, time.Hour: time.Hour} {
+		s.lag = lag{known: true, at: time.Now().Add(-age)}
+		if got, known := s.behind(finding{}); !known || got < want || got > 2*want {
+			t.Errorf("measured %v ago: %v, %v", age, got, known)
+		}
 	}
 }
 

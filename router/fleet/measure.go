@@ -9,6 +9,19 @@ import (
 type lag struct {
 	atMost time.Duration
 	known  bool
+	at     time.Time // of the measurement
+}
+
+// overdue is how much longer than the interval a measurement may take before its age counts.
+const overdue = time.Second
+
+// now is the most that the lag can be, interval after interval: where a server is slow to
+// answer the next question, it may have grown by all the time since.
+func (l lag) now(interval time.Duration) time.Duration {
+	if age := time.Since(l.at); l.known && age > interval+overdue {
+		return l.atMost + age
+	}
+	return l.atMost
 }
 
 // measure tells the lag every interval, until the watcher ends.
@@ -69,7 +82,7 @@ func (s *server) measureOnce() lag {
 		}
 		since, ok := w.history.since(applied)
 		if applied >= now.flushed || pause > w.cfg.Interval/4 {
-			return lag{atMost: r.end.Sub(since), known: ok}
+			return lag{atMost: r.end.Sub(since), known: ok, at: r.end}
 		}
 		pauseOver := time.NewTimer(pause)
 		select {

@@ -127,7 +127,7 @@ func (s *server) behind(f finding) (time.Duration, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return coarse(s.lag.atMost), s.lag.known
+	return coarse(s.lag.now(s.w.cfg.Interval)), s.lag.known
 }
 
 // coarse rounds a lag up, so that a snapshot does not differ from the one before by
