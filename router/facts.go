@@ -34,7 +34,7 @@ type RelationFacts struct {
 	Columns string
 	// Absent is a phrase that says why the rows of a replica's relation are not the
 	// primary's: "is not subscribed", "is still being copied", "its subscription is
-	// disabled", "its subscription has failed". "" where they are, and on the primary.
+	// disabled", "is replicated there only in part". "" where they are, and on the primary.
 	Absent string
 	// Security tells apart what row-level security lets see: any text that is equal where
 	// the policies are, "" where it is not enabled.

@@ -204,6 +204,8 @@ func (l lack) remedy(replica string, t *Target) string {
 		return "Run \"pgshunt feed migrate --replica " + replica + "\" to make its schema the primary's."
 	case strings.Contains(l.why, "being copied"):
 		return "Try again when the copy is complete."
+	case strings.HasSuffix(l.why, "in part"):
+		return "Have all its rows, columns and changes published to that replica."
 	case feed == FeedDump:
 		return "Add it to the tables of that replica and run \"pgshunt feed refresh --replica " + replica + "\"."
 	case feed == FeedNone:

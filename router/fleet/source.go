@@ -30,6 +30,10 @@ type source struct {
 	relations, fed int
 	// parents are the primary's relations with children, by schema and name.
 	parents map[string]parent
+	// published is what the primary publishes in part, partial what a replica has in part, by
+	// schema and name with a dot between.
+	published map[published]bool
+	partial   map[string]bool
 	// barred are the schemas that somebody may not use here who may on the primary.
 	barred map[string]bool
 }
@@ -86,7 +90,7 @@ const beginQuery = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 // subscription has brought. A standby has no counters; it follows the primary's.
 const signatureQuery = `SELECT concat_ws(' ', pg_postmaster_start_time(),
 	(SELECT sum(pg_stat_get_tuples_inserted(c) + pg_stat_get_tuples_updated(c) + pg_stat_get_tuples_deleted(c))
-		FROM unnest('{pg_class,pg_attribute,pg_proc,pg_namespace,pg_policy,pg_trigger,pg_rewrite,pg_constraint,pg_inherits,pg_extension,pg_type,pg_authid,pg_auth_members,pg_subscription}'::regclass[]) c),
+		FROM unnest('{pg_class,pg_attribute,pg_proc,pg_namespace,pg_policy,pg_trigger,pg_rewrite,pg_constraint,pg_inherits,pg_extension,pg_type,pg_authid,pg_auth_members,pg_subscription,pg_publication,pg_publication_rel}'::regclass[]) c),
 	(SELECT concat_ws(',', count(*), count(*) FILTER (WHERE srsubstate = 'r'), sum(hashoid(srrelid)::bigint)) FROM pg_subscription_rel),
 	(SELECT concat_ws(',', count(*), count(*) FILTER (WHERE subenabled)) FROM pg_subscription))`
 
@@ -139,7 +143,13 @@ func (s *source) prepare(ctx context.Context, primary *source) error {
 		s.barred[schema] = s.server.Replica && s.readers.bars(schema, theirs)
 	}
 	_, count := s.queries()
-	if err := s.conn.QueryRow(ctx, count).Scan(&s.relations, &s.fed); err != nil || s.server.Replica {
+	if err := s.conn.QueryRow(ctx, count).Scan(&s.relations, &s.fed); err != nil {
+		return err
+	}
+	if s.server.Replica {
+		return s.loadPartial(ctx, primary)
+	}
+	if err := s.loadPublished(ctx); err != nil {
 		return err
 	}
 	s.parents = make(map[string]parent)
@@ -183,6 +193,9 @@ func (s *source) readRelations(ctx context.Context, primary *source, known *bodi
 		}
 		if f.Security != "" && len(s.readers.exempt) > 0 {
 			row.Security += "\nnot for " + strings.Join(s.readers.exempt, ",")
+		}
+		if row.Absent == "" && s.partial[f.Schema+"."+f.Name] {
+			row.Absent = inPart
 		}
 		// A partitioned table that is itself subscribed has all rows, whatever its partitions.
 		if p, ok := primary.parents[f.Schema+"\x00"+f.Name]; ok && s.server.Replica && row.Absent == "" &&

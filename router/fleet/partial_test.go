@@ -1,0 +1,44 @@
+package fleet
+
+import (
+	"fmt"
+	"testing"
+
+	"pgshunt/internal/pgtest"
+	"pgshunt/router"
+)
+
+// A table of which a publication leaves something out is not the primary's.
+func TestWhatIsPublishedInPart(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	const tables = `CREATE TABLE whole (id int PRIMARY KEY, v int); CREATE TABLE filtered (id int PRIMARY KEY, v int);
+		CREATE TABLE narrow (id int PRIMARY KEY, v int); CREATE TABLE appended (id int PRIMARY KEY);
+		CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+		CREATE TABLE part2 PARTITION OF parts FOR VALUES FROM (10) TO (20);
+		CREATE TABLE roots (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE root1 PARTITION OF roots FOR VALUES FROM (0) TO (10);
+		CREATE VIEW seen AS SELECT id FROM filtered`
+	primary.Exec(t, tables)
+	replica.Exec(t, tables)
+	primary.Exec(t, `CREATE PUBLICATION feed FOR TABLE whole, filtered WHERE (id > 0), narrow (id), part1, part2 WHERE (id > 11);
+		CREATE PUBLICATION inserts FOR TABLE appended WITH (publish = 'insert');
+		CREATE PUBLICATION root FOR TABLE roots WHERE (id > 0) WITH (publish_via_partition_root);
+		CREATE PUBLICATION stranger FOR TABLE whole WHERE (id > 0)`)
+	replica.Exec(t, fmt.Sprintf("CREATE SUBSCRIPTION feed CONNECTION '%s' PUBLICATION feed, inserts, root", primary.URL(primary.Superuser(), "postgres")))
+	defer replica.Exec(t, "DROP SUBSCRIPTION feed")
+	conn := replica.Super(t, "postgres")
+	if !pgtest.Eventually(func() bool {
+		return number(t, conn, "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate = 'r'") == 7
+	}) {
+		t.Fatal("the tables are not synchronised")
+	}
+	w := watch(t, pair(primary, replica, router.FeedLogical))
+	relations, _ := w.facts("ml1")
+	for name, want := range map[string]string{
+		"whole": "", "filtered": inPart, "narrow": inPart, "appended": inPart, "part1": "", "part2": inPart, "parts": inPart,
+		"roots": inPart, "root1": inPart, "seen": "",
+	} {
+		if got := relations["public."+name].Absent; got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
