@@ -293,6 +293,19 @@ func TestUnreadCatalogs(t *testing.T) {
 	}
 }
 
+func TestBeforeTheFirstCatalog(t *testing.T) {
+	f := twoReplicas()
+	p := mustPolicy(t, router.Config{Reads: "replica"})
+	read := func() router.Place { return p.Decide(parser.Parse("SELECT * FROM a"), &router.View{}, f).Place }
+	if got := read(); got != router.Replica {
+		t.Errorf("nobody looks at servers: %s", got)
+	}
+	f.Catalogs = map[string]*router.Catalog{}
+	if got := read(); got != router.Primary {
+		t.Errorf("somebody has not looked yet: %s", got)
+	}
+}
+
 func TestWrittenThenRead(t *testing.T) {
 	f := shop(t)
 	p := mustPolicy(t, router.Config{})

@@ -40,7 +40,8 @@ type View struct {
 type Fleet struct {
 	Targets []Target
 	// Catalogs holds what is known of each database, by the name that clients use. Where
-	// one is missing nothing is known, and names are believed.
+	// one is missing nothing is known: inference believes names, and plain reads stay on the
+	// primary. With a nil map nobody looks at servers, and all believe them.
 	Catalogs map[string]*Catalog
 }
 
