@@ -243,19 +243,41 @@ func (c *catalogs) make(ctx context.Context, sources []*source, known *bodies) (
 	if err := sources[0].prepare(ctx, nil); err != nil {
 		return nil, err
 	}
-	primary := sources[0].facts(ctx, sources[0], known)
-	var replicas []router.Source
 	for _, s := range sources[1:] {
-		if err := s.prepare(ctx, sources[0]); err != nil {
-			c.w.cfg.Log.Warn("catalog of replica not read", "target", s.server.Name, "database", s.database, "error", err)
-			s.signature = "" // it is asked again
-			continue
-		}
-		replicas = append(replicas, s.facts(ctx, sources[0], known))
+		s.leave(s.prepare(ctx, sources[0]))
 	}
-	made, err := router.NewCatalog(primary, replicas...)
-	known.turn()
-	return made, err
+	defer known.turn()
+	for {
+		var replicas []router.Source
+		for _, s := range sources[1:] {
+			if !s.left {
+				replicas = append(replicas, s.facts(ctx, sources[0], known))
+			}
+		}
+		made, err := router.NewCatalog(sources[0].facts(ctx, sources[0], known), replicas...)
+		if err == nil || sources[0].failed != nil || ctx.Err() != nil {
+			return made, err
+		}
+		others := false
+		for _, s := range sources[1:] {
+			if s.failed != nil && !s.left {
+				s.leave(s.failed)
+				others = true
+			}
+		}
+		if !others {
+			return nil, err
+		}
+	}
+}
+
+// leave leaves a source out whose server could not be read because of err.
+func (s *source) leave(err error) {
+	if err == nil {
+		return
+	}
+	s.server.w.cfg.Log.Warn("catalog of replica not read", "target", s.server.Name, "database", s.database, "error", err)
+	s.left, s.signature = true, "" // it is asked again
 }
 
 // publish shows a catalog in the snapshots; nil takes it out.

@@ -42,3 +42,31 @@ func TestWhatIsPublishedInPart(t *testing.T) {
 		}
 	}
 }
+
+// What one replica does not tell is no reason to believe old catalogs of the others.
+func TestAReplicaThatFailsWhileItIsComparedIsLeftOut(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	const tables = "CREATE TABLE a (v int); CREATE VIEW seen AS SELECT v FROM a"
+	primary.Exec(t, tables)
+	replica.Exec(t, tables)
+	w := watch(t, pair(primary, replica, router.FeedNone))
+	if !w.Snapshot().Catalogs["postgres"].Knows(1) {
+		t.Fatal("the replica is not compared")
+	}
+	holder := replica.Super(t, "postgres")
+	if _, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE a"); err != nil {
+		t.Fatal(err)
+	}
+	primary.Exec(t, "ALTER TABLE a ENABLE ROW LEVEL SECURITY")
+	w.Look("primary")
+	if !pgtest.Eventually(func() bool { return !w.Snapshot().Catalogs["postgres"].Knows(1) }) {
+		t.Fatal("the catalog stays as it was")
+	}
+	if _, err := holder.Exec(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	w.Look("ml1")
+	if !pgtest.Eventually(func() bool { w.Look("primary"); return w.Snapshot().Catalogs["postgres"].Knows(1) }) {
+		t.Fatal("the replica stays left out")
+	}
+}

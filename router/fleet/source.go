@@ -24,6 +24,8 @@ type source struct {
 	signature string    // of what the catalog was made from
 	version   string    // of PostgreSQL, the major one
 	readers   readers
+	failed    error // of one of its streams
+	left      bool  // it is left out of the catalog
 	// recorded is set where a dump's copies are recorded.
 	recorded bool
 	// relations is how many there are, fed how many of them have the primary's rows, about.
@@ -260,7 +262,8 @@ func rowsOf[T any](ctx context.Context, s *source, query string, into []any, row
 		}
 		if err != nil {
 			var none T
-			yield(none, fmt.Errorf("%s: %w", s.server.Name, err))
+			s.failed = fmt.Errorf("%s: %w", s.server.Name, err)
+			yield(none, s.failed)
 		}
 	}
 }
