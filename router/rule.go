@@ -46,7 +46,12 @@ func (p *Policy) obey(r *rule, q *question) Decision {
 		d.Timeout = r.Timeout
 	}
 	if d.Place == Replica && !r.Freshness.Any() {
-		Requirement{Freshness: r.Freshness, Wait: p.inference.Wait, OrPrimary: p.inference.OrPrimary}.demand(&d, q)
+		of := p.inference
+		if d.Class == Training || d.Class == Schema {
+			of = p.training
+		}
+		of.Freshness = r.Freshness
+		of.demand(&d, q)
 	}
 	return d
 }

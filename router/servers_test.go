@@ -196,6 +196,9 @@ func TestFreshness(t *testing.T) {
 	if d := decide(embed, "batch"); d.Target != "ml1" || !d.Freshness.Session || d.Timeout != time.Hour || d.Wait != time.Second {
 		t.Errorf("a rule's own: %+v", d)
 	}
+	if d := decide("SELECT * FROM pgml.train('p', 'regression', 'docs', 'y')", "batch"); d.Target != "ml1" || !d.Freshness.Session || d.Wait != time.Minute {
+		t.Errorf("a rule's own, of training: %+v", d)
+	}
 	f.Targets[1].Feed = router.FeedFDW
 	if d := decide(embed, "batch"); !d.Freshness.Any() {
 		t.Errorf("what reads the primary is never behind: %+v", d)
