@@ -171,8 +171,11 @@ func (s *session) lookClosely() {
 		if app, ok := s.state.local.Get("application_name"); ok {
 			v.Application = app.Value
 		}
-		isolation, _ := s.state.local.Get("default_transaction_isolation")
-		s.state.snapshots = isolation.Value == "repeatable read" || isolation.Value == "serializable"
+		isolation, set := s.state.local.Get("default_transaction_isolation")
+		if !set {
+			isolation.Value = s.who.isolation
+		}
+		s.state.snapshots = oneSnapshot(isolation.Value)
 		s.alike = nil
 	}
 	v.Snapshot = v.InTransaction && (s.state.snapshot || s.state.snapshots && !s.state.committed)

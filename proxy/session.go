@@ -34,12 +34,10 @@ type session struct {
 	usual bool
 	// decision is the last that was not one of the Server's verdicts.
 	decision router.Decision
-	// explains: the client is told of each decision.
-	explains bool
+	// explains: the client is told of each decision; unseen: the last may write unseen.
+	explains, unseen bool
 	recentTallies
 	parsed parsed
-	// unseen: the statement placed last may write more than its text shows.
-	unseen bool
 
 	// passing tells whether the pieces that follow of a large message go to the
 	// current backend; refused, that everything up to Sync is dropped because of an
@@ -119,8 +117,9 @@ type opening struct {
 // identity is who the client is, as far as pools and policies ask.
 type identity struct {
 	user, database, application string
-	// path is the search_path that a login of this user to this database gets.
-	path string
+	// A login of this user to this database has path as its search_path, and isolation as
+	// its default_transaction_isolation.
+	path, isolation string
 	// replication is what kind of connection for it the client asked for, if any.
 	replication replicationKind
 	key         cancelKey

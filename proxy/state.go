@@ -90,9 +90,10 @@ func (t *state) sending(st *parser.Statement) {
 		t.readOnly = t.readOnly || p.ReadOnlyTx
 		if p.Setting != nil {
 			t.pins.searching(p.Setting)
+			t.isolating(p.Setting)
 		}
 		switch {
-		case p.Isolation == "repeatable read", p.Isolation == "serializable":
+		case oneSnapshot(p.Isolation):
 			t.snapshot = true
 		case p.Isolation != "":
 			t.committed = true
@@ -104,6 +105,22 @@ func (t *state) sending(st *parser.Statement) {
 			t.written = append(t.written, p.Writes...)
 			t.written = append(t.written, p.Defines...)
 		}
+	}
+}
+
+// oneSnapshot tells whether all reads of a transaction of a level see one state of the data.
+func oneSnapshot(level string) bool {
+	return strings.EqualFold(level, "repeatable read") || strings.EqualFold(level, "serializable")
+}
+
+// isolating notes a setting that is on its way and may be the transaction's level. A function
+// cannot set that, since it is called by a query.
+func (t *state) isolating(set *parser.Setting) {
+	if set.Name == "transaction_isolation" {
+		t.snapshot = t.snapshot || set.Unknown || oneSnapshot(set.Value)
+	}
+	for i := range set.Also {
+		t.isolating(&set.Also[i])
 	}
 }
 

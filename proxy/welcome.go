@@ -18,14 +18,17 @@ import (
 )
 
 // welcome is what the primary says to a login with certain settings: the
-// parameters it reports and the search_path it gives. It is asked once and then
+// parameters it reports, the search_path and the isolation level of transactions that it
+// gives. It is asked once and then
 // remembered for a while, so that a client is let in without a server process
 // being at hand. Immutable.
 type welcome struct {
 	params []pgproto3.ParameterStatus
 	path   string
-	pid    uint32
-	asked  time.Time
+	// isolation is default_transaction_isolation.
+	isolation string
+	pid       uint32
+	asked     time.Time
 }
 
 // welcomeAge is how long an answer is good for: changes by ALTER ROLE and ALTER
@@ -83,16 +86,17 @@ type greeting struct {
 	questions []byte // Query messages
 	startup   *pool.Settings
 	left      int    // ReadyForQuery messages still to come
-	path      []byte // the first column of the last row
+	path      []byte // search_path
+	isolation []byte // default_transaction_isolation
 	err       error
 	done      chan struct{}
 	end       sync.Once
 }
 
-// newGreeting prepares to set the startup settings on b and to ask for search_path.
+// newGreeting prepares to set the startup settings on b and to ask for what comes of them.
 func newGreeting(b *pool.Backend, startup *pool.Settings) *greeting {
 	g := &greeting{startup: startup, done: make(chan struct{})}
-	for _, sql := range append(b.Settings.Replay(startup), "SHOW search_path") {
+	for _, sql := range append(b.Settings.Replay(startup), "SHOW default_transaction_isolation", "SHOW search_path") {
 		if sql == "" {
 			continue // a setting of pgshunt itself
 		}
@@ -120,7 +124,7 @@ func (g *greeting) ask(ctx context.Context, pools *pool.Pools, b *pool.Backend) 
 		pools.Release(b, pool.Dirty)
 		return nil, g.err
 	}
-	w := &welcome{path: string(g.path), pid: b.PID, asked: time.Now()}
+	w := &welcome{path: string(g.path), isolation: string(g.isolation), pid: b.PID, asked: time.Now()}
 	params := b.Params()
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		w.params = append(w.params, pgproto3.ParameterStatus{Name: name, Value: params[name]})
@@ -143,8 +147,10 @@ func (g *greeting) Receive(b *pool.Backend) error {
 		}
 		switch m.Type {
 		case 'D':
-			if body := m.Body(); len(body) > 6 {
+			if body := m.Body(); len(body) > 6 && g.left == 1 {
 				g.path = append(g.path[:0], body[6:]...)
+			} else if len(body) > 6 && g.left == 2 {
+				g.isolation = append(g.isolation[:0], body[6:]...)
 			}
 		case 'S':
 			if name, value, ok := pool.ParameterStatus(m.Body()); ok {
