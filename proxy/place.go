@@ -104,8 +104,17 @@ func (s *session) turnToReplica(d router.Decision, st *parser.Statement) (onRepl
 	if err := s.beforeReplica(d); err != nil {
 		return false, err
 	}
-	if d, err = s.reach(d, st); err != nil || d.Place != router.Replica {
+	if d.OrPrimary && s.standsIn.of(st, s.names.batch) { // it has been waited for already
+		d.Place, d.Target = router.Primary, ""
+		_, err = s.announce(&d)
 		return false, err
+	}
+	if d, err = s.reach(d, st); err != nil {
+		return false, err
+	}
+	if d.Place != router.Replica {
+		s.standsIn = parsed{st, s.names.batch, d}
+		return false, nil
 	}
 	s.sentToReplica(st, d)
 	return true, nil

@@ -37,7 +37,7 @@ type session struct {
 	// explains: the client is told of each decision; unseen: the last may write unseen.
 	explains, unseen bool
 	recentTallies
-	parsed parsed
+	parsed, standsIn parsed // standsIn: where the primary has taken a replica's place
 
 	// passing tells whether the pieces that follow of a large message go to the
 	// current backend; refused, that everything up to Sync is dropped because of an

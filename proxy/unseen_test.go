@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -74,5 +75,29 @@ func TestReadBesideWhatAFunctionMayHaveWritten(t *testing.T) {
 				t.Errorf("got %q", got)
 			}
 		})
+	}
+}
+
+// The messages of a batch about one statement wait for a replica once; then the primary has
+// all of them.
+func TestABatchWaitsForAReplicaOnce(t *testing.T) {
+	f, a, db := questioned(t, 1, freshSession(time.Millisecond, true))
+	f.primary.ExecIn(t, db, "CREATE SCHEMA pgml; CREATE FUNCTION pgml.embed(text, text) RETURNS real[] IMMUTABLE LANGUAGE sql AS $$SELECT '{1}'::real[]$$")
+	f.server.SetFleet(&router.Fleet{Targets: []router.Target{
+		{Name: "primary", Healthy: true, Pgml: "2.9.3"}, {Name: "ml1", Replica: true, Healthy: true, Inference: true},
+	}})
+	a.slow("ml1")
+	c := enter(t, f.addr, db)
+	c.query("INSERT INTO t VALUES ('a')")
+	for range 2 {
+		a.took()
+		c.send(&pgproto3.Parse{Query: reader}, &pgproto3.Describe{ObjectType: 'S'}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{})
+		const want = "ParseComplete; ParameterDescription; RowDescription; BindComplete; row a,t; SELECT 1; ready I"
+		if got := joined(c.answer()); got != want {
+			t.Errorf("got %q, not %q", got, want)
+		}
+		if _, waits := a.took(); waits != "ml1" {
+			t.Errorf("waited for %q", waits)
+		}
 	}
 }
