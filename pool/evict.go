@@ -4,8 +4,10 @@ package pool
 // what it is used for: the target's Login leads to another server from now on. Those
 // that are idle are closed at once, the others when they are released.
 func (ps *Pools) Evict(target string) {
-	t, ok := ps.targets[target]
-	if !ok {
+	ps.mu.RLock()
+	t := ps.targets[target]
+	ps.mu.RUnlock()
+	if t == nil {
 		return
 	}
 	t.moves.Add(1)

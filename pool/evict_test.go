@@ -23,7 +23,7 @@ func moving(t *testing.T, at *atomic.Pointer[pgtest.Server], wait time.Duration)
 		Size: 2, Wait: wait, ConnectTimeout: pgtest.Patience, Prepared: 10, Log: slog.New(slog.DiscardHandler),
 		Trouble: func(string) { reports.Add(1) },
 	}
-	pools := New(cfg, []*Target{{Name: "primary", Awaited: true, Login: func(user, database string) (*pgconn.Config, error) {
+	pools := New(cfg, []*Target{{Name: "primary", Awaited: func() bool { return true }, Login: func(user, database string) (*pgconn.Config, error) {
 		return pgconn.ParseConfig(at.Load().URL(user, database))
 	}}})
 	t.Cleanup(pools.Close)

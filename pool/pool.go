@@ -27,6 +27,8 @@ type Pool struct {
 	failing error
 	pausing bool
 	pause   time.Duration
+	// removed: there is no such target, or not any more.
+	removed bool
 }
 
 // tryAcquire returns an idle backend, or nil: last if it is idle, else the one
@@ -62,7 +64,7 @@ func (p *Pool) tryAcquire(last *Backend) *Backend {
 // Connections are made in the background: a session that stops waiting does not
 // waste one that is nearly there.
 func (p *Pool) dialIfWanted() {
-	if p.total < p.parent.cfg.Size && p.waiters.Len() > p.dialing && !p.pausing {
+	if !p.removed && p.total < p.parent.cfg.Size && p.waiters.Len() > p.dialing && !p.pausing {
 		p.total++
 		p.dialing++
 		p.parent.work.Go(p.dial)
@@ -126,7 +128,7 @@ func (p *Pool) loginFailed(err error) {
 	p.total--
 	p.dialing--
 	switch {
-	case away && p.target.Awaited:
+	case away && p.target.awaited():
 		p.tryLater(err)
 	case p.total == 0: // else those in line wait for one of the others
 		p.handOver(nil, err)
@@ -137,7 +139,7 @@ func (p *Pool) loginFailed(err error) {
 // put gives b to whoever waits longest, or keeps it idle.
 func (p *Pool) put(b *Backend) {
 	p.mu.Lock()
-	kept := !b.outdated()
+	kept := !b.outdated() && !p.removed
 	if kept && (p.waiters.Len() == 0 || !p.handOver(b, nil)) {
 		b.idleAt = time.Time{} // expire looks at the clock, so that not every transaction has to
 		p.idle = append(p.idle, b)

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -35,15 +34,15 @@ type Config struct {
 
 // Pools holds a Pool for every Key in use. Safe for concurrent use.
 type Pools struct {
-	cfg     Config
-	targets map[string]*Target
-	ctx     context.Context
-	cancel  context.CancelFunc
-	work    sync.WaitGroup // dials, backends and the janitor
+	cfg    Config
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup // dials, backends and the janitor
 
-	mu    sync.RWMutex
-	pools map[Key]*Pool
-	all   map[*Backend]struct{} // nil once closed
+	mu      sync.RWMutex
+	targets map[string]*Target    // guarded by mu
+	pools   map[Key]*Pool         // guarded by mu
+	all     map[*Backend]struct{} // guarded by mu; nil once closed
 }
 
 // New returns pools for the targets. Close ends them.
@@ -60,7 +59,8 @@ func New(cfg Config, targets []*Target) *Pools {
 	return ps
 }
 
-// Get returns the pool of a key, for use with TryAcquire and Acquire.
+// Get returns the pool of a key, for use with TryAcquire and Acquire. Without such a target
+// it is one that has only an error to give: 57P03.
 func (ps *Pools) Get(key Key) *Pool {
 	ps.mu.RLock()
 	p := ps.pools[key]
@@ -68,16 +68,17 @@ func (ps *Pools) Get(key Key) *Pool {
 	if p != nil {
 		return p
 	}
-	target, ok := ps.targets[key.Target]
-	if !ok {
-		panic(fmt.Sprintf("BUG: no target %q", key.Target))
-	}
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if p = ps.pools[key]; p == nil {
-		p = &Pool{key: key, target: target, parent: ps}
-		ps.pools[key] = p
+	if p = ps.pools[key]; p != nil {
+		return p
 	}
+	p = &Pool{key: key, target: ps.targets[key.Target], parent: ps}
+	if p.target == nil {
+		p.removed = true
+		return p
+	}
+	ps.pools[key] = p
 	return p
 }
 

@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"time"
 
@@ -31,9 +30,11 @@ type Walsender struct {
 // the server's URL. Physical replication belongs to no database; key.Database is
 // then only what a pass file calls it. The error is ready to be shown to a client.
 func (ps *Pools) OpenWalsender(ctx context.Context, key Key, physical bool, params map[string]string) (*Walsender, error) {
-	t, ok := ps.targets[key.Target]
-	if !ok {
-		panic(fmt.Sprintf("BUG: no target %q", key.Target))
+	ps.mu.RLock()
+	t := ps.targets[key.Target]
+	ps.mu.RUnlock()
+	if t == nil {
+		return nil, errRemoved(key.Target)
 	}
 	ctx, cancel := context.WithTimeout(ctx, ps.cfg.ConnectTimeout)
 	defer cancel()

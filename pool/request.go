@@ -28,6 +28,10 @@ func (p *Pool) Ask(answer func(*Backend, error)) *Request {
 		answer(b, nil)
 		return r
 	}
+	if p.removed {
+		answer(nil, errRemoved(p.key.Target))
+		return r
+	}
 	r.place = p.waiters.PushBack(r)
 	if wait := p.parent.cfg.Wait; wait > 0 {
 		r.timer = time.AfterFunc(wait, r.expire)

@@ -23,12 +23,14 @@ type Target struct {
 	// never as somebody else, unless the configuration maps users on this server.
 	// The pool owns the result.
 	Login func(user, database string) (*pgconn.Config, error)
-	// Awaited is set where sessions wait for a server that is away, see again.go; else they are
-	// told at once.
-	Awaited bool
+	// Awaited tells whether sessions wait for a server that is away, see again.go; else they
+	// are told at once, as they are where it is nil. It must not wait.
+	Awaited func() bool
 
 	moves atomic.Uint64 // counts Evict
 }
+
+func (t *Target) awaited() bool { return t.Awaited != nil && t.Awaited() }
 
 // backendTypes are the messages of a server that must be seen whole: errors,
 // notices, parameters, command tags.

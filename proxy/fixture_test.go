@@ -69,7 +69,7 @@ func start(t *testing.T, c setup) *fixture {
 	fleet := &router.Fleet{Targets: []router.Target{{Name: "primary", Healthy: true}}}
 	targets := []*pool.Target{{Name: "primary", Login: login(c.primary, "")}}
 	if c.moves != nil {
-		targets[0].Login, targets[0].Awaited = c.moves, true
+		targets[0].Login, targets[0].Awaited = c.moves, func() bool { return true }
 	}
 	for i, r := range c.replicas {
 		name := fmt.Sprintf("ml%d", i+1)

@@ -88,7 +88,7 @@ func (id *identity) targets() []*pool.Target {
 	}
 	var out []*pool.Target
 	for _, name := range names {
-		out = append(out, &pool.Target{Name: name, Awaited: name == configs.ToPrimary && id.narrow != nil, Login: func(user, database string) (*pgconn.Config, error) {
+		out = append(out, &pool.Target{Name: name, Awaited: func() bool { return name == configs.ToPrimary && id.narrow != nil }, Login: func(user, database string) (*pgconn.Config, error) {
 			return id.login(name, user, database)
 		}})
 	}
