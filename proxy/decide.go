@@ -13,22 +13,23 @@ import (
 // of the transaction or on parameters and replies are still to come, it waits for them.
 // The decision is valid until the next one, and may be changed only through own.
 func (s *session) decide(st *parser.Statement) (*router.Decision, error) {
-	fleet := s.srv.fleet.Load()
+	s.plan = s.srv.plan.Load()
 	quiet := s.look()
-	d := s.consult(st, fleet)
+	d := s.consult(st)
 	if !quiet && !s.goesOnThere(d) && (d.Place == router.Replica || d.Place == router.Refused || s.view.Failed || d.Rule != router.RuleNoReplicas && s.routesMayChange()) {
 		if err := s.settle(); err != nil {
 			return d, err
 		}
 		s.look()
-		d = s.consult(st, fleet)
+		d = s.consult(st)
 		if s.copying() { // the statement stands where copy data should: its server complains
 			*s.own(&d) = router.Decision{Place: router.Stay, Rule: d.Rule, Reason: "stands among copy data"}
 		}
 	}
 	if s.doubted(d) {
+		s.plan = s.srv.plan.Load()
 		s.look()
-		d = s.consult(st, s.srv.fleet.Load())
+		d = s.consult(st)
 	}
 	if d.Place == router.Stay && d.Rule == router.RulePinned && s.view.PinnedTo != primaryTarget {
 		s.own(&d).Target = s.view.PinnedTo
@@ -76,8 +77,8 @@ func (s *session) pick(d router.Decision) string {
 	}
 	s.mu.Unlock()
 	const stay = 1 << 30 // whatever the load: a turn costs a round trip
-	c := router.Chooser{Load: s.srv.pools.Load, Random: s.srv.cfg.Random, Zone: s.srv.cfg.Zone, Last: last, Slack: stay}
-	return c.Choose(d, s.srv.fleet.Load())
+	c := router.Chooser{Load: s.srv.pools.Load, Random: s.srv.cfg.Random, Zone: s.plan.Zone, Last: last, Slack: stay}
+	return c.Choose(d, s.srv.latest(s.plan))
 }
 
 // unreadable stands for a text that nobody here can read.
@@ -98,17 +99,17 @@ func (s *session) facts(text []byte) *parser.Statement {
 	return st
 }
 
-// consult asks the router, unless the answer is known.
-func (s *session) consult(st *parser.Statement, fleet *router.Fleet) *router.Decision {
+// consult asks the router, by the session's plan, unless the answer is known.
+func (s *session) consult(st *parser.Statement) *router.Decision {
 	remembered := st.Plain && s.usual
 	if remembered {
-		if d := s.srv.verdicts.find(st, s.alike, s.view.InTransaction, fleet); d != nil {
+		if d := s.srv.verdicts.find(st, s.alike, s.view.InTransaction, s.plan); d != nil {
 			return d
 		}
 	}
-	s.decision = s.srv.cfg.Policy.Decide(st, &s.view, fleet)
+	s.decision = s.plan.Policy.Decide(st, &s.view, s.plan.fleet)
 	if remembered && s.decision.Err == nil {
-		s.srv.verdicts.keep(&verdict{st: st, alike: s.alike, fleet: fleet, inTransaction: s.view.InTransaction, d: s.decision})
+		s.srv.verdicts.keep(&verdict{st: st, alike: s.alike, plan: s.plan, inTransaction: s.view.InTransaction, d: s.decision})
 	}
 	return &s.decision
 }

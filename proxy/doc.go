@@ -48,6 +48,8 @@
 //   - A read that must not miss what the session has written waits for its replica
 //     (fresh.go); a replica that is not there is replaced (reach.go), and so is one that
 //     is lost before it has begun to answer (elsewhere.go). Nothing else runs twice.
+//   - The policy and the snapshot of the servers are replaced together (fleet.go); a decision
+//     goes by the servers that it was made for.
 //   - A rule's timeout is the server's own statement_timeout for as long as its statements
 //     run (curb.go).
 //   - A connection for replication has a server process of its own and is passed

@@ -24,9 +24,10 @@ import (
 type attempt struct {
 	// Only for the session's goroutine: on while a batch is being kept, sent from its end
 	// until the next message. d is the decision for its first statement, with the target
-	// only where it must be that one, and at where it has been sent.
+	// only where it must be that one, made by plan; at is where it has been sent.
 	on, sent bool
 	d        router.Decision
+	plan     *plan
 	at       string
 
 	// Guarded by link.mu: sealed from the end of the batch until its answer is complete;
@@ -59,10 +60,10 @@ func (s *session) attempting(st *parser.Statement, d router.Decision) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.status != 'I' || s.phase.openPrimary || s.phase.openReplica || s.keep.why() != "" || s.another(d, t.at) == "" {
+	if s.status != 'I' || s.phase.openPrimary || s.phase.openReplica || s.keep.why() != "" || s.another(d, s.plan, t.at) == "" {
 		return
 	}
-	t.on, t.answered, t.d = true, false, d
+	t.on, t.answered, t.d, t.plan = true, false, d, s.plan
 	t.buf = records.Get().(*[]byte)
 	*t.buf = (*t.buf)[:0]
 }
@@ -90,11 +91,11 @@ func repeatable(st *parser.Statement, d router.Decision) bool {
 	return len(st.Parts) > 0
 }
 
-// another is the server that may take the place of one for a decision, "" if there is none.
+// another is the server that may take the place of one for a decision made by p, "" if there is none.
 // Its load is not asked for: the pools have locks of their own.
-func (s *session) another(d router.Decision, lost string) string {
+func (s *session) another(d router.Decision, p *plan, lost string) string {
 	if d.Target == "" {
-		if other := router.Pick(d, without(s.srv.fleet.Load(), lost), nil); other != "" {
+		if other := router.Pick(d, without(s.srv.latest(p), lost), nil); other != "" {
 			return other
 		}
 	}
@@ -159,7 +160,7 @@ func (s *session) tryElsewhere(b *pool.Backend, kept bool) bool {
 	case s.phase.writing && !t.idle, s.batches() != 1:
 		return false // something is on its way already that would then run before it
 	}
-	to := s.another(t.d, b.Key.Target)
+	to := s.another(t.d, t.plan, b.Key.Target)
 	if to == "" {
 		return false
 	}

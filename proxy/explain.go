@@ -148,15 +148,16 @@ func (s *session) explain(q *inquiry, bind *wire.Message) ([]explanation, *pgerr
 		return nil, pgerr.New(pgerr.FeatureNotSupported, "EXPLAIN (ROUTE) is about one statement").
 			WithHint("SHOW ROUTE FOR $$text$$ is about a text of several.").In("explain")
 	}
-	open := s.srv.cfg.Policy.Decide(st, &s.view, s.srv.fleet.Load())
 	d, err := s.decide(st)
 	if err != nil {
 		return nil, pgerr.From(err)
 	}
+	p := s.plan
+	open := p.Policy.Decide(st, &s.view, p.fleet)
 	s.resolve(st, &d, nil, bind)
-	x := d.Explain(&s.view, s.srv.fleet.Load())
+	x := d.Explain(&s.view, p.fleet)
 	if open.Place == router.Replica && open.Target == "" && open.ProjectParam == 0 {
-		x.Candidates = router.Candidates(open, s.srv.fleet.Load())
+		x.Candidates = router.Candidates(open, p.fleet)
 	}
 	if len(st.Parts) == 0 {
 		return []explanation{{"", x}}, nil
@@ -164,7 +165,7 @@ func (s *session) explain(q *inquiry, bind *wire.Message) ([]explanation, *pgerr
 	var out []explanation
 	for i := range st.Parts {
 		alone := parser.Statement{Text: st.Text, Parts: st.Parts[i : i+1]}
-		x.Class = s.srv.cfg.Policy.Decide(&alone, &s.view, s.srv.fleet.Load()).Class.String()
+		x.Class = p.Policy.Decide(&alone, &s.view, p.fleet).Class.String()
 		out = append(out, explanation{st.Parts[i].Kind.String(), x})
 	}
 	return out, nil

@@ -311,7 +311,7 @@ print("done")
 // A replica in the proxy's own zone comes before others.
 func TestReplicasOfTheOwnZoneArePreferred(t *testing.T) {
 	replica := pgtest.SharedReplica(t)
-	f := start(t, setup{replicas: []*pgtest.Server{replica, replica}, proxy: proxy.Config{Zone: "b"}})
+	f := start(t, setup{replicas: []*pgtest.Server{replica, replica}, proxy: proxy.Config{Routing: proxy.Routing{Zone: "b"}}})
 	fleet := &router.Fleet{Targets: []router.Target{{Name: "primary", Healthy: true}}}
 	for _, name := range []string{"ml1", "ml2"} {
 		fleet.Targets = append(fleet.Targets, router.Target{

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"pgshunt/internal/pgerr"
@@ -25,8 +26,61 @@ type Watcher interface {
 	WaitLag(ctx context.Context, target string, bound time.Duration) error
 }
 
-// SetFleet replaces the snapshot that decisions are made from.
-func (srv *Server) SetFleet(f *router.Fleet) { srv.fleet.Store(f) }
+// Routing is what decisions are made by, from one reload of the configuration to the next.
+// It is read-only once given.
+type Routing struct {
+	Policy *router.Policy
+	// Zone is where the proxy stands, as in router.Chooser.
+	Zone string
+	// Watcher knows how far the replicas have come; nil where nobody does.
+	Watcher Watcher
+}
+
+// plan is a Routing with a snapshot of its servers. They are replaced together, since rules
+// and decisions name servers, and decisions hold their indexes. Immutable: a decision is
+// made by one plan, and what is remembered of it is valid for that one.
+type plan struct {
+	*Routing
+	fleet *router.Fleet
+}
+
+// latest is the newest snapshot that has the servers of p in the same order.
+func (srv *Server) latest(p *plan) *router.Fleet {
+	if now := srv.plan.Load(); now.Routing == p.Routing {
+		return now.fleet
+	}
+	return p.fleet
+}
+
+// SetFleet replaces the snapshot that decisions are made from, of the same servers in the
+// same order.
+func (srv *Server) SetFleet(f *router.Fleet) {
+	srv.planning.Lock()
+	defer srv.planning.Unlock()
+	srv.plan.Store(&plan{srv.plan.Load().Routing, f})
+}
+
+// Reroute has all decisions from now on made by r for the servers of f, in one step. Pools
+// must have targets for all of them. Statements under way go on; sessions that are kept on a
+// server stay there until nothing keeps them.
+func (srv *Server) Reroute(r Routing, f *router.Fleet) {
+	srv.planning.Lock()
+	srv.plan.Store(&plan{&r, f})
+	srv.planning.Unlock()
+	srv.primaries.Add(1) // a replica of the same name may be another server
+	for database := range srv.Databases() {
+		if r.Watcher != nil {
+			r.Watcher.Want(database)
+		}
+	}
+}
+
+// Databases are the names of the databases that sessions have used so far.
+func (srv *Server) Databases() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		srv.databases.Range(func(name, _ any) bool { return yield(name.(string)) })
+	}
+}
 
 // PrimaryMoved tells that the primary is another server from now on: connections to the
 // old one end with what they are used for, and positions of its log mean nothing any more.
@@ -35,16 +89,21 @@ func (srv *Server) PrimaryMoved() {
 	srv.pools.Evict(primaryTarget)
 }
 
-// look has a server looked at.
-func (srv *Server) look(target string) {
-	if srv.cfg.Watcher != nil {
-		srv.cfg.Watcher.Look(target)
+// Look has a server looked at soon: something has happened to it. It does not wait.
+func (srv *Server) Look(target string) {
+	if w := srv.plan.Load().Watcher; w != nil {
+		w.Look(target)
 	}
 }
 
-// want says that the session's database is in use.
+// want says that the session's database is in use: first to Reroute, then to the watcher,
+// so that none that comes meanwhile misses it.
 func (s *session) want() {
-	if w := s.srv.cfg.Watcher; w != nil && s.walsender == nil {
+	if s.walsender != nil {
+		return
+	}
+	s.srv.databases.LoadOrStore(s.who.database, true)
+	if w := s.srv.plan.Load().Watcher; w != nil {
 		w.Want(s.who.database)
 	}
 }
@@ -55,7 +114,7 @@ const maxDoubt = 5 * time.Second
 // doubted reports whether d says that something is missing on the replicas, which may have
 // been brought there since they were compared, and has them compared again.
 func (s *session) doubted(d *router.Decision) bool {
-	w := s.srv.cfg.Watcher
+	w := s.plan.Watcher
 	if w == nil || d.Place != router.Refused || d.Err.Code != pgerr.NotInPrerequisiteState {
 		return false
 	}

@@ -110,7 +110,7 @@ func (s *session) behind(d router.Decision, free bool) (router.Decision, bool) {
 func (s *session) candidates(d router.Decision) []string {
 	names := []string{d.Target}
 	d.Target = ""
-	for f := s.srv.fleet.Load(); ; {
+	for f := s.srv.latest(s.plan); ; {
 		next := router.Pick(d, without(f, names...), s.srv.pools.Load)
 		if next == "" {
 			return names
@@ -122,17 +122,18 @@ func (s *session) candidates(d router.Decision) []string {
 // askPosition asks for the primary's position where the session may have written since it
 // was asked for last.
 func (s *session) askPosition(ctx context.Context) error {
-	w, now := s.srv.cfg.Watcher, s.srv.primaries.Load()
+	now := s.srv.primaries.Load()
 	s.mu.Lock()
 	known := !s.state.wrote && s.reached.position > 0 && s.reached.primary == now
 	s.mu.Unlock()
-	switch {
-	case w == nil:
-		return errNoWatcher
-	case known:
+	if known {
 		return nil
 	}
-	position, err := w.Position(ctx)
+	position := uint64(0)
+	err := s.srv.ask(ctx, func(w Watcher) (err error) {
+		position, err = w.Position(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -146,19 +147,32 @@ func (s *session) askPosition(ctx context.Context) error {
 // waitFresh waits until one replica has come to a position, and is behind by at most
 // within; 0 is that neither matters. It may go on for a while after firstOf has returned.
 func (srv *Server) waitFresh(ctx context.Context, target string, position uint64, within time.Duration) error {
-	w := srv.cfg.Watcher
-	if w == nil {
-		return errNoWatcher
-	}
-	if position > 0 {
-		if err := w.WaitApplied(ctx, target, position); err != nil {
+	return srv.ask(ctx, func(w Watcher) error {
+		if position > 0 {
+			if err := w.WaitApplied(ctx, target, position); err != nil {
+				return err
+			}
+		}
+		if within > 0 {
+			return w.WaitLag(ctx, target, within)
+		}
+		return nil
+	})
+}
+
+// ask puts a question to the watcher, and to the next one where that takes its place meanwhile.
+func (srv *Server) ask(ctx context.Context, question func(Watcher) error) error {
+	for p := srv.plan.Load(); ; {
+		if p.Watcher == nil {
+			return errNoWatcher
+		}
+		err := question(p.Watcher)
+		now := srv.plan.Load()
+		if err == nil || ctx.Err() != nil || now.Routing == p.Routing {
 			return err
 		}
+		p = now
 	}
-	if within > 0 {
-		return w.WaitLag(ctx, target, within)
-	}
-	return nil
 }
 
 // firstOf returns the first of the names for which ready succeeds; or, where none does, the
@@ -206,7 +220,7 @@ func (s *session) notFresh(d router.Decision, err error) error {
 	}
 	s.log.Debug("replica is not fresh", "target", d.Target, "error", err)
 	lag := "unknown"
-	f := s.srv.fleet.Load()
+	f := s.srv.latest(s.plan)
 	for i := range f.Targets {
 		if t := &f.Targets[i]; t.Name == d.Target && t.LagKnown {
 			lag = t.Lag.Round(time.Millisecond).String()

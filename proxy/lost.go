@@ -8,7 +8,7 @@ import (
 // Lost tells the session that a backend is gone. It runs on the backend's goroutine.
 func (s *session) Lost(b *pool.Backend, err error) {
 	s.log.Warn("connection to server lost", "target", b.Key.Target, "backend", b.PID, "error", err)
-	s.srv.look(b.Key.Target)
+	s.srv.Look(b.Key.Target)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.changed.Broadcast()

@@ -29,7 +29,7 @@ func (s *session) deployed(b *pool.Backend) {
 		return
 	}
 	s.srv.models.last.Store(b.Key.Target, s.srv.catalog.Tick())
-	s.srv.look(b.Key.Target)
+	s.srv.Look(b.Key.Target)
 	s.deploys = s.inflight.len() > 0 // more of it may be on its way
 }
 

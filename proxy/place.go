@@ -58,15 +58,14 @@ func (s *session) resolve(st *parser.Statement, d **router.Decision, prepared *p
 	if (*d).Place != router.Replica || (*d).ProjectParam+(*d).SourceParam == 0 || s.try.to != "" {
 		return
 	}
-	fleet := s.srv.fleet.Load()
 	own := s.own(d)
 	if bind != nil {
-		*own = s.srv.cfg.Policy.DecideBound(st, &s.view, fleet, parametersOf(prepared, bind))
+		*own = s.plan.Policy.DecideBound(st, &s.view, s.plan.fleet, parametersOf(prepared, bind))
 	}
 	switch {
 	case own.Place != router.Replica || own.Target != "":
 	case own.ProjectParam > 0:
-		own.Target = router.HomeOf("", fleet)
+		own.Target = router.HomeOf("", s.plan.fleet)
 	default:
 		s.free = true
 		own.Target = s.pick(*own)

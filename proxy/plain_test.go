@@ -96,6 +96,7 @@ func TestVerdictsAreForTheSameViewAndFleet(t *testing.T) {
 	found := 0
 	texts := []*parser.Statement{parser.Parse("SELECT * FROM models"), parser.Parse("SELECT * FROM t"), parser.Parse("UPDATE t SET a = 1")}
 	for _, f := range fleets {
+		p := &plan{fleet: f}
 		for range missesToGo + 3 {
 			for _, st := range texts {
 				if !st.Plain {
@@ -104,8 +105,8 @@ func TestVerdictsAreForTheSameViewAndFleet(t *testing.T) {
 				for i := range views {
 					v := &views[i]
 					a, want := vs.sort(v), policy.Decide(st, v, f)
-					if got := vs.find(st, a, v.InTransaction, f); got == nil {
-						vs.keep(&verdict{st: st, alike: a, fleet: f, inTransaction: v.InTransaction, d: want})
+					if got := vs.find(st, a, v.InTransaction, p); got == nil {
+						vs.keep(&verdict{st: st, alike: a, plan: p, inTransaction: v.InTransaction, d: want})
 					} else if found++; *got != want {
 						t.Errorf("%s for %+v: %+v, expected %+v", st.Text, v, *got, want)
 					}

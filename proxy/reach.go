@@ -32,7 +32,7 @@ func (s *session) reachAny(d router.Decision, st *parser.Statement) (router.Deci
 	at, err := s.reachOne(d, free, st)
 	if away(err) && free {
 		d.Target = ""
-		if d.Target = router.Pick(d, without(s.srv.fleet.Load(), at.Target), s.srv.pools.Load); d.Target != "" {
+		if d.Target = router.Pick(d, without(s.srv.latest(s.plan), at.Target), s.srv.pools.Load); d.Target != "" {
 			first := at.Target
 			if at, err = s.reachOne(d, false, st); away(err) {
 				err = &attachError{pgerr.New(pgerr.CannotConnectNow, "no PostgresML server can be reached").

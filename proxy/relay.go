@@ -340,7 +340,7 @@ func (s *session) forgetWritten() {
 	t := &s.state
 	if t.defines {
 		t.defines = false
-		s.srv.look(primaryTarget)
+		s.srv.Look(primaryTarget)
 	}
 	t.curb.inBlock = false
 	t.wrote = t.wrote || t.writes

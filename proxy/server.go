@@ -25,12 +25,11 @@ import (
 type Config struct {
 	Log   *slog.Logger
 	Pools *pool.Pools
-	// Parser and Policy decide where statements go.
+	// Parser and Routing decide where statements go; Reroute replaces the latter.
 	Parser *parser.Cache
-	Policy *router.Policy
-	// Random and Zone are for the choice among replicas, as in router.Chooser.
+	Routing
+	// Random is for the choice among replicas, as in router.Chooser.
 	Random func() uint64
-	Zone   string
 	// SessionMode keeps a session on one backend of the primary for its whole life.
 	SessionMode bool
 	// Auth is how clients prove who they are.
@@ -46,8 +45,6 @@ type Config struct {
 	Limits   Limits
 	// StartupTimeout bounds everything before the first query.
 	StartupTimeout time.Duration
-	// Watcher knows how far the replicas have come; nil where nobody does.
-	Watcher Watcher
 	// Loops serve the clients once they have been let in; nil where each has a goroutine.
 	Loops *wire.Loops
 }
@@ -67,8 +64,10 @@ type Server struct {
 	peers        peers
 	// canceling and forwards bound the side connections of cancel requests.
 	canceling, forwards slots
-	fleet               atomic.Pointer[router.Fleet]
-	primaries           atomic.Uint64 // counts PrimaryMoved
+	plan                atomic.Pointer[plan] // replaced under planning
+	planning            sync.Mutex
+	databases           sync.Map      // names of those that sessions have used, to true
+	primaries           atomic.Uint64 // counts PrimaryMoved and Reroute
 	tallies             tallies
 	observe             func(*session, *parser.Statement, router.Decision, tallyKey)
 
@@ -105,7 +104,8 @@ func New(cfg Config, fleet *router.Fleet) *Server {
 		sessions: make(map[*session]struct{}),
 	}
 	srv.cancels.init()
-	srv.fleet.Store(fleet)
+	srv.plan.Store(&plan{&cfg.Routing, fleet})
+	srv.cfg.Routing = Routing{} // the plan has it
 	if cfg.Log.Enabled(ctx, slog.LevelDebug) {
 		srv.observe = logDecision
 	}

@@ -32,8 +32,9 @@ type session struct {
 	// set where view is otherwise that of a session that has just begun.
 	alike *alike
 	usual bool
-	// decision is the last that was not one of the Server's verdicts.
+	// decision is the last that was not one of the Server's verdicts; plan made the last of all.
 	decision router.Decision
+	plan     *plan
 	// explains: the client is told of each decision; unseen: the last may write unseen.
 	explains, unseen bool
 	recentTallies
@@ -80,11 +81,9 @@ type session struct {
 	began time.Time
 	// admitted: the startup is over. departed: so is everything.
 	admitted, departed bool
-	// untouched: nothing has been done about the message at hand, which may be put
-	// back; for the session's goroutine only.
-	untouched bool
-	// putBack: the message at hand has been, and comes for the second time.
-	putBack bool
+	// untouched: nothing has been done about the message at hand, which may be put back;
+	// putBack: it has been, and comes for the second time. Only for the session's goroutine.
+	untouched, putBack bool
 
 	// walsender is set, once, in a session for replication, which uses nothing of link.
 	walsender *walsender

@@ -28,7 +28,7 @@ type alike struct{ serial uint32 }
 type verdict struct {
 	st            *parser.Statement
 	alike         *alike
-	fleet         *router.Fleet
+	plan          *plan
 	inTransaction bool
 	d             router.Decision
 	missed        atomic.Uint32 // how often in a row another was looked for in its place
@@ -70,9 +70,9 @@ func (vs *verdicts) slot(st *parser.Statement, a *alike, inTransaction bool) *at
 
 // find returns the decision about a plain statement of a session that is as usual, nil where
 // it is not known. The caller must not change it.
-func (vs *verdicts) find(st *parser.Statement, a *alike, inTransaction bool, f *router.Fleet) *router.Decision {
+func (vs *verdicts) find(st *parser.Statement, a *alike, inTransaction bool, p *plan) *router.Decision {
 	v := vs.slot(st, a, inTransaction).Load()
-	if v == nil || v.st != st || v.alike != a || v.fleet != f || v.inTransaction != inTransaction {
+	if v == nil || v.st != st || v.alike != a || v.plan != p || v.inTransaction != inTransaction {
 		return nil
 	}
 	if v.missed.Load() > 0 {
@@ -84,7 +84,7 @@ func (vs *verdicts) find(st *parser.Statement, a *alike, inTransaction bool, f *
 // keep remembers v, which find has not found, unless another is in its place.
 func (vs *verdicts) keep(v *verdict) {
 	slot := vs.slot(v.st, v.alike, v.inTransaction)
-	if old := slot.Load(); old == nil || old.fleet != v.fleet || old.missed.Add(1) > missesToGo {
+	if old := slot.Load(); old == nil || old.plan != v.plan || old.missed.Add(1) > missesToGo {
 		slot.CompareAndSwap(old, v)
 	}
 }

@@ -22,8 +22,10 @@ import (
 
 // served is a proxy that runs from a configuration, and its log.
 type served struct {
-	port int
-	log  *syncBuffer
+	port    int
+	log     *syncBuffer
+	file    string
+	running *serving
 }
 
 type syncBuffer struct {
@@ -57,11 +59,12 @@ func serve(t *testing.T, dir, config string) *served {
 	if !strings.Contains(config, "listen:") {
 		cfg.Listen = "127.0.0.1:0"
 	}
-	s := &served{log: &syncBuffer{}}
+	s := &served{log: &syncBuffer{}, file: file}
 	running, err := startServing(cfg, newLogger(s.log, cfg.Log))
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.running = running
 	s.port = running.addr.(*net.TCPAddr).Port
 	t.Cleanup(func() {
 		running.close(0)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -14,21 +15,23 @@ import (
 	"pgshunt/internal/hba"
 	"pgshunt/pool"
 	"pgshunt/proxy"
+	"pgshunt/router/fleet"
 )
 
 // identity is who clients are, and as whom pgshunt logs in to servers for them.
 type identity struct {
-	cfg     *configs.Config
+	// cfg says how to log in to servers; a reload replaces it.
+	cfg     atomic.Pointer[configs.Config]
 	clients proxy.Auth
 	query   *auth.Query // nil without auth.query
-	// narrow leaves of the hosts of a login to the primary the one that is it now; nil
-	// where nobody looks.
-	narrow func(*pgconn.Config)
+	// watch knows which of the primary's hosts is it now; nil where nobody looks.
+	watch atomic.Pointer[fleet.Watcher]
 }
 
 // newIdentity builds what auth says.
 func newIdentity(cfg *configs.Config, tlsConfig *tls.Config, log *slog.Logger) (*identity, error) {
-	id := &identity{cfg: cfg, clients: proxy.Auth{Method: hba.Method(cfg.Auth.Method)}}
+	id := &identity{clients: proxy.Auth{Method: hba.Method(cfg.Auth.Method)}}
+	id.cfg.Store(cfg)
 	var err error
 	if id.clients.Rules, err = cfg.Auth.Rules(); err != nil {
 		return nil, fmt.Errorf("auth.hba: %w", err)
@@ -79,26 +82,31 @@ func seed(cfg *tls.Config) []byte {
 	return sum[:]
 }
 
-// targets are the servers, with how to log in to them for a session's user: by a
-// password of the configuration, else by the key that the user's own login left.
+// targets are the servers.
 func (id *identity) targets() []*pool.Target {
-	names := []string{configs.ToPrimary}
-	for i := range id.cfg.Replicas {
-		names = append(names, id.cfg.Replicas[i].Name)
-	}
-	var out []*pool.Target
-	for _, name := range names {
-		out = append(out, &pool.Target{Name: name, Awaited: func() bool { return name == configs.ToPrimary && id.narrow != nil }, Login: func(user, database string) (*pgconn.Config, error) {
-			return id.login(name, user, database)
-		}})
+	out := []*pool.Target{id.target(configs.ToPrimary)}
+	for _, r := range id.cfg.Load().Replicas {
+		out = append(out, id.target(r.Name))
 	}
 	return out
 }
 
+// target is a server, with how to log in to it for a session's user: by a password of the
+// configuration, else by the key that the user's own login left.
+func (id *identity) target(name string) *pool.Target {
+	return &pool.Target{
+		Name:    name,
+		Awaited: func() bool { return name == configs.ToPrimary && id.watch.Load() != nil },
+		Login: func(user, database string) (*pgconn.Config, error) {
+			return id.login(name, user, database)
+		},
+	}
+}
+
 // atPrimary has a login to the primary reach the primary and no standby of it.
 func (id *identity) atPrimary(cfg *pgconn.Config) {
-	if id.narrow != nil {
-		id.narrow(cfg)
+	if w := id.watch.Load(); w != nil {
+		w.AtPrimary(cfg)
 	}
 	if len(configs.Hosts(cfg)) > 1 && cfg.ValidateConnect == nil {
 		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
@@ -107,7 +115,7 @@ func (id *identity) atPrimary(cfg *pgconn.Config) {
 
 // login is how to log in to a target, for pgshunt itself where user is "".
 func (id *identity) login(target, user, database string) (*pgconn.Config, error) {
-	cfg, err := id.cfg.Login(target, user, database)
+	cfg, err := id.cfg.Load().Login(target, user, database)
 	if err == nil && target == configs.ToPrimary {
 		id.atPrimary(cfg)
 	}

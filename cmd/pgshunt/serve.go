@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"os/signal"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,7 +30,7 @@ func serveCommand() *cobra.Command {
 	var file, profile string
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve clients until SIGTERM",
+		Short: "Serve clients until SIGTERM; SIGHUP reloads the configuration",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := configs.Load(file)
@@ -37,6 +39,9 @@ func serveCommand() *cobra.Command {
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
+			hangUps := make(chan os.Signal, 1)
+			signal.Notify(hangUps, syscall.SIGHUP)
+			defer signal.Stop(hangUps)
 			log := newLogger(cmd.ErrOrStderr(), cfg.Log)
 			for _, w := range cfg.Warnings {
 				log.Warn("configuration warning", "error", w)
@@ -47,7 +52,7 @@ func serveCommand() *cobra.Command {
 			}
 			srv, err := startServing(cfg, log)
 			if err == nil {
-				err = srv.wait(ctx)
+				err = srv.wait(ctx, hangUps, file)
 			}
 			return errors.Join(err, endProfile())
 		},
@@ -59,12 +64,14 @@ func serveCommand() *cobra.Command {
 	return cmd
 }
 
-// serving is a running proxy.
+// serving is a running proxy. Its methods are for one goroutine.
 type serving struct {
 	addr   net.Addr
 	log    *slog.Logger
+	cfg    *configs.Config // what is in force
 	server *proxy.Server
 	pools  *pool.Pools
+	mu     sync.Mutex     // for what watchers find, and a change of watch
 	watch  *fleet.Watcher // nil where there is nothing to watch
 	loops  *wire.Loops
 	who    *identity
@@ -102,36 +109,35 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 		return nil, err
 	}
 	s := &serving{
-		addr: l.Addr(), log: log, loops: loops, who: who,
+		addr: l.Addr(), log: log, cfg: cfg, loops: loops, who: who,
 		grace: time.Duration(cfg.Shutdown), done: make(chan error, 1),
 	}
 	known := fleetOf(cfg)
-	s.watch, err = newWatcher(cfg, log, func(f *router.Fleet) { s.server.SetFleet(f) }, func() { s.server.PrimaryMoved() })
-	if err != nil {
+	if s.watch, err = s.newWatcher(cfg); err != nil {
 		return nil, err
 	}
-	trouble, watcher := func(string) {}, proxy.Watcher(nil)
+	who.watch.Store(s.watch)
 	if s.watch != nil {
-		known, trouble, watcher, who.narrow = s.watch.Snapshot(), s.watch.Look, s.watch, s.watch.AtPrimary
+		known = s.watch.Snapshot()
 	}
 	s.pools = pool.New(pool.Config{
 		Size: cfg.Pool.Size, Wait: time.Duration(cfg.Pool.Wait), ConnectTimeout: connectTimeout,
 		Idle: time.Duration(cfg.Pool.Idle), Lifetime: time.Duration(cfg.Pool.Lifetime),
 		Prepared: cfg.Pool.Prepared, PreparedBytes: int(cfg.Pool.PreparedSize),
 		NoReuse: !cfg.Pool.Reuse, Log: log, Loops: loops,
-		Trouble: trouble,
+		Trouble: func(target string) { s.server.Look(target) },
 	}, who.targets())
 	s.server = proxy.New(proxy.Config{
-		Log: log, Pools: s.pools, Parser: parser.New(parser.Options{}), Policy: policy,
-		Random: rand.Uint64, Zone: cfg.Zone,
+		Log: log, Pools: s.pools, Parser: parser.New(parser.Options{}), Routing: routesBy(cfg, policy, s.watch),
+		Random:      rand.Uint64,
 		SessionMode: cfg.Pool.Mode == configs.PoolSession, Auth: who.clients,
 		TLS: tlsConfig, RequireTLS: cfg.TLS.Mode == configs.TLSRequire || cfg.TLS.Mode == configs.TLSVerifyFull,
 		Instance: uint8(cfg.Instance), Peers: peers,
 		Databases: cfg.Databases, Limits: limitsOf(cfg.Limits), StartupTimeout: time.Duration(cfg.Limits.Startup),
-		Loops: loops, Watcher: watcher,
+		Loops: loops,
 	}, known)
 	if s.watch != nil {
-		begin(s.watch)
+		begin(context.Background(), s.watch, firstLook)
 	}
 	go func() { s.done <- s.server.Serve(l) }()
 	log.Info("listening", "address", l.Addr().String(), "replicas", len(cfg.Replicas), "mode", string(cfg.Pool.Mode))
@@ -147,16 +153,20 @@ func startLoops() (*wire.Loops, error) {
 	return wire.NewLoops(processors / 2)
 }
 
-// wait serves until ctx ends, then drains.
-func (s *serving) wait(ctx context.Context) error {
-	select {
-	case err := <-s.done:
-		s.close(0)
-		return err
-	case <-ctx.Done():
-		s.log.Info("draining", "grace", s.grace)
-		s.close(s.grace)
-		return nil
+// wait serves until ctx ends, then drains. At each of hangUps it reads file again.
+func (s *serving) wait(ctx context.Context, hangUps <-chan os.Signal, file string) error {
+	for {
+		select {
+		case err := <-s.done:
+			s.close(0)
+			return err
+		case <-hangUps:
+			s.reloadFile(ctx, file)
+		case <-ctx.Done():
+			s.log.Info("draining", "grace", s.grace)
+			s.close(s.grace)
+			return nil
+		}
 	}
 }
 
@@ -174,6 +184,15 @@ func (s *serving) close(grace time.Duration) {
 	s.loops.Close()
 	s.who.close()
 	s.log.Info("stopped")
+}
+
+// routesBy is a policy for package proxy; watch may be nil.
+func routesBy(cfg *configs.Config, policy *router.Policy, watch *fleet.Watcher) proxy.Routing {
+	r := proxy.Routing{Policy: policy, Zone: cfg.Zone}
+	if watch != nil {
+		r.Watcher = watch
+	}
+	return r
 }
 
 // fleetOf is the fleet as configured, everything taken to be healthy and fresh.

@@ -50,23 +50,33 @@ func watchConfig(cfg *configs.Config, log *slog.Logger) (fleet.Config, error) {
 	return out, nil
 }
 
-// newWatcher makes what watches the servers; publish is called with each snapshot, and
-// moved when the primary is found to be another one. It is nil where there is nothing to watch.
-func newWatcher(cfg *configs.Config, log *slog.Logger, publish func(*router.Fleet), moved func()) (*fleet.Watcher, error) {
+// newWatcher makes what watches the servers for s, which hears of what it finds from the
+// moment when it is s.watch. It is nil where there is nothing to watch.
+func (s *serving) newWatcher(cfg *configs.Config) (*fleet.Watcher, error) {
 	if needed, err := watched(cfg); err != nil || !needed {
 		return nil, err
 	}
-	c, err := watchConfig(cfg, log)
+	c, err := watchConfig(cfg, s.log)
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
-	c.Publish, c.Primary = publish, func(*pgconn.Config) { moved() }
-	return fleet.New(c), nil
+	var w *fleet.Watcher
+	tell := func(what func()) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.watch == w {
+			what()
+		}
+	}
+	c.Publish = func(f *router.Fleet) { tell(func() { s.server.SetFleet(f) }) }
+	c.Primary = func(*pgconn.Config) { tell(s.server.PrimaryMoved) }
+	w = fleet.New(c)
+	return w, nil
 }
 
-// begin starts to watch and waits for the first look at each server.
-func begin(w *fleet.Watcher) {
-	ctx, cancel := context.WithTimeout(context.Background(), firstLook)
+// begin starts to watch and waits for the first look at each server, for at most patience.
+func begin(ctx context.Context, w *fleet.Watcher, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	w.Start(ctx)
 }
