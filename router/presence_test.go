@@ -323,6 +323,8 @@ func TestWrittenThenRead(t *testing.T) {
 		{"public.docs", "SELECT * FROM lone", false},
 		{"public.docs", "SELECT * FROM pgml.train('q', 'regression', 'recent', 'y')", true},
 		{"public.second", "SELECT * FROM pgml.train('q', 'regression', 'recent', 'y')", false},
+		{"public.second", "SELECT * FROM pgml.train('q', 'regression', 'public.' || 'docs', 'y')", true},
+		{"public.second", "SELECT * FROM pgml.train('q')", false},
 	} {
 		schema, name := cut(c.written)
 		v := &router.View{

@@ -28,7 +28,7 @@ func (u *usage) call(c *parser.Call, v *View, known *Catalog) {
 		}
 		u.trains = true
 		if fn.source > 0 && u.source == "" && u.sourceParam == 0 {
-			u.source, u.sourceParam = sourceOf(c, fn.source)
+			u.source, u.sourceParam, u.sourceHidden = sourceOf(c, fn.source)
 		}
 	case workInfer:
 		u.infers = true
@@ -203,17 +203,18 @@ func projectOf(c *parser.Call) (project string, param int) {
 }
 
 // sourceOf returns the relation that a training call reads: its name where it is a
-// constant, its parameter where it is one. at is the argument's place, from 1.
-func sourceOf(c *parser.Call, at int) (relation string, param int) {
+// constant, its parameter where it is one; hidden, where it is neither. at is the argument's
+// place, from 1.
+func sourceOf(c *parser.Call, at int) (relation string, param int, hidden bool) {
 	for i := range c.Args {
 		a := &c.Args[i]
 		if a.Name != "relation_name" && (a.Name != "" || i+1 != at) {
 			continue
 		}
 		if a.Known {
-			return a.Const, 0
+			return a.Const, 0, false
 		}
-		return "", a.Param
+		return "", a.Param, a.Param == 0
 	}
-	return "", 0
+	return "", 0, false
 }

@@ -159,6 +159,7 @@ func (u *usage) merge(o *usage) {
 	u.ready &= o.ready
 	if u.source == "" && u.sourceParam == 0 {
 		u.source, u.sourceParam = o.source, o.sourceParam
+		u.sourceHidden = u.sourceHidden || o.sourceHidden
 	}
 	if u.project == "" && u.param == 0 {
 		u.project, u.param = o.project, o.param

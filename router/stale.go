@@ -15,6 +15,9 @@ func (q *question) stale() (string, bool) {
 			return name, true
 		}
 	}
+	if q.u.sourceHidden && written {
+		return "relation_name", true
+	}
 	if q.u.source != "" && q.v.InTransaction {
 		if unseen || anySame(q.v.Written, relationNamed(q.u.source)) {
 			return q.u.source, true

@@ -27,6 +27,7 @@ type usage struct {
 	param                  int
 	source                 string // relation_name of a training call, when constant
 	sourceParam            int    // and the number of the parameter, where it is one
+	sourceHidden           bool   // and whether it is some other expression
 	ready                  uint64 // the targets that have all that is read and called
 }
 
