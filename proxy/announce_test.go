@@ -12,6 +12,7 @@ import (
 	"pgshunt/internal/pgtest"
 	"pgshunt/pool"
 	"pgshunt/proxy"
+	"pgshunt/router"
 )
 
 // heard is answer with the notices of pgshunt in their places.
@@ -199,5 +200,18 @@ func TestExplainAnnouncesTheServerThatAnswers(t *testing.T) {
 	c.send(&pgproto3.Query{String: "SELECT pgml.embed('intfloat/e5-small', 'x') IS NOT NULL"})
 	if got := c.heard(); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// A setting that is on its way is in force for the statement behind it.
+func TestAnnouncementsInAPipeline(t *testing.T) {
+	f, _, db := questioned(t, 1, router.Config{})
+	c := enter(t, f.addr, db)
+	c.send(&pgproto3.Query{String: "SET pgshunt.explain = on"}, &pgproto3.Query{String: "SELECT 1"},
+		&pgproto3.Query{String: "SET pgshunt.explain = off"}, &pgproto3.Query{String: "SELECT 1"})
+	for i, want := range []bool{false, true, true, false} {
+		if got := c.heard(); strings.HasPrefix(got, "NOTICE 00000 pgshunt: primary") != want {
+			t.Errorf("answer %d: %q", i, got)
+		}
 	}
 }

@@ -79,11 +79,12 @@ func (s *session) maySet(names ...string) (found bool) {
 	return found
 }
 
-// routesMayChange tells whether a parameter that the router goes by is on its way.
+// routesMayChange tells whether a parameter that decisions or their announcement depend on is
+// on its way.
 func (s *session) routesMayChange() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.maySet("search_path", "role", "session_authorization", "application_name", "pgshunt.route")
+	return s.maySet("search_path", "role", "session_authorization", "application_name", routeParameter, explainParameter)
 }
 
 // conforming tells whether standard_conforming_strings is on.
