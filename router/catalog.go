@@ -75,6 +75,7 @@ const (
 	gapColumns                 // a schema change is missing there
 	gapSecurity                // row-level security or privileges must be made equal
 	gapView                    // the view is another one there
+	gapUnlooked                // nobody has looked yet
 )
 
 // routine are the functions of one schema and name. volatility is the worst of them.

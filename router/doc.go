@@ -61,7 +61,8 @@
 // privileges. Where none has, a read without PostgresML goes to the primary, and so does
 // one with it if the primary has the extension; all else is refused, with what is missing where
 // and what would bring it there. A hint or rule that names a replica is believed, but not
-// where more could be seen there than on the primary. Without a catalog names are believed.
+// where more could be seen there than on the primary. Where nobody looks at servers names are believed;
+// of a database that has not been looked at yet, nothing is.
 //
 // What a transaction writes through a view, or to a relation with triggers, rules or cascading
 // foreign keys, counts as writes that cannot be seen.

@@ -67,6 +67,8 @@ func (c *Catalog) lacks(r parser.Relation, text string, target int, v *View) (la
 	if f.ready>>target&1 == 0 {
 		l := lack{subject: text, why: notThere}
 		switch {
+		case c == unlooked:
+			l.kind, l.why = gapUnlooked, "is not known yet: the databases have not been compared"
 		case c.known>>target&1 == 0:
 			l.kind, l.why = gapView, "is not known there, since the server's catalog could not be read"
 		case f.relation != nil:
@@ -196,6 +198,8 @@ func (l lack) remedy(replica string, t *Target) string {
 		feed = t.Feed
 	}
 	switch {
+	case l.kind == gapUnlooked:
+		return "Try again in a moment; the log of pgshunt says why if it lasts."
 	case l.kind == gapSecurity:
 		return "Create the same policies and privileges there, or read what is needed in a statement of its own and pass it as a parameter."
 	case l.kind == gapView:

@@ -59,7 +59,7 @@ func (p *Policy) read(q *question) Decision {
 		reason = reasonSystem
 	case q.v.shadows():
 		reason = reasonShadowed
-	case q.known == nil && q.f.Catalogs != nil && q.u.reads:
+	case q.known == unlooked && q.u.reads:
 		reason = reasonUnlooked
 	default:
 		if set = q.candidates(Read); set != 0 {

@@ -288,8 +288,13 @@ func TestUnreadCatalogs(t *testing.T) {
 	if d := in("new", "SELECT * FROM a"); d.Place != router.Primary || !strings.Contains(d.Text(), "not known yet") {
 		t.Errorf("a database without a catalog: %s: %s", d.Place, d.Text())
 	}
-	if d := in("new", "SELECT pgml.embed('m', b) FROM a"); names(f, d) != "ml1 ml2" {
-		t.Errorf("names are believed where nothing is known: %s: %s", d.Place, d.Text())
+	for _, sql := range []string{"SELECT pgml.embed('m', b) FROM a", "SELECT pgml.train('p', relation_name => 'a')"} {
+		if d := in("new", sql); d.Place != router.Refused || d.Err.Code != pgerr.NotInPrerequisiteState || !strings.Contains(d.Err.Detail, "not known yet") {
+			t.Errorf("a table of which nothing is known: %s: %s", d.Place, d.Text())
+		}
+	}
+	if d := in("new", "SELECT pgml.embed('m', 'x')"); names(f, d) != "ml1 ml2" {
+		t.Errorf("what reads no table: %s: %s", d.Place, d.Text())
 	}
 }
 

@@ -82,7 +82,7 @@ func (u *usage) foreign(c *parser.Call, v *View, known *Catalog) {
 			return
 		}
 		// With a catalog, (expression).name without a function of that name is a field.
-		if field := c.Form == parser.Field && known != nil; !field && u.unknown == "" {
+		if field := c.Form == parser.Field && known != nil && known != unlooked; !field && u.unknown == "" {
 			u.unknown = c.Text
 		}
 		return

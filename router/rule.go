@@ -179,7 +179,7 @@ func (q *question) guarded(target int) bool {
 		return false
 	}
 	l, ok := q.lacks(target)
-	return ok && l.kind == gapSecurity
+	return ok && (l.kind == gapSecurity || l.kind == gapUnlooked)
 }
 
 func (t *Target) trains() bool { return t != nil && t.fit(Training) }

@@ -40,17 +40,24 @@ type View struct {
 type Fleet struct {
 	Targets []Target
 	// Catalogs holds what is known of each database, by the name that clients use. Where
-	// one is missing nothing is known: inference believes names, and plain reads stay on the
-	// primary. With a nil map nobody looks at servers, and all believe them.
+	// one is missing no relation is known to be on any replica: plain reads stay on the
+	// primary, and inference over tables is refused. With a nil map nobody looks at servers,
+	// and names are believed.
 	Catalogs map[string]*Catalog
 }
 
-// catalog is what is known of the session's database; nil where nothing is.
+// unlooked is what is known of a database that nobody has looked at yet.
+var unlooked = new(Catalog)
+
+// catalog is what is known of the session's database; nil where nobody looks at servers.
 func (f *Fleet) catalog(v *View) *Catalog {
 	if f == nil || f.Catalogs == nil {
 		return nil
 	}
-	return f.Catalogs[v.Database]
+	if c := f.Catalogs[v.Database]; c != nil {
+		return c
+	}
+	return unlooked
 }
 
 // searches reports whether schema is in the session's search_path.
