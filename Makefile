@@ -12,8 +12,8 @@ build: ## bin/pgshunt
 demo: setup build ## the whole story on this machine (ONCE=1 ends after it)
 	bin/pgshunt demo
 
-test: ## all tests, on real PostgreSQL servers
-	scripts/install-postgresql python3-psycopg && go test -timeout 30m $(TESTFLAGS) ./...
+test: ## all tests, on real PostgreSQL servers, a package at a time: each keeps all processors busy
+	scripts/install-postgresql python3-psycopg && go test -p 1 -timeout 30m $(TESTFLAGS) ./...
 
 race: ## all tests under the race detector
 	scripts/install-postgresql python3-psycopg && go test -race -timeout 60m $(TESTFLAGS) ./...
