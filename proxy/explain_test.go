@@ -153,71 +153,78 @@ func TestExplainRouteInTransactions(t *testing.T) {
 	})
 }
 
+// explainPipeline is a batch with questions about routes in it, and its answer but for ReadyForQuery.
+type explainPipeline struct {
+	name string
+	sent [][]pgproto3.FrontendMessage
+	want string
+}
+
+func explainPipelines() []explainPipeline {
+	const row = "row select,primary,primary,read,no-replicas,no PostgresML server is configured,,,,,,,"
+	ask := []pgproto3.FrontendMessage{&pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT 1"}, &pgproto3.Bind{}, &pgproto3.Execute{}}
+	one := []pgproto3.FrontendMessage{&pgproto3.Parse{Query: "SELECT 7"}, &pgproto3.Bind{}, &pgproto3.Execute{}}
+	bad := []pgproto3.FrontendMessage{&pgproto3.Parse{Query: "SELECT 1/0"}, &pgproto3.Bind{}, &pgproto3.Execute{}}
+	const asked, seven = "ParseComplete; BindComplete; " + row + "; EXPLAIN; ", "ParseComplete; BindComplete; row 7; SELECT 1; "
+	const failed = "ParseComplete; ERROR 22012 division by zero; "
+	return []explainPipeline{
+		{"alone", [][]pgproto3.FrontendMessage{ask}, asked},
+		{"first", [][]pgproto3.FrontendMessage{ask, one}, asked + seven},
+		{"last", [][]pgproto3.FrontendMessage{one, ask}, seven + asked},
+		{"between", [][]pgproto3.FrontendMessage{one, ask, one, ask}, seven + asked + seven + asked},
+		{"after an error", [][]pgproto3.FrontendMessage{bad, ask}, failed},
+		{"before an error", [][]pgproto3.FrontendMessage{ask, bad, one}, asked + failed},
+		{"in portions", [][]pgproto3.FrontendMessage{{
+			&pgproto3.Parse{Name: "s", Query: "SHOW ROUTE FOR 'SELECT 1; SELECT 2'"}, &pgproto3.Describe{ObjectType: 'S', Name: "s"},
+			&pgproto3.Bind{DestinationPortal: "p", PreparedStatement: "s"}, &pgproto3.Describe{ObjectType: 'P', Name: "p"},
+			&pgproto3.Execute{Portal: "p", MaxRows: 1}, &pgproto3.Execute{Portal: "p", MaxRows: 1}, &pgproto3.Execute{Portal: "p", MaxRows: 1},
+			&pgproto3.Close{ObjectType: 'P', Name: "p"}, &pgproto3.Close{ObjectType: 'S', Name: "s"},
+		}}, "ParseComplete; ParameterDescription; RowDescription; BindComplete; RowDescription; " +
+			row + "; PortalSuspended; " + row + "; PortalSuspended; SHOW; CloseComplete; CloseComplete; "},
+		{
+			"wrong parameters",
+			[][]pgproto3.FrontendMessage{{
+				&pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT $1"}, &pgproto3.Bind{}, &pgproto3.Execute{},
+			}},
+			`ParseComplete; ERROR 08P01 bind message supplies 0 parameters, but prepared statement "" requires 1; `,
+		},
+		{
+			"wrong formats",
+			[][]pgproto3.FrontendMessage{{
+				&pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT 1"}, &pgproto3.Bind{ResultFormatCodes: []int16{0, 1}},
+			}},
+			`ParseComplete; ERROR 08P01 bind message has 2 result formats but query has 13 columns; `,
+		},
+		{
+			"name in use",
+			[][]pgproto3.FrontendMessage{{
+				&pgproto3.Parse{Name: "n", Query: "SELECT 1"}, &pgproto3.Parse{Name: "n", Query: "EXPLAIN (ROUTE) SELECT 1"},
+			}},
+			`ParseComplete; ERROR 42P05 prepared statement "n" already exists; `,
+		},
+		{
+			"several statements",
+			[][]pgproto3.FrontendMessage{{
+				&pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT 1; SELECT 2"}, &pgproto3.Bind{}, &pgproto3.Execute{},
+			}},
+			`ParseComplete; BindComplete; ERROR 0A000 EXPLAIN (ROUTE) is about one statement; `,
+		},
+		{
+			"a format that there is not",
+			[][]pgproto3.FrontendMessage{{
+				&pgproto3.Parse{Query: "EXPLAIN (ROUTE, FORMAT XML) SELECT 1"}, &pgproto3.Bind{}, &pgproto3.Execute{},
+			}},
+			`ParseComplete; BindComplete; ERROR 22023 EXPLAIN (ROUTE) has the formats text and json; `,
+		},
+	}
+}
+
 // Its messages may stand anywhere among others, and fail as PostgreSQL's would.
 func TestExplainRouteInPipelines(t *testing.T) {
 	modes(t, func(t *testing.T, session bool) {
 		f := start(t, setup{proxy: proxy.Config{SessionMode: session}, pool: pool.Config{Size: 1}})
 		c := enter(t, f.addr, "postgres")
-		const row = "row select,primary,primary,read,no-replicas,no PostgresML server is configured,,,,,,,"
-		ask := []pgproto3.FrontendMessage{&pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT 1"}, &pgproto3.Bind{}, &pgproto3.Execute{}}
-		one := []pgproto3.FrontendMessage{&pgproto3.Parse{Query: "SELECT 7"}, &pgproto3.Bind{}, &pgproto3.Execute{}}
-		bad := []pgproto3.FrontendMessage{&pgproto3.Parse{Query: "SELECT 1/0"}, &pgproto3.Bind{}, &pgproto3.Execute{}}
-		const asked, seven = "ParseComplete; BindComplete; " + row + "; EXPLAIN; ", "ParseComplete; BindComplete; row 7; SELECT 1; "
-		const failed = "ParseComplete; ERROR 22012 division by zero; "
-		for _, test := range []struct {
-			name string
-			sent [][]pgproto3.FrontendMessage
-			want string
-		}{
-			{"alone", [][]pgproto3.FrontendMessage{ask}, asked},
-			{"first", [][]pgproto3.FrontendMessage{ask, one}, asked + seven},
-			{"last", [][]pgproto3.FrontendMessage{one, ask}, seven + asked},
-			{"between", [][]pgproto3.FrontendMessage{one, ask, one, ask}, seven + asked + seven + asked},
-			{"after an error", [][]pgproto3.FrontendMessage{bad, ask}, failed},
-			{"before an error", [][]pgproto3.FrontendMessage{ask, bad, one}, asked + failed},
-			{"in portions", [][]pgproto3.FrontendMessage{{
-				&pgproto3.Parse{Name: "s", Query: "SHOW ROUTE FOR 'SELECT 1; SELECT 2'"}, &pgproto3.Describe{ObjectType: 'S', Name: "s"},
-				&pgproto3.Bind{DestinationPortal: "p", PreparedStatement: "s"}, &pgproto3.Describe{ObjectType: 'P', Name: "p"},
-				&pgproto3.Execute{Portal: "p", MaxRows: 1}, &pgproto3.Execute{Portal: "p", MaxRows: 1}, &pgproto3.Execute{Portal: "p", MaxRows: 1},
-				&pgproto3.Close{ObjectType: 'P', Name: "p"}, &pgproto3.Close{ObjectType: 'S', Name: "s"},
-			}}, "ParseComplete; ParameterDescription; RowDescription; BindComplete; RowDescription; " +
-				row + "; PortalSuspended; " + row + "; PortalSuspended; SHOW; CloseComplete; CloseComplete; "},
-			{
-				"wrong parameters",
-				[][]pgproto3.FrontendMessage{{
-					&pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT $1"}, &pgproto3.Bind{}, &pgproto3.Execute{},
-				}},
-				`ParseComplete; ERROR 08P01 bind message supplies 0 parameters, but prepared statement "" requires 1; `,
-			},
-			{
-				"wrong formats",
-				[][]pgproto3.FrontendMessage{{
-					&pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT 1"}, &pgproto3.Bind{ResultFormatCodes: []int16{0, 1}},
-				}},
-				`ParseComplete; ERROR 08P01 bind message has 2 result formats but query has 13 columns; `,
-			},
-			{
-				"name in use",
-				[][]pgproto3.FrontendMessage{{
-					&pgproto3.Parse{Name: "n", Query: "SELECT 1"}, &pgproto3.Parse{Name: "n", Query: "EXPLAIN (ROUTE) SELECT 1"},
-				}},
-				`ParseComplete; ERROR 42P05 prepared statement "n" already exists; `,
-			},
-			{
-				"several statements",
-				[][]pgproto3.FrontendMessage{{
-					&pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT 1; SELECT 2"}, &pgproto3.Bind{}, &pgproto3.Execute{},
-				}},
-				`ParseComplete; BindComplete; ERROR 0A000 EXPLAIN (ROUTE) is about one statement; `,
-			},
-			{
-				"a format that there is not",
-				[][]pgproto3.FrontendMessage{{
-					&pgproto3.Parse{Query: "EXPLAIN (ROUTE, FORMAT XML) SELECT 1"}, &pgproto3.Bind{}, &pgproto3.Execute{},
-				}},
-				`ParseComplete; BindComplete; ERROR 22023 EXPLAIN (ROUTE) has the formats text and json; `,
-			},
-		} {
+		for _, test := range explainPipelines() {
 			for _, block := range []bool{false, true} {
 				if block {
 					c.query("BEGIN")
@@ -244,6 +251,14 @@ func TestExplainRouteInPipelines(t *testing.T) {
 				c.query("DEALLOCATE ALL")
 			}
 		}
+	})
+}
+
+// Its statements and portals end when PostgreSQL's would.
+func TestExplainRouteEnds(t *testing.T) {
+	modes(t, func(t *testing.T, session bool) {
+		f := start(t, setup{proxy: proxy.Config{SessionMode: session}, pool: pool.Config{Size: 1}})
+		c := enter(t, f.addr, "postgres")
 		// The portal has gone with its transaction.
 		c.send(&pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT 1"}, &pgproto3.Bind{DestinationPortal: "p"}, &pgproto3.Sync{}, &pgproto3.Execute{Portal: "p"}, &pgproto3.Sync{})
 		if got := joined(append(c.answer(), c.answer()...)); got != `ParseComplete; BindComplete; ready I; ERROR 34000 portal "p" does not exist; ready I` {
