@@ -27,8 +27,6 @@ func (s *session) decide(st *parser.Statement) (*router.Decision, error) {
 		}
 	}
 	if s.doubted(d) {
-		s.plan = s.srv.plan.Load()
-		s.look()
 		d = s.consult(st)
 	}
 	if d.Place == router.Stay && d.Rule == router.RulePinned && s.view.PinnedTo != primaryTarget {

@@ -112,7 +112,8 @@ func (s *session) want() {
 const maxDoubt = 5 * time.Second
 
 // doubted reports whether d says that something is missing on the replicas, which may have
-// been brought there since they were compared, and has them compared again.
+// been brought there since they were compared. If so it has had them compared again, and the
+// decision is to be made anew.
 func (s *session) doubted(d *router.Decision) bool {
 	w := s.plan.Watcher
 	if w == nil || d.Place != router.Refused || d.Err.Code != pgerr.NotInPrerequisiteState {
@@ -124,5 +125,7 @@ func (s *session) doubted(d *router.Decision) bool {
 		w.Compare(ctx, s.who.database)
 		return nil
 	})
+	s.plan = s.srv.plan.Load()
+	s.look()
 	return true
 }

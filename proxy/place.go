@@ -60,7 +60,11 @@ func (s *session) resolve(st *parser.Statement, d **router.Decision, prepared *p
 	}
 	own := s.own(d)
 	if bind != nil {
-		*own = s.plan.Policy.DecideBound(st, &s.view, s.plan.fleet, parametersOf(prepared, bind))
+		values := parametersOf(prepared, bind)
+		*own = s.plan.Policy.DecideBound(st, &s.view, s.plan.fleet, values)
+		if s.doubted(own) {
+			*own = s.plan.Policy.DecideBound(st, &s.view, s.plan.fleet, values)
+		}
 	}
 	switch {
 	case own.Place != router.Replica || own.Target != "":

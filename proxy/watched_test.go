@@ -89,15 +89,26 @@ func watched(t *testing.T, c setup, feed router.Feed, hosts ...*pgtest.Server) *
 // next statement that needs it, however seldom catalogs are compared.
 func TestARefusalLooksOnceMore(t *testing.T) {
 	primary, replica := pgtest.Primary(t), pgtest.Replica(t)
-	primary.Exec(t, "CREATE TABLE late (v text)")
+	const tables = "CREATE TABLE late (v text); CREATE TABLE houses AS SELECT n::real AS rooms, 3 * n::real AS price FROM generate_series(1, 20) n"
+	primary.Exec(t, tables)
 	pgtest.NoLeaks(t)
 	f := watched(t, setup{replicas: []*pgtest.Server{replica}, catalogs: time.Hour}, router.FeedNone, primary)
 	conn := pgtest.Connect(t, f.url("postgres", "postgres"))
 	const read = "SELECT count(pgml.embed('m', v)) FROM late"
+	train := func() error { // what is missing comes with Bind
+		const sql = "SELECT project FROM pgml.train($1, 'regression', $2, 'price')"
+		return conn.PgConn().ExecParams(t.Context(), sql, [][]byte{[]byte("late"), []byte("public.houses")}, nil, nil, nil).Read().Err
+	}
 	if _, err := conn.Exec(t.Context(), read); code(err) != "55000" {
 		t.Fatalf("without the table: %v", err)
 	}
-	replica.Exec(t, "CREATE TABLE late (v text)")
+	if err := train(); code(err) != "55000" {
+		t.Fatalf("training without the table: %v", err)
+	}
+	replica.Exec(t, tables)
+	if err := train(); err != nil {
+		t.Errorf("training with the table: %v", err)
+	}
 	if _, err := conn.Exec(t.Context(), read); err != nil {
 		t.Errorf("with the table: %v", err)
 	}
