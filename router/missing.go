@@ -205,15 +205,15 @@ func (l lack) remedy(replica string, t *Target) string {
 	case l.kind == gapView:
 		return "Read what is needed in a statement of its own and pass it as a parameter, or make both servers alike."
 	case l.kind == gapColumns:
-		return "Run \"pgshunt feed migrate --replica " + replica + "\" to make its schema the primary's."
+		return "Make its schema the primary's: run \"pgshunt feed migrate --replica " + replica + "\", or make the change there by hand."
 	case strings.Contains(l.why, "being copied"):
 		return "Try again when the copy is complete."
 	case strings.HasSuffix(l.why, "in part"):
 		return "Have all its rows, columns and changes published to that replica."
 	case feed == FeedDump:
-		return "Add it to the tables of that replica and run \"pgshunt feed refresh --replica " + replica + "\"."
+		return "Add it to the tables of that replica and run \"pgshunt feed refresh --replica " + replica + "\", or copy it there by other means."
 	case feed == FeedNone:
 		return "Set the replica's feed and tables in the configuration and run \"pgshunt feed apply --replica " + replica + "\", or copy it there by other means."
 	}
-	return "Add it to the tables of that replica and run \"pgshunt feed apply --replica " + replica + "\"."
+	return "Add it to the tables of that replica and run \"pgshunt feed apply --replica " + replica + "\", or bring it there by hand."
 }
