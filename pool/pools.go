@@ -190,6 +190,19 @@ func (ps *Pools) janitor() {
 	}
 }
 
+// Warm reports whether a backend of key is idle, with whatever it has in memory.
+func (ps *Pools) Warm(key Key) bool {
+	ps.mu.RLock()
+	p := ps.pools[key]
+	ps.mu.RUnlock()
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle) > 0
+}
+
 // Load is how many backends of a target are in use or waited for.
 func (ps *Pools) Load(target string) int {
 	ps.mu.RLock()

@@ -66,7 +66,7 @@ func (s *session) goesOnThere(d *router.Decision) bool {
 }
 
 // pick chooses the replica for a decision that leaves it open: the one that the
-// session is on, or the least loaded.
+// session is on, or one with a backend at hand, or the least loaded.
 func (s *session) pick(d router.Decision) string {
 	s.mu.Lock()
 	last := ""
@@ -75,8 +75,15 @@ func (s *session) pick(d router.Decision) string {
 	}
 	s.mu.Unlock()
 	const stay = 1 << 30 // whatever the load: a turn costs a round trip
-	c := router.Chooser{Load: s.srv.pools.Load, Random: s.srv.cfg.Random, Zone: s.plan.Zone, Last: last, Slack: stay}
+	c := router.Chooser{
+		Load: s.srv.pools.Load, Warm: s.warm, Random: s.srv.cfg.Random, Zone: s.plan.Zone, Last: last, Slack: stay,
+	}
 	return c.Choose(d, s.srv.latest(s.plan))
+}
+
+// warm tells whether the session could have a backend of a target at once.
+func (s *session) warm(target string) bool {
+	return s.srv.pools.Warm(pool.Key{Target: target, User: s.who.user, Database: s.who.database})
 }
 
 // unreadable stands for a text that nobody here can read.

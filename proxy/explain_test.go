@@ -342,6 +342,25 @@ func TestReplicasOfTheOwnZoneArePreferred(t *testing.T) {
 	}
 }
 
+// A replica with a backend at hand comes before others, whose first answer takes a login and
+// a model's way into memory.
+func TestWarmReplicasArePreferred(t *testing.T) {
+	replica := pgtest.SharedReplica(t)
+	f := start(t, setup{replicas: []*pgtest.Server{replica, replica}})
+	target := func() string {
+		return explained(t, pgtest.Connect(t, f.url("postgres", "postgres")), "EXPLAIN (ROUTE) SELECT pgml.embed('m', 'x')")[0].Target
+	}
+	if got := target(); got != "ml1" {
+		t.Fatalf("of two that are cold: %s", got)
+	}
+	if _, err := pgtest.Connect(t, f.url("postgres", "postgres")).Exec(t.Context(), "/*+ pgshunt: replica:ml2 */ SELECT 1"); err != nil {
+		t.Fatal(err)
+	}
+	if !pgtest.Eventually(func() bool { return target() == "ml2" }) {
+		t.Error("the one that is warm is not taken")
+	}
+}
+
 // Hints count for users who may give them, however they give them, and are nothing to others.
 func TestHintsAreForUsersWhoMay(t *testing.T) {
 	replica := pgtest.SharedReplica(t)

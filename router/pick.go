@@ -49,8 +49,8 @@ func (f *Fleet) count(class Class) (n int) {
 type Chooser struct {
 	// Load is how busy a target is, in statements that run or wait there; nil is not at all.
 	Load func(target string) int
-	// Warm reports whether a target has an idle backend that has its models in memory;
-	// nil is not known.
+	// Warm reports whether a target has an idle backend for the session, which may have models
+	// in memory already; nil is not known.
 	Warm func(target string) bool
 	// Random returns random bits. With it two replicas are drawn, by their weights, and
 	// the better one is taken, so that proxies with the same view of the loads do not all
