@@ -67,8 +67,17 @@ type Replica struct {
 	Feed Feed `yaml:"feed"`
 	// Tables are the relations it is fed with: patterns, '!' excludes.
 	Tables Patterns `yaml:"tables"`
+	// Columns are the columns to be fed, by table; of the others all. Where is the condition
+	// in SQL that rows must meet, by table. Tables are written as schema.name.
+	Columns map[string][]string `yaml:"columns"`
+	Where   map[string]string   `yaml:"where"`
+	// Source is how this server itself reaches the primary, for foreign tables and
+	// subscriptions. Empty means as pgshunt does.
+	Source Server `yaml:"source"`
 	// Schedule is the time between two copies of a dump feed.
 	Schedule Duration `yaml:"schedule"`
+	// FDW are the options of feed: fdw.
+	FDW FDW `yaml:"fdw"`
 	// Serves says what may be asked of it. Empty in the file means all three.
 	Serves []Service `yaml:"serves"`
 	// Database replaces the client's database on this server, if set.
@@ -79,6 +88,20 @@ type Replica struct {
 	Zone string `yaml:"zone"`
 	// Users maps a client's user to the one to log in as on this server.
 	Users map[string]string `yaml:"users"`
+}
+
+// FDW says how foreign tables read the primary.
+type FDW struct {
+	// FetchSize is how many rows come at a time.
+	FetchSize int `yaml:"fetch_size"`
+	// UseRemoteEstimate asks the primary what a query would cost.
+	UseRemoteEstimate bool `yaml:"use_remote_estimate"`
+	// Async lets several foreign tables be read at once.
+	Async bool `yaml:"async"`
+	// StatementTimeout bounds each query on the primary; 0 is no limit.
+	StatementTimeout Duration `yaml:"statement_timeout"`
+	// Materialize are patterns of the tables of which a copy is kept on the replica instead.
+	Materialize Patterns `yaml:"materialize"`
 }
 
 // Does reports whether the replica may be asked for s.

@@ -30,6 +30,7 @@ func (r *fileReader) config(c *Config) {
 	r.server("primary", &c.Primary)
 	for i := range c.Replicas {
 		r.server(fmt.Sprintf("replicas[%d]", i), &c.Replicas[i].Server)
+		r.server(fmt.Sprintf("replicas[%d].source", i), &c.Replicas[i].Source)
 	}
 	for i := range c.Auth.Users {
 		u := &c.Auth.Users[i]

@@ -28,6 +28,9 @@ func (c *Config) complete() {
 		if r.Feed == "" {
 			r.Feed = FeedNone
 		}
+		if r.FDW.FetchSize == 0 {
+			r.FDW.FetchSize = 10000
+		}
 		if r.Weight == 0 {
 			r.Weight = 1
 		}
@@ -105,9 +108,8 @@ func (fs *findings) replicas(replicas []Replica) {
 		}
 		fs.server(key, &r.Server)
 		fs.names(key+".tables", r.Tables)
-		fs.add(r.Feed == FeedNone && len(r.Tables) > 0, key+".tables", "there is no feed to bring them; set feed, or leave tables out")
+		fs.feed(r, key)
 		fs.add(r.Weight < 0 || r.Weight > maxWeight, key+".weight", "%d is not a share of the work; write 1 to %d", r.Weight, maxWeight)
-		fs.add(r.Schedule != 0 && r.Feed != FeedDump, key+".schedule", "only feed: dump has a schedule")
 		for _, from := range slices.Sorted(maps.Keys(r.Users)) {
 			fs.add(from == "" || r.Users[from] == "", key+".users."+from, "a user's name is missing")
 		}

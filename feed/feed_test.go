@@ -1,0 +1,123 @@
+package feed
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pgshunt/configs"
+	"pgshunt/internal/pgtest"
+)
+
+func TestNames(t *testing.T) {
+	for _, c := range []struct{ database, replica, want string }{
+		{"production", "ml1", "pgshunt_production_ml1"},
+		{"Shop", "ml-1", ""},
+		{"shop", "ml_1", "pgshunt_shop_ml_1"},
+		{strings.Repeat("d", 63), strings.Repeat("r", 63), ""},
+	} {
+		got := Name(c.database, c.replica)
+		if c.want != "" && got != c.want {
+			t.Errorf("Name(%q, %q) is %q, want %q", c.database, c.replica, got, c.want)
+		}
+		if len(got) > maxName || strings.Trim(got, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+			t.Errorf("%q is no name for a slot", got)
+		}
+	}
+	if Name("shop", "ml-1") == Name("shop", "ml_1") {
+		t.Error("two replicas have one name")
+	}
+}
+
+func TestSecretsAreMasked(t *testing.T) {
+	const secret = `a'b\c`
+	for _, text := range []string{secret, "x " + Literal(secret) + " y"} {
+		if got := Mask(text, secret, ""); strings.Contains(got, "a'") || strings.Contains(got, `\c`) || !strings.Contains(got, "***") {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
+func TestTablesOfAServer(t *testing.T) {
+	s := pgtest.Primary(t)
+	s.Exec(t, `CREATE SCHEMA "Sales"; CREATE TYPE "Sales".mood AS ENUM ('glad', 'sad');
+		CREATE TABLE "Sales"."Order" (b int, a bigint GENERATED ALWAYS AS IDENTITY, m "Sales".mood DEFAULT 'sad', t text COLLATE "C" NOT NULL,
+			g int GENERATED ALWAYS AS (b + 1) STORED, PRIMARY KEY (a, b));
+		CREATE TABLE public.part (id int, at date) PARTITION BY RANGE (at);
+		CREATE TABLE public.part_1 PARTITION OF public.part FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+		CREATE TABLE public.keyless (x int); ALTER TABLE public.keyless REPLICA IDENTITY FULL; CREATE TABLE public.other ()`)
+	conn := s.Super(t, "postgres")
+	run := open(t, s)
+	tables, err := Tables(context.Background(), conn, run.Selection.Has)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, one := range tables {
+		names = append(names, one.Plain())
+	}
+	if diff := cmp.Diff([]string{"Sales.Order", "public.keyless", "public.part", "public.part_1"}, names); diff != "" {
+		t.Fatal(diff)
+	}
+	order, part := tables[0], tables[3]
+	want := []Column{
+		{Name: "b", Type: "integer", NotNull: true},
+		{Name: "a", Type: "bigint", NotNull: true, Identity: 'a'},
+		{Name: "m", Type: `"Sales".mood`, Default: `'sad'::"Sales".mood`},
+		{Name: "t", Type: "text", Collation: `pg_catalog."C"`, NotNull: true},
+		{Name: "g", Type: "integer", Default: "(b + 1)", Generated: 's'},
+	}
+	if diff := cmp.Diff(want, order.Columns); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"a", "b"}, order.IdentityColumns); diff != "" {
+		t.Error(diff)
+	}
+	if tables[1].Identity != 'f' || tables[2].PartitionKey != "RANGE (at)" || part.ParentName != "part" || !strings.HasPrefix(part.Bound, "FOR VALUES") {
+		t.Errorf("%+v", tables)
+	}
+}
+
+func open(t *testing.T, s *pgtest.Server) *Run {
+	t.Helper()
+	cfg := configs.Default()
+	cfg.Primary.URL = configs.URL(s.URL(s.Superuser(), "postgres"))
+	cfg.Replicas = []configs.Replica{{Name: "ml1", Server: cfg.Primary, Feed: configs.FeedDump, Tables: configs.Patterns{"*.*", "!other"}}}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	run, err := Open(cfg, "ml1", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+func TestTheJournalAndItsLock(t *testing.T) {
+	s := pgtest.Replica(t)
+	run := open(t, s)
+	ctx := context.Background()
+	conn, err := run.Target.Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	for range 2 {
+		if err := run.Journal(ctx, conn); err != nil {
+			t.Fatal(err)
+		}
+		if err := run.Applied(ctx, conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := run.Lock(ctx, conn); err != nil {
+		t.Fatal(err)
+	}
+	other := pgtest.Connect(t, s.URL(s.Superuser(), "postgres"))
+	var free bool
+	if err := other.QueryRow(ctx, "SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory'").Scan(&free); err != nil || free {
+		t.Errorf("the replica is not locked: %v", err)
+	}
+}

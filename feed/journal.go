@@ -1,0 +1,88 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// JournalSchema is the schema on a replica that holds what feeds remember. Schemas
+// whose names begin with it and an underscore hold copies that are being made.
+const JournalSchema = "pgshunt"
+
+// journalSQL makes the journal. copies tells the router what a dump has brought, and
+// when: see router/fleet. feeds tells which way each database was fed last.
+const journalSQL = `CREATE SCHEMA IF NOT EXISTS pgshunt;
+CREATE TABLE IF NOT EXISTS pgshunt.feeds (
+	name text PRIMARY KEY, way text NOT NULL, source text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE IF NOT EXISTS pgshunt.copies (
+	relation text PRIMARY KEY, copied_at timestamptz NOT NULL, copied_rows bigint NOT NULL DEFAULT 0,
+	copied_bytes bigint NOT NULL DEFAULT 0, partial boolean NOT NULL DEFAULT false)`
+
+// Journal makes the journal on the replica, unless it is there.
+func (r *Run) Journal(ctx context.Context, target *pgx.Conn) error {
+	step := Step{On: r.Target, What: "make the journal in schema " + JournalSchema, SQL: journalSQL}
+	if target != nil {
+		var have bool
+		err := target.QueryRow(ctx, `SELECT to_regclass('pgshunt.copies') IS NOT NULL AND to_regclass('pgshunt.feeds') IS NOT NULL`).Scan(&have)
+		if err != nil {
+			return &Error{Server: r.Target.Name, Doing: step.What, Err: err}
+		}
+		if have {
+			return nil
+		}
+	}
+	return r.Do(ctx, target, step)
+}
+
+// Applied records which way the replica is fed, in the transaction of target, if it has one.
+func (r *Run) Applied(ctx context.Context, target *pgx.Conn) error {
+	if r.Print {
+		return nil
+	}
+	_, err := target.Exec(ctx, `INSERT INTO pgshunt.feeds (name, way, source) VALUES ($1, $2, $3)
+		ON CONFLICT (name) DO UPDATE SET way = excluded.way, source = excluded.source, applied_at = now()`,
+		r.Name, string(r.Replica.Feed), r.Primary.Database())
+	if err != nil {
+		return &Error{Server: r.Target.Name, Doing: "write the journal", Err: err}
+	}
+	return nil
+}
+
+// lockPatience is how long a command waits for another on the same replica: long enough
+// for a server to notice that the process that held the lock was killed.
+const lockPatience = 20 * time.Second
+
+// ErrBusy means that another command works on the feed of this replica.
+var ErrBusy = errors.New("another pgshunt feed command works on this replica; wait for its end")
+
+// Lock keeps other commands away from the replica until target, a connection to it, is
+// closed. It waits up to twenty seconds and returns ErrBusy then.
+func (r *Run) Lock(ctx context.Context, target *pgx.Conn) error {
+	if r.Print {
+		return nil
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(r.Name))
+	const space = 0x70677368 // "pgsh"
+	ctx, cancel := context.WithTimeout(ctx, lockPatience+5*time.Second)
+	defer cancel()
+	_, err := target.Exec(ctx, `SET lock_timeout = '`+lockPatience.String()+`'`)
+	if err == nil {
+		_, err = target.Exec(ctx, "SELECT pg_advisory_lock($1, $2)", int32(space), int32(h.Sum32()))
+	}
+	if err == nil {
+		_, err = target.Exec(ctx, "SET lock_timeout = 0")
+	}
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "55P03" {
+		err = ErrBusy
+	}
+	if err != nil {
+		return &Error{Server: r.Target.Name, Doing: "lock the feed", Err: err}
+	}
+	return nil
+}

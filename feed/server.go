@@ -1,0 +1,128 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Server is one end of a feed: how to reach one database of one PostgreSQL server.
+// It is safe for concurrent use.
+type Server struct {
+	// Name is "primary" or the replica's, for people.
+	Name  string
+	login *pgconn.Config
+}
+
+// connectPatience bounds one attempt to connect.
+const connectPatience = 15 * time.Second
+
+// settings are those of every connection of a feed. Names are qualified in what the
+// server prints, values look the same on both servers, nothing is cut short, and a role
+// that row-level security would show only a part of a table gets an error and not the part.
+var settings = map[string]string{
+	"application_name":                    "pgshunt feed",
+	"search_path":                         "pg_catalog",
+	"client_encoding":                     "UTF8",
+	"DateStyle":                           "ISO, YMD",
+	"IntervalStyle":                       "postgres",
+	"TimeZone":                            "UTC",
+	"extra_float_digits":                  "3",
+	"bytea_output":                        "hex",
+	"row_security":                        "off",
+	"statement_timeout":                   "0",
+	"idle_in_transaction_session_timeout": "0",
+	"default_transaction_isolation":       "read committed",
+}
+
+// NewServer makes a Server of a login, of which it keeps a copy.
+func NewServer(name string, login *pgconn.Config) *Server {
+	login = login.Copy()
+	login.ConnectTimeout = connectPatience
+	if login.RuntimeParams == nil {
+		login.RuntimeParams = make(map[string]string)
+	}
+	for key, value := range settings {
+		login.RuntimeParams[key] = value
+	}
+	return &Server{Name: name, login: login}
+}
+
+// Database is the database's name.
+func (s *Server) Database() string { return s.login.Database }
+
+// User is the role that works there.
+func (s *Server) User() string { return s.login.User }
+
+// Login returns a copy of how to reach the server, with its password.
+func (s *Server) Login() *pgconn.Config { return s.login.Copy() }
+
+// Connect opens a connection, which the caller closes. The error names the server and
+// says in one line what is wrong, without a secret.
+func (s *Server) Connect(ctx context.Context) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig("")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Name, err)
+	}
+	config.Config = *s.login.Copy()
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, &Error{Server: s.Name, Doing: "connect", Err: err}
+	}
+	return conn, nil
+}
+
+// Error is what went wrong on one server, in a text for people.
+type Error struct {
+	// Server is the server's name; Doing is what was tried, as "make the publication".
+	Server, Doing string
+	Err           error
+	// Next says what to do about it, where that is known; a sentence without its full stop.
+	Next string
+}
+
+// Error says it in one line: server, step, cause and what to do next.
+func (e *Error) Error() string {
+	text := e.Server + ": " + e.Doing + ": " + Cause(e.Err)
+	if e.Next != "" {
+		text += "; " + e.Next
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Cause is what went wrong in one line: the server's message with its detail, hint and
+// SQLSTATE, or the network's, without the addresses that pgconn repeats for every attempt.
+func Cause(err error) string {
+	var pg *pgconn.PgError
+	var op *net.OpError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &pg):
+		text := pg.Message
+		if pg.Detail != "" {
+			text += " (" + strings.TrimSuffix(pg.Detail, ".") + ")"
+		}
+		if pg.Hint != "" {
+			text += " (" + strings.TrimSuffix(pg.Hint, ".") + ")"
+		}
+		return oneLine(text) + " [" + pg.Code + "]"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	case errors.As(err, &dns):
+		return dns.Error()
+	case errors.As(err, &op):
+		return op.Err.Error()
+	}
+	return oneLine(err.Error())
+}
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
