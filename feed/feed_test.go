@@ -45,6 +45,7 @@ func TestTablesOfAServer(t *testing.T) {
 	s.Exec(t, `CREATE SCHEMA "Sales"; CREATE TYPE "Sales".mood AS ENUM ('glad', 'sad');
 		CREATE TABLE "Sales"."Order" (b int, a bigint GENERATED ALWAYS AS IDENTITY, m "Sales".mood DEFAULT 'sad', t text COLLATE "C" NOT NULL,
 			g int GENERATED ALWAYS AS (b + 1) STORED, PRIMARY KEY (a, b));
+		ALTER TABLE "Sales"."Order" ADD gone int; ALTER TABLE "Sales"."Order" DROP gone; ALTER TABLE "Sales"."Order" ADD late int[] DEFAULT '{1,2}';
 		CREATE TABLE public.part (id int, at date) PARTITION BY RANGE (at);
 		CREATE TABLE public.part_1 PARTITION OF public.part FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
 		CREATE TABLE public.keyless (x int); ALTER TABLE public.keyless REPLICA IDENTITY FULL; CREATE TABLE public.other ()`)
@@ -62,12 +63,15 @@ func TestTablesOfAServer(t *testing.T) {
 		t.Fatal(diff)
 	}
 	order, part := tables[0], tables[3]
+	mood := &Type{Schema: "Sales", Name: "mood", Kind: 'e', Labels: []string{"glad", "sad"}, Checks: []Check{}, Attributes: []Attribute{}}
+	late := "{1,2}"
 	want := []Column{
-		{Name: "b", Type: "integer", NotNull: true},
-		{Name: "a", Type: "bigint", NotNull: true, Identity: 'a'},
-		{Name: "m", Type: `"Sales".mood`, Default: `'sad'::"Sales".mood`},
-		{Name: "t", Type: "text", Collation: `pg_catalog."C"`, NotNull: true},
-		{Name: "g", Type: "integer", Default: "(b + 1)", Generated: 's'},
+		{Name: "b", Type: "integer", NotNull: true, Number: 1},
+		{Name: "a", Type: "bigint", NotNull: true, Identity: 'a', Number: 2},
+		{Name: "m", Type: `"Sales".mood`, Default: `'sad'::"Sales".mood`, Number: 3, Types: []*Type{mood}},
+		{Name: "t", Type: "text", Collation: `pg_catalog."C"`, NotNull: true, Number: 4},
+		{Name: "g", Type: "integer", Default: "(b + 1)", Generated: 's', Number: 5},
+		{Name: "late", Type: "integer[]", Default: "'{1,2}'::integer[]", Number: 7, Missing: &late},
 	}
 	if diff := cmp.Diff(want, order.Columns); diff != "" {
 		t.Error(diff)

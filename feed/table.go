@@ -47,6 +47,13 @@ type Column struct {
 	Default string
 	// Generated is pg_attribute.attgenerated and Identity attidentity, 0 where neither.
 	Generated, Identity rune
+	// Number is pg_attribute.attnum: dropped columns leave gaps.
+	Number int
+	// Missing is the value, as text, of rows that are older than the column, nil where there
+	// is none or they have been rewritten since.
+	Missing *string
+	// Types are those of the server's own that it uses.
+	Types []*Type
 }
 
 // Qualified is schema and name as SQL.
@@ -86,7 +93,8 @@ const tablesQuery = `SELECT n.nspname, c.relname, c.oid, c.relkind::text, c.relp
 
 const columnsQuery = `SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod),
 	CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0 THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) ELSE '' END,
-	a.attnotnull, coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attgenerated::text, a.attidentity::text
+	a.attnotnull, coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attgenerated::text, a.attidentity::text,
+	a.attnum, CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END
 	FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 	LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 	LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
@@ -134,12 +142,17 @@ func columns(ctx context.Context, conn *pgx.Conn, all []*Table) error {
 	var oid uint32
 	var c Column
 	var generated, identity string
-	_, err = pgx.ForEachRow(rows, []any{&oid, &c.Name, &c.Type, &c.Collation, &c.NotNull, &c.Default, &generated, &identity}, func() error {
+	into := []any{&oid, &c.Name, &c.Type, &c.Collation, &c.NotNull, &c.Default, &generated, &identity, &c.Number, &c.Missing}
+	_, err = pgx.ForEachRow(rows, into, func() error {
 		c.Generated, c.Identity = letter(generated), letter(identity)
 		byOID[oid].Columns = append(byOID[oid].Columns, c)
+		c.Missing = nil
 		return nil
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return types(ctx, conn, byOID, oids)
 }
 
 // letter is the only letter of a value of type "char", 0 for none.
