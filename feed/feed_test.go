@@ -125,3 +125,16 @@ func TestTheJournalAndItsLock(t *testing.T) {
 		t.Errorf("the replica is not locked: %v", err)
 	}
 }
+
+func TestWhatBlocksIsSaidWithItsRemedy(t *testing.T) {
+	run := &Run{Replica: &configs.Replica{Name: "ml1"}}
+	note := Problem{Server: "ml1", What: "it has one worker"}
+	if err := run.Block([]Problem{note}); err != nil {
+		t.Errorf("a note blocks: %v", err)
+	}
+	err := run.Block([]Problem{note, {Server: "primary", Blocks: true, What: "wal_level is replica", Remedy: "ALTER SYSTEM SET wal_level = 'logical';", Note: "then restart it"}})
+	const want = "the feed of ml1 is blocked: primary: wal_level is replica; ALTER SYSTEM SET wal_level = 'logical'; then restart it"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+}
