@@ -108,6 +108,9 @@ func TestTheJournalAndItsLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(ctx)
+	if way, err := run.Way(ctx, conn); err != nil || way != "" {
+		t.Errorf("without a journal: %q, %v", way, err)
+	}
 	for range 2 {
 		if err := run.Journal(ctx, conn); err != nil {
 			t.Fatal(err)
@@ -115,6 +118,17 @@ func TestTheJournalAndItsLock(t *testing.T) {
 		if err := run.Applied(ctx, conn); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if way, err := run.Way(ctx, conn); err != nil || way != configs.FeedDump {
+		t.Errorf("the journal has %q, %v", way, err)
+	}
+	for range 2 {
+		if err := run.Forgotten(ctx, conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if way, err := run.Way(ctx, conn); err != nil || way != "" {
+		t.Errorf("the journal still has %q, %v", way, err)
 	}
 	if err := run.Lock(ctx, conn); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/configs"
 )
 
 // JournalSchema is the schema on a replica that holds what feeds remember. Schemas
@@ -83,6 +85,32 @@ func (r *Run) Lock(ctx context.Context, target *pgx.Conn) error {
 	}
 	if err != nil {
 		return &Error{Server: r.Target.Name, Doing: "lock the feed", Err: err}
+	}
+	return nil
+}
+
+// Way is the way that the replica is fed by, as the journal has it; "" where it has none.
+func (r *Run) Way(ctx context.Context, target *pgx.Conn) (configs.Feed, error) {
+	var have bool
+	var way string
+	err := target.QueryRow(ctx, `SELECT to_regclass('pgshunt.feeds') IS NOT NULL`).Scan(&have)
+	if err == nil && have {
+		err = target.QueryRow(ctx, `SELECT coalesce((SELECT way FROM pgshunt.feeds WHERE name = $1), '')`, r.Name).Scan(&way)
+	}
+	if err != nil {
+		return "", &Error{Server: r.Target.Name, Doing: "read the journal", Err: err}
+	}
+	return configs.Feed(way), nil
+}
+
+// Forgotten takes the feed out of the journal, in the transaction of target, if it has one.
+func (r *Run) Forgotten(ctx context.Context, target *pgx.Conn) error {
+	way, err := r.Way(ctx, target)
+	if err != nil || way == "" || r.Print {
+		return err
+	}
+	if _, err := target.Exec(ctx, `DELETE FROM pgshunt.feeds WHERE name = $1`, r.Name); err != nil {
+		return &Error{Server: r.Target.Name, Doing: "write the journal", Err: err}
 	}
 	return nil
 }
