@@ -187,14 +187,7 @@ func counted(n int, noun string) string {
 }
 
 // wantsColour says whether out is a terminal whose user has not refused colours.
-func wantsColour(out io.Writer) bool {
-	f, ok := out.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
+func wantsColour(out io.Writer) bool { return isTerminal(out) && os.Getenv("NO_COLOR") == "" }
 
 // cause is what went wrong in one line, without the addresses that pgconn repeats
 // for every attempt.

@@ -19,7 +19,7 @@ func run(args []string) int {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(), checkCommand(), routeCommand(), demoCommand(), versionCommand())
+	root.AddCommand(serveCommand(), checkCommand(), routeCommand(), feedCommand(), demoCommand(), versionCommand())
 	root.SetArgs(args)
 	err := root.Execute()
 	var status exitStatus

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"pgshunt/feed"
+)
+
+// printResult says at the end what was done for a replica, or why not.
+func printResult(to feedStreams, verb feedVerb, printed bool, r feedResult) {
+	switch {
+	case len(r.Problems) > 0:
+		blocks := 0
+		for _, p := range r.Problems {
+			if p.Blocks {
+				blocks++
+			}
+		}
+		stand := "stand"
+		if blocks == 1 {
+			stand = "stands"
+		}
+		fmt.Fprintf(to.out, "%s: %s %s against the %s feed; nothing was changed:\n", r.Replica, counted(blocks, "thing"), stand, r.Feed)
+		printProblems(to.out, r.Problems, to.colour)
+		return
+	case !r.OK:
+		fmt.Fprintf(to.err, "%s: %s\n", r.Replica, paint(to.colour, red, "not "+verb.done)+": "+r.Error)
+	case printed:
+		fmt.Fprintf(to.out, "-- %s: %s; nothing was done.\n", r.Replica, counted(len(r.Done), "step"))
+		return
+	}
+	took := shortTime(time.Duration(r.Seconds * float64(time.Second)))
+	switch {
+	case r.OK && len(r.Done) == 0:
+		fmt.Fprintf(to.out, "%s: %s, nothing was left to do (%s, %s)\n", r.Replica, paint(to.colour, green, verb.done), counted(r.Skipped, "step"), took)
+		return
+	case r.OK:
+		fmt.Fprintf(to.out, "%s: %s in %s. What was done:\n", r.Replica, paint(to.colour, green, verb.done), took)
+	case len(r.Done) == 0:
+		fmt.Fprintf(to.out, "%s: nothing was done.\n", r.Replica)
+		return
+	default:
+		fmt.Fprintf(to.out, "%s: what was done before:\n", r.Replica)
+	}
+	for _, d := range r.Done {
+		fmt.Fprintf(to.out, "  - %s\n", d.line())
+	}
+	if r.Skipped > 0 {
+		fmt.Fprintf(to.out, "  %s found done already\n", counted(r.Skipped, "step"))
+	}
+}
+
+func (d feedDone) line() string {
+	text := d.Step + on(d.Server)
+	if d.Times > 1 {
+		text += fmt.Sprintf(" (%d times)", d.Times)
+	}
+	return text + amounts(d.Tables, d.Rows, d.Bytes)
+}
+
+// printProblems prints each with what removes it below, what blocks first.
+func printProblems(out io.Writer, problems []feed.Problem, colour bool) {
+	for _, blocks := range []bool{true, false} {
+		label := paint(colour, yellow, "note    ")
+		if blocks {
+			label = paint(colour, red, "blocks  ")
+		}
+		for _, p := range problems {
+			if p.Blocks != blocks {
+				continue
+			}
+			fmt.Fprintf(out, "  %s %s: %s\n", label, p.Server, p.What)
+			for _, line := range strings.Split(p.Remedy, "\n") {
+				if line != "" {
+					fmt.Fprintf(out, "           -> %s\n", line)
+				}
+			}
+			if p.Note != "" {
+				fmt.Fprintf(out, "           (%s)\n", p.Note)
+			}
+		}
+	}
+}
+
+// paint colours a text, by one of the codes of demo_page.go.
+func paint(colour bool, code, text string) string {
+	if !colour {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+)
+
+// feedStatuses is what `pgshunt feed status --json` prints.
+type feedStatuses struct {
+	Command string       `json:"command"`
+	OK      bool         `json:"ok"`
+	Feeds   []feedStatus `json:"feeds"`
+}
+
+// feedStatus is one feed, or why nobody can tell.
+type feedStatus struct {
+	feed.State
+	Error string `json:"error,omitempty"`
+}
+
+func feedStatusCommand() *cobra.Command {
+	var opts feedOptions
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show how each feed is: state, rows, lag, retained WAL, errors, drift",
+		Long: "Status asks every server once and changes nothing. A feed is absent, copying, ready, stale, stopped or\n" +
+			"broken; below it stand its tables, and what differs from the primary's definitions column by column.\n\n" +
+			"Exit status: 0 every feed is ready or copying, 1 one is not, or has drifted, 2 wrong usage or configuration.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
+			return runFeedStatus(ctx, opts, timeout, streamsOf(cmd))
+		},
+	}
+	opts.flags(cmd)
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "time for each replica")
+	return cmd
+}
+
+func runFeedStatus(ctx context.Context, opts feedOptions, timeout time.Duration, to feedStreams) error {
+	cfg, names, err := feedReplicas(opts, "status", to)
+	if err != nil {
+		return err
+	}
+	all := feedStatuses{Command: "status", OK: true, Feeds: make([]feedStatus, len(names))}
+	var work sync.WaitGroup
+	for i, name := range names {
+		work.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			state, err := feedState(ctx, cfg, name)
+			state.Replica, state.Feed = name, string(cfg.Replica(name).Feed)
+			all.Feeds[i] = feedStatus{State: state}
+			if err != nil {
+				all.Feeds[i].Error, all.Feeds[i].State.State = err.Error(), "unknown"
+			}
+		})
+	}
+	work.Wait()
+	for i := range all.Feeds {
+		all.OK = all.OK && all.Feeds[i].fine()
+	}
+	if opts.json {
+		printLine(to.out, all)
+	} else {
+		for i := range all.Feeds {
+			printStatus(to, &all.Feeds[i])
+		}
+	}
+	if !all.OK {
+		return exitFinding
+	}
+	return nil
+}
+
+func feedState(ctx context.Context, cfg *configs.Config, name string) (feed.State, error) {
+	run, err := feed.Open(cfg, name, feed.Options{})
+	if err != nil {
+		return feed.State{}, err
+	}
+	way, ok := feedWays[run.Replica.Feed]
+	if !ok {
+		return feed.State{}, fmt.Errorf("feed: %s is not in this version", run.Replica.Feed)
+	}
+	return way.state(ctx, run)
+}
+
+// fine says whether nobody needs to do anything.
+func (s *feedStatus) fine() bool {
+	fine := s.Error == "" && (s.State.State == "ready" || s.State.State == "copying")
+	for _, p := range s.Problems {
+		fine = fine && !p.Blocks
+	}
+	for _, t := range s.Tables {
+		fine = fine && len(t.Drift) == 0 && t.State != "missing" && t.State != "broken"
+	}
+	return fine
+}
+
+func printStatus(to feedStreams, s *feedStatus) {
+	colour := green
+	if !s.fine() {
+		colour = red
+	}
+	line := []string{paint(to.colour, colour, s.State.State)}
+	if s.LagSeconds >= 0 && s.Error == "" && s.State.State != "absent" {
+		line = append(line, shortTime(time.Duration(s.LagSeconds*float64(time.Second)))+" behind")
+	}
+	if s.LagBytes > 0 {
+		line = append(line, prettyBytes(s.LagBytes)+" to apply")
+	}
+	if s.Retained >= 0 && s.Error == "" && s.Feed == string(configs.FeedLogical) {
+		line = append(line, "its slot keeps "+prettyBytes(s.Retained)+" of WAL")
+	}
+	fmt.Fprintf(to.out, "%s (%s): %s\n", s.Replica, s.Feed, strings.Join(line, ", "))
+	if s.Error != "" {
+		fmt.Fprintf(to.out, "  %s\n", s.Error)
+	}
+	if len(s.Tables) > 0 {
+		w := tabwriter.NewWriter(to.out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "  table\tstate\trows\tbytes\tage")
+		for _, t := range s.Tables {
+			fmt.Fprintf(w, "  %s.%s\t%s\t%s\t%s\t%s\n", t.Schema, t.Name, t.State,
+				unless(t.Rows < 0, grouped(t.Rows)), unless(t.Bytes < 0, prettyBytes(t.Bytes)),
+				unless(t.Age < 0, shortTime(time.Duration(t.Age*float64(time.Second)))))
+		}
+		_ = w.Flush() // as with fmt.Fprint: a closed pipe is the reader's choice
+	}
+	for _, t := range s.Tables {
+		for _, d := range t.Drift {
+			fmt.Fprintf(to.out, "  %s %s.%s: %s\n", paint(to.colour, yellow, "drift   "), t.Schema, t.Name, d)
+		}
+	}
+	printProblems(to.out, s.Problems, to.colour)
+}
+
+func unless(unknown bool, text string) string {
+	if unknown {
+		return "-"
+	}
+	return text
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+)
+
+// feedWay is what each package below feed offers.
+type feedWay struct {
+	check   func(context.Context, *feed.Run) ([]feed.Problem, error)
+	apply   func(context.Context, *feed.Run) error
+	refresh func(context.Context, *feed.Run) error
+	drop    func(context.Context, *feed.Run) error
+	state   func(context.Context, *feed.Run) (feed.State, error)
+}
+
+// feedWays has the ways by the words of replicas[].feed.
+var feedWays = map[configs.Feed]feedWay{}
+
+// feedVerb is a command that works on the servers.
+type feedVerb struct {
+	name, short, long string
+	// done is the past of the name, for the last line.
+	done string
+	// removes is set where the command must name what it is for, and asks before it begins.
+	removes bool
+	do      func(feedWay) func(context.Context, *feed.Run) error
+}
+
+var feedVerbs = []feedVerb{
+	{
+		name: "apply", done: "applied", short: "Set the feed up, or finish what was begun",
+		long: "Apply checks privileges and settings first, and changes nothing where something stands against\n" +
+			"the feed. Then it makes what is missing on the replica and on the primary, and brings the data.\n" +
+			"Run it again at any time, also after a change of the configuration.",
+		do: func(w feedWay) func(context.Context, *feed.Run) error { return w.apply },
+	},
+	{
+		name: "refresh", done: "refreshed", short: "Bring the data anew, or whatever of it does not come by itself",
+		long: "Refresh makes a new copy (dump), reads definitions and statistics anew and copies what is\n" +
+			"materialised (fdw), or takes up new tables, copies again what has failed and synchronises\n" +
+			"sequences (logical).",
+		do: func(w feedWay) func(context.Context, *feed.Run) error { return w.refresh },
+	},
+	{
+		name: "drop", done: "dropped", removes: true, short: "Remove the feed from the replica and the primary",
+		long: "Drop removes what the feed has made for itself: publication, slot, subscription, foreign tables,\n" +
+			"staging schemas. Tables that hold rows of their own on the replica stay, with their rows.\n" +
+			"It needs --replica or --all.",
+		do: func(w feedWay) func(context.Context, *feed.Run) error { return w.drop },
+	},
+}
