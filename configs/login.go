@@ -97,30 +97,6 @@ func (c *Config) Login(target, user, database string) (*pgconn.Config, error) {
 	return base, nil
 }
 
-// SourceLogin is how the named replica itself reaches the primary: by its source, or else
-// as pgshunt does. The caller owns the result.
-func (c *Config) SourceLogin(replica string) (*pgconn.Config, error) {
-	r := c.Replica(replica)
-	if r == nil {
-		return nil, fmt.Errorf("no server named %q is configured", replica)
-	}
-	if r.Source.URL == "" {
-		login, err := c.Login(ToPrimary, "", "")
-		if err == nil && r.Source.Password != "" {
-			login.Password = string(r.Source.Password)
-		}
-		return login, err
-	}
-	login, err := pgconn.ParseConfig(string(r.Source.URL))
-	if err != nil {
-		return nil, fmt.Errorf("source.url of %s: %w", replica, r.Source.URL.check())
-	}
-	if r.Source.Password != "" {
-		login.Password = string(r.Source.Password)
-	}
-	return login, nil
-}
-
 // Hosts lists the servers that a login tries in turn, each once, as host:port.
 func Hosts(cfg *pgconn.Config) (hosts []string) {
 	for _, way := range waysOf(cfg) {

@@ -27,7 +27,7 @@ func (fs *findings) feed(r *Replica, key string) {
 	used := r.Source.URL != "" || r.Source.URLFile != "" || r.Source.Password != ""
 	fs.add(used && r.Feed != FeedFDW && r.Feed != FeedLogical, key+".source", "only feed: fdw and feed: logical connect from the replica to the primary")
 	if r.Source.URL != "" {
-		if err := r.Source.URL.check(); err != nil {
+		if err := r.Source.URL.checkSource(); err != nil {
 			fs.add(true, key+".source.url", "%v", err)
 		}
 	}
