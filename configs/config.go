@@ -102,6 +102,9 @@ type FDW struct {
 	StatementTimeout Duration `yaml:"statement_timeout"`
 	// Materialize are patterns of the tables of which a copy is kept on the replica instead.
 	Materialize Patterns `yaml:"materialize"`
+	// Users are the replica's roles that reach the primary through foreign tables, as the role of
+	// source; empty is every role. Each needs the privilege to read the tables besides.
+	Users []string `yaml:"users"`
 }
 
 // Does reports whether the replica may be asked for s.

@@ -31,8 +31,9 @@ func (fs *findings) feed(r *Replica, key string) {
 			fs.add(true, key+".source.url", "%v", err)
 		}
 	}
-	fdw := r.FDW.UseRemoteEstimate || r.FDW.Async || r.FDW.StatementTimeout != 0 || len(r.FDW.Materialize) > 0
+	fdw := r.FDW.UseRemoteEstimate || r.FDW.Async || r.FDW.StatementTimeout != 0 || len(r.FDW.Materialize) > 0 || len(r.FDW.Users) > 0
 	fs.add(fdw && r.Feed != FeedFDW, key+".fdw", "only for feed: fdw")
 	fs.add(r.FDW.FetchSize < 1, key+".fdw.fetch_size", "%d rows cannot be fetched; write 1 or more", r.FDW.FetchSize)
 	fs.names(key+".fdw.materialize", r.FDW.Materialize)
+	fs.names(key+".fdw.users", r.FDW.Users)
 }
