@@ -129,4 +129,5 @@ func (s *session) endWith(e *pgerr.Error, midMessage bool) {
 	s.hangUp()
 	s.mu.Lock()
 	s.phase.relaying = false
+	s.changed.Broadcast()
 }

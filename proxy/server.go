@@ -332,12 +332,13 @@ func (s *session) panicked(p any) error {
 	return pgerr.Fatal(pgerr.Internal, "internal error in pgshunt").WithHint("See the log of pgshunt.").In("run")
 }
 
-// lastWords tells the client why its session ends, unless it has been told.
+// lastWords tells the client why its session ends, unless it has been told or somebody
+// is about to have done so.
 func (s *session) lastWords(err error) {
 	_ = s.client.SetWriteDeadline(time.Now().Add(lastWordsTimeout))
 	s.mu.Lock()
 	told := s.end != nil && s.end != errDraining
-	for s.phase.relaying && !told {
+	for s.phase.relaying {
 		s.wait()
 	}
 	s.mu.Unlock()
