@@ -87,6 +87,10 @@ func (s *session) walk(b *pool.Backend) (run []byte, more bool, err error) {
 	if s.inflight.fakeFirst() {
 		return nil, true, nil
 	}
+	s.skim(b)
+	if end = r.Pos(); end > start && s.owesFakes() {
+		return r.Span(start, end), true, nil
+	}
 	var m wire.Message
 	for {
 		ok, err := r.Next(&m)

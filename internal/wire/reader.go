@@ -87,6 +87,24 @@ func (r *Reader) Unread() []byte { return r.buf[r.pos:r.end] }
 // valid until the next Fill.
 func (r *Reader) Pos() int { return r.pos }
 
+// Skip passes over n bytes of Unread that are whole messages, as SizeWhole has found
+// them; not while MidMessage.
+func (r *Reader) Skip(n int) { r.pos += n }
+
+// SizeWhole is the size of the message at the beginning of p, 0 where p does not have all of
+// it or its length is impossible. Nothing is said of a Reader's limit, which is for those that
+// read what strangers send.
+func SizeWhole(p []byte) int {
+	if len(p) < headerSize {
+		return 0
+	}
+	length := uint(binary.BigEndian.Uint32(p[1:]))
+	if length-4 >= uint(len(p))-4 {
+		return 0
+	}
+	return int(length) + 1
+}
+
 // Span returns the bytes between two positions.
 func (r *Reader) Span(from, to int) []byte { return r.buf[from:to] }
 
