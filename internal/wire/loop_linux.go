@@ -28,8 +28,12 @@ type Loop struct {
 	// leader waits, or is about to, without having seen pending.
 	pending, waiting atomic.Bool
 
+	// slots has the sockets; an event carries slot and generation. It is changed under
+	// mu, and replaced by a larger one.
+	slots atomic.Pointer[[]atomic.Pointer[socket]]
+
 	mu         sync.Mutex
-	slots      []*socket // guarded by mu; an event carries slot and generation
+	used       int       // guarded by mu; so many slots have been given out once
 	free       []int32   // guarded by mu
 	woken      []*socket // guarded by mu
 	ended      bool      // guarded by mu
@@ -54,7 +58,8 @@ func newLoop() (*Loop, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	l := &Loop{epfd: epfd, bell: -1, slots: make([]*socket, 1), done: make(chan struct{})}
+	l := &Loop{epfd: epfd, bell: -1, used: 1, done: make(chan struct{})} // slot 0 is the bell's
+	l.slots.Store(new(make([]atomic.Pointer[socket], 16)))
 	if err := l.prepare(); err != nil {
 		l.closeFiles()
 		return nil, err
@@ -161,7 +166,7 @@ func (l *Loop) servePending(t *Turn) (led, ended bool) {
 		k := l.woken[0]
 		l.woken = append(l.woken[:0], l.woken[1:]...)
 		k.queued = false
-		if k.muted {
+		if k.muted.Load() {
 			k.again = true
 			k = nil
 		}
@@ -175,10 +180,16 @@ func (l *Loop) servePending(t *Turn) (led, ended bool) {
 // wait returns the number of events found; 0 is nothing to worry about.
 func (l *Loop) wait() int {
 	l.waiting.Store(true)
-	defer l.waiting.Store(false)
-	if l.pending.Load() {
-		return 0
+	n := 0
+	if !l.pending.Load() {
+		n = l.poll()
 	}
+	l.waiting.Store(false)
+	return n
+}
+
+// poll is wait without the bell.
+func (l *Loop) poll() int {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.epfd),
 		uintptr(unsafe.Pointer(&l.events[0])), uintptr(len(l.events)), busyWait, 0, 0)
 	if errno != 0 {
@@ -194,14 +205,11 @@ func (l *Loop) wait() int {
 // at returns the socket of an event, nil where it has been closed by a handler
 // called just before.
 func (l *Loop) at(slot, generation int32) (k *socket, muted bool) {
-	l.mu.Lock()
-	if k = l.slots[slot]; k == nil || k.generation != generation {
-		k, muted = nil, true
-	} else {
-		muted = k.muted
+	k = (*l.slots.Load())[slot].Load()
+	if k == nil || k.generation != generation {
+		return nil, true
 	}
-	l.mu.Unlock()
-	return k, muted
+	return k, k.muted.Load()
 }
 
 // enroll gives k a slot. The caller holds mu.
@@ -210,12 +218,27 @@ func (l *Loop) enroll(k *socket) {
 		k.slot = l.free[n-1]
 		l.free = l.free[:n-1]
 	} else {
-		k.slot = int32(len(l.slots))
-		l.slots = append(l.slots, nil)
+		k.slot = int32(l.used)
+		l.used++
 	}
 	l.generation++
 	k.generation = l.generation
-	l.slots[k.slot] = k
+	slots := *l.slots.Load()
+	if int(k.slot) == len(slots) {
+		more := make([]atomic.Pointer[socket], 2*len(slots))
+		for i := range slots {
+			more[i].Store(slots[i].Load())
+		}
+		slots = more
+		l.slots.Store(&more)
+	}
+	slots[k.slot].Store(k)
+}
+
+// vacate frees the slot of k. The caller holds mu.
+func (l *Loop) vacate(k *socket) {
+	(*l.slots.Load())[k.slot].Store(nil)
+	l.free = append(l.free, k.slot)
 }
 
 // handOver makes another goroutine lead.

@@ -24,13 +24,16 @@ type socket struct {
 	// the handler; each holds one token. Made when somebody waits first.
 	room, bytes chan struct{}
 
+	// muted: the handler is at work elsewhere, or has not begun. Changed under loop.mu by
+	// whoever calls the handler, and read without it by the leader.
+	muted atomic.Bool
+
 	// Guarded by loop.mu:
 	slot, generation int32
 	events           uint32    // what epoll has been asked for
 	writing          bool      // somebody waits for room
 	awaited          bool      // somebody waits for bytes
 	paused           bool      // the handler does not want to be called for bytes
-	muted            bool      // the handler is at work elsewhere, or has not begun
 	again, queued    bool      // Wake was called while muted; it is in loop.woken
 	deadline         time.Time // for writes
 }
@@ -79,7 +82,8 @@ func duplicate(c syscall.Conn) int {
 
 // enroll makes a descriptor a socket of l, muted until resume.
 func enroll(fd int, l *Loop, h Handler) *socket {
-	k := &socket{fd: fd, loop: l, handler: h, muted: true}
+	k := &socket{fd: fd, loop: l, handler: h}
+	k.muted.Store(true)
 	l.mu.Lock()
 	l.enroll(k)
 	l.mu.Unlock()
@@ -93,8 +97,7 @@ func (k *socket) leave() {
 	l := k.loop
 	l.mu.Lock()
 	k.writing, k.awaited = false, false
-	l.slots[k.slot] = nil
-	l.free = append(l.free, k.slot)
+	l.vacate(k)
 	l.mu.Unlock()
 }
 
@@ -151,8 +154,7 @@ func (k *socket) destroy() {
 	}
 	l := k.loop
 	l.mu.Lock()
-	l.slots[k.slot] = nil
-	l.free = append(l.free, k.slot)
+	l.vacate(k)
 	_ = syscall.Close(k.fd) // which takes it out of the epoll set
 	k.events = 0
 	l.mu.Unlock()
@@ -250,7 +252,7 @@ func (k *socket) alive() error {
 // mute keeps the handler from being called.
 func (k *socket) mute() {
 	k.loop.mu.Lock()
-	k.muted = true
+	k.muted.Store(true)
 	_ = k.watch() // narrows what is asked for, which cannot fail
 	k.loop.mu.Unlock()
 }
@@ -259,7 +261,7 @@ func (k *socket) mute() {
 func (k *socket) resume() {
 	l := k.loop
 	l.mu.Lock()
-	k.muted = false
+	k.muted.Store(false)
 	err := k.watch()
 	again := k.again || err != nil
 	k.again = false
@@ -290,7 +292,7 @@ func (k *socket) wake() {
 // watch tells epoll what is wanted. The caller holds loop.mu.
 func (k *socket) watch() error {
 	var events uint32
-	if !k.muted && !k.paused || k.awaited {
+	if !k.muted.Load() && !k.paused || k.awaited {
 		events |= syscall.EPOLLIN
 	}
 	if k.writing {
