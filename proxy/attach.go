@@ -31,6 +31,10 @@ func (s *session) onPrimary() error {
 		return nil
 	}
 	elsewhere := s.current != nil || s.replica != nil
+	if !elsewhere && s.primary == nil {
+		s.mu.Unlock()
+		return s.attach(primaryTarget, 0)
+	}
 	s.mu.Unlock()
 	if elsewhere {
 		if err := s.leaveReplica(); err != nil {

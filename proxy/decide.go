@@ -135,6 +135,7 @@ func (s *session) look() (quiet bool) {
 		s.lookClosely()
 	}
 	quiet = s.quiet()
+	s.steady = s.usual && (quiet || s.steady)
 	s.mu.Unlock()
 	return quiet
 }

@@ -30,9 +30,15 @@ func (s *session) enqueue(r *reply) bool {
 	case r.kind != 'Q' && r.kind != 'F':
 		s.setOpen(true)
 	}
+	if r.statement == nil && runs[r.kind] || r.statement != nil && !r.statement.Plain {
+		s.steady = false
+	}
 	s.inflight.push(r)
 	return true
 }
+
+// runs has the messages that run something.
+var runs = [256]bool{'E': true, 'Q': true, 'F': true}
 
 // thinOut waits until fewer replies are expected. The caller holds mu.
 func (s *session) thinOut() {
@@ -51,10 +57,15 @@ func (s *session) thinOut() {
 
 // expectAndSend sends p unless the server is skipping to a Sync and would ignore it.
 func (s *session) expectAndSend(r *reply, p []byte) error {
-	if !s.expectChange(r) {
+	s.untouched = false
+	s.mu.Lock()
+	if !s.enqueue(r) {
+		s.undoName(r.name, skipped)
+		s.mu.Unlock()
 		s.passing = false
 		return nil
 	}
+	s.mu.Unlock()
 	return s.send(p)
 }
 

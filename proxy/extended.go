@@ -32,7 +32,10 @@ func (s *session) parse(m *wire.Message) error {
 			return err
 		}
 	}
-	p := s.srv.catalog.Prepared(body, s.signature())
+	p, under := s.names.unnamed.prepared, s.signature()
+	if len(name) > 0 || !p.Same(body, under) { // many send one text again and again
+		p = s.srv.catalog.Prepared(body, under)
+	}
 	if e := s.foreignType(p); e != nil {
 		return s.fail(e, false)
 	}

@@ -82,6 +82,9 @@ func (s *session) maySet(names ...string) (found bool) {
 // routesMayChange tells whether a parameter that decisions or their announcement depend on is
 // on its way.
 func (s *session) routesMayChange() bool {
+	if s.steady {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.maySet("search_path", "role", "session_authorization", "application_name", routeParameter, explainParameter)

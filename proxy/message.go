@@ -18,6 +18,11 @@ func cutString(b []byte) (s, rest []byte, ok bool) {
 	if len(b) > 0 && b[0] == 0 {
 		return nil, b[1:], true
 	}
+	return cutNamed(b)
+}
+
+// cutNamed is cutString where the string is not empty.
+func cutNamed(b []byte) (s, rest []byte, ok bool) {
 	i := bytes.IndexByte(b, 0)
 	if i < 0 {
 		return b, nil, false

@@ -163,7 +163,7 @@ func (s *session) change(name []byte, st statement) *nameChange {
 		c = new(nameChange)
 	}
 	s.names.spare = nil
-	*c = nameChange{name: st.name, after: st}
+	c.name, c.after, c.fate, c.also = st.name, st, pending, nil
 	return s.note(c)
 }
 
@@ -172,10 +172,12 @@ func (s *session) changeAll() *nameChange { return s.note(&nameChange{all: true}
 
 func (s *session) note(c *nameChange) *nameChange {
 	s.undoNames()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	n := &s.names
-	n.forgetKept()
+	if len(n.log) > 0 {
+		s.mu.Lock()
+		n.forgetKept()
+		s.mu.Unlock()
+	}
 	c.batch = n.batch
 	n.apply(c)
 	n.log = append(n.log, c)
@@ -186,7 +188,9 @@ func (s *session) note(c *nameChange) *nameChange {
 func (n *names) forgetKept() {
 	done := 0
 	for done < len(n.log) && n.log[done].fate == kept {
-		n.spare = n.log[done] // its message has been answered: nobody else knows it
+		if c := n.log[done]; !c.all {
+			n.spare = c // its message has been answered: nobody else knows it
+		}
 		done++
 	}
 	if done == len(n.log) {
@@ -276,6 +280,9 @@ func (s *session) known(name []byte) (statement, error) {
 }
 
 func (s *session) uncertain(name string) bool {
+	if s.names.log[0].batch == s.names.batch { // and so are those that came later
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.names.forgetKept()
@@ -306,9 +313,12 @@ func (s *session) takeBackNames() error {
 
 // signature is that of the settings that the next Parse meets.
 func (s *session) signature() string {
-	s.mu.Lock()
-	local := s.state.local
-	s.mu.Unlock()
+	local := s.seen
+	if !s.steady {
+		s.mu.Lock()
+		local = s.state.local
+		s.mu.Unlock()
+	}
 	if s.names.signedOf != local {
 		s.names.signedOf, s.names.signed = local, local.Signature()
 	}
@@ -317,6 +327,9 @@ func (s *session) signature() string {
 
 // settleSettings waits for statements on their way that may change the settings.
 func (s *session) settleSettings() error {
+	if s.steady {
+		return nil
+	}
 	s.mu.Lock()
 	changing := false
 	s.inflight.each(func(r *reply) {

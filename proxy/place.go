@@ -24,9 +24,9 @@ func (s *session) place(st *parser.Statement, prepared *pool.Prepared, bind *wir
 	why := d
 	switch {
 	case !runs:
-		s.parsed = parsed{st, s.names.batch, *d}
+		s.parsed.set(st, s.names.batch, d, &s.decision)
 	case d.Rule == router.RuleTransaction && s.parsed.of(st, s.names.batch):
-		why = &s.parsed.decision
+		why = s.parsed.decision
 		if why.Timeout > 0 {
 			s.own(&d).Timeout = why.Timeout
 		}
@@ -45,7 +45,17 @@ func (s *session) place(st *parser.Statement, prepared *pool.Prepared, bind *wir
 type parsed struct {
 	st       *parser.Statement
 	batch    uint64
-	decision router.Decision
+	decision *router.Decision
+	own      router.Decision // what decision points to where it is not the Server's
+}
+
+// set notes d; passing is where decisions are that do not stay.
+func (p *parsed) set(st *parser.Statement, batch uint64, d, passing *router.Decision) {
+	p.st, p.batch, p.decision = st, batch, d
+	if d == passing {
+		p.own = *d
+		p.decision = &p.own
+	}
 }
 
 func (p *parsed) of(st *parser.Statement, batch uint64) bool {
@@ -116,7 +126,7 @@ func (s *session) turnToReplica(d router.Decision, st *parser.Statement) (onRepl
 		return false, err
 	}
 	if d.Place != router.Replica {
-		s.standsIn = parsed{st, s.names.batch, d}
+		s.standsIn.set(st, s.names.batch, &d, &d)
 		return false, nil
 	}
 	s.sentToReplica(st, d)

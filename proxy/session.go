@@ -32,6 +32,9 @@ type session struct {
 	// set where view is otherwise that of a session that has just begun.
 	alike *alike
 	usual bool
+	// steady: when the session last looked nothing was under way and it was as usual, and
+	// nothing but plain statements has been sent since. Its settings are those seen.
+	steady bool
 	// decision is the last that was not one of the Server's verdicts; plan made the last of all.
 	decision router.Decision
 	plan     *plan

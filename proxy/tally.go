@@ -76,12 +76,20 @@ func (srv *Server) Routes() []RouteCount {
 type recentTallies struct {
 	one  [2]*tally
 	next uint8
+	// same is the counter of decision, one of the Server's verdicts.
+	same     *tally
+	decision *router.Decision
 }
 
 // routed counts a statement, and logs it where somebody wants to know. One that has
 // stood in line for a backend comes by a second time.
 func (s *session) routed(st *parser.Statement, d *router.Decision) {
 	if s.putBack {
+		return
+	}
+	r := &s.recentTallies
+	if d == r.decision && s.srv.observe == nil {
+		r.same.n.Add(1)
 		return
 	}
 	key := tallyKey{d.Target, d.Rule, d.CountedReason()}
@@ -91,7 +99,11 @@ func (s *session) routed(st *parser.Statement, d *router.Decision) {
 	case router.Refused:
 		key.target = "refused"
 	}
-	s.tally(key).n.Add(1)
+	t := s.tally(key)
+	t.n.Add(1)
+	if d != &s.decision && d != &s.parsed.own {
+		r.same, r.decision = t, d
+	}
 	if s.srv.observe != nil {
 		s.srv.observe(s, st, *d, key)
 	}
