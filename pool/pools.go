@@ -103,6 +103,9 @@ const (
 	Dirty
 	// InTransaction ones are idle inside a transaction: ROLLBACK, then DISCARD ALL.
 	InTransaction
+	// InBlock ones are idle inside a transaction block whose end leaves nothing behind:
+	// COMMIT. Their labels are true.
+	InBlock
 	// Broken ones are busy, or in a state that nobody knows: they are closed.
 	Broken
 )
@@ -112,6 +115,9 @@ func (ps *Pools) Release(b *Backend, s State) {
 	if s == Clean && b.Stale {
 		s = Dirty
 	}
+	if s == InBlock && b.Stale {
+		s = InTransaction
+	}
 	if ps.cfg.NoReuse || b.outdated() {
 		s = Broken
 	}
@@ -120,6 +126,8 @@ func (ps *Pools) Release(b *Backend, s State) {
 		if b.Attach(b.pool) {
 			b.pool.put(b)
 		}
+	case InBlock:
+		b.finish(false, "COMMIT")
 	case Dirty:
 		b.reset("DISCARD ALL")
 	case InTransaction:

@@ -16,7 +16,10 @@ var errReset = errors.New("the server refused to reset the session")
 // reset runs statements that must all succeed and end outside a transaction;
 // then b is as new and goes back to its pool. The output goes to the pool, which
 // counts the answers.
-func (b *Backend) reset(statements ...string) {
+func (b *Backend) reset(statements ...string) { b.finish(true, statements...) }
+
+// finish is reset where asNew is set; else b keeps what it has prepared and set.
+func (b *Backend) finish(asNew bool, statements ...string) {
 	b.mu.Lock()
 	if b.lost {
 		b.mu.Unlock()
@@ -24,9 +27,11 @@ func (b *Backend) reset(statements ...string) {
 	}
 	b.owner, b.resets, b.failed = b.pool, len(statements)+1, false
 	b.mu.Unlock()
-	b.Settings, b.Stale = nil, false
-	b.ForgetAll()
-	b.AllGone() // or the reset fails, and the backend goes
+	if asNew {
+		b.Settings, b.Stale = nil, false
+		b.ForgetAll()
+		b.AllGone() // or the reset fails, and the backend goes
+	}
 	b.Unnamed = nil
 	var out []byte
 	for _, sql := range statements {

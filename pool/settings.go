@@ -132,6 +132,17 @@ func (s *Settings) Replay(t *Settings) []string {
 	return append(out, identity...)
 }
 
+// Doubted is s where none of its parameters, nor those of o, is known to have its value:
+// Replay sets or resets them all.
+func (s *Settings) Doubted(o *Settings) (out *Settings) {
+	for _, list := range [][]Setting{s.All(), o.All()} {
+		for _, set := range list {
+			out = out.With(Setting{Name: set.Name, SQL: "?"})
+		}
+	}
+	return out
+}
+
 // SameIdentity tells whether both sets run statements as the same role.
 func (s *Settings) SameIdentity(t *Settings) bool {
 	for _, name := range []string{"session_authorization", "role"} {
