@@ -200,7 +200,7 @@ func (w *walker) transactionModes(options []*pg.Node) {
 		value, _ := constant(d.GetArg())
 		switch d.GetDefname() {
 		case "transaction_read_only":
-			w.part.ReadOnlyTx = value != "0"
+			w.part.ReadOnlyTx, w.part.ReadWriteTx = value != "0", value == "0"
 		case "transaction_isolation":
 			w.part.Isolation = value
 		}

@@ -82,9 +82,9 @@ type Part struct {
 	// Drops is set where objects go: by DROP, or by ON COMMIT DROP at the transaction's
 	// end. Unlocks is set where advisory locks are released.
 	Drops, Unlocks bool
-	// ReadOnlyTx is set by BEGIN READ ONLY and SET TRANSACTION READ ONLY; Chain by
-	// COMMIT/ROLLBACK AND CHAIN.
-	ReadOnlyTx, Chain bool
+	// ReadOnlyTx is set by BEGIN READ ONLY and SET TRANSACTION READ ONLY, ReadWriteTx by the
+	// same with READ WRITE; Chain by COMMIT/ROLLBACK AND CHAIN.
+	ReadOnlyTx, ReadWriteTx, Chain bool
 	// Isolation is the level that BEGIN or SET TRANSACTION names, such as "repeatable read".
 	Isolation string
 	// Analyze is set by EXPLAIN ANALYZE, which runs the statement.

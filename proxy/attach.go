@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -78,12 +79,17 @@ func (s *session) onReplica(d router.Decision, st *parser.Statement) error {
 	kept := s.keep.why()
 	s.mu.Unlock()
 	if fits { // it may have been kept while the session changed its settings
+		if err := s.catchUp(b); err != nil {
+			return err
+		}
 		if err := s.curbHere(b, d.Timeout); err != nil {
 			return err
 		}
 	} else {
 		if b != nil && kept != "" {
-			return s.keptElsewhere(b.Key.Target, d, kept)
+			if let, err := s.loosen(); err != nil || !let {
+				return cmp.Or(err, s.keptElsewhere(b.Key.Target, d, kept))
+			}
 		}
 		if err := s.leaveReplica(); err != nil {
 			return err
@@ -322,8 +328,9 @@ func (s *session) letGo(b *pool.Backend) {
 // parting holds backends that have been taken off a session and are still to be
 // given back, which is done without the lock.
 type parting struct {
-	clean    *pool.Backend // outside a transaction
-	rollback *pool.Backend // in a transaction block that ends with this
+	clean *pool.Backend // outside a transaction
+	block *pool.Backend // in a transaction block, which ends with this as end says
+	end   pool.State
 }
 
 // detachIfDone takes off the session what nothing keeps there: every reply is
@@ -334,10 +341,10 @@ func (s *session) detachIfDone() (p parting) {
 	if s.phase.writing || s.open() || s.cancels > 0 || s.inflight.len() > 0 || s.phase.relaying {
 		return p
 	}
-	if s.status == 'I' && s.keep.block && s.keep.pin == "" && !s.phase.openPrimary {
-		p.rollback = s.replica
+	if s.keep.block && s.keep.pin == "" && (s.status == 'I' && !s.phase.openPrimary || s.keep.over) {
+		p.block, p.end = s.replica, s.keep.end(s.replica)
 		s.keep, s.replica = keep{}, nil
-		if b == p.rollback {
+		if b == p.block {
 			s.current = s.primary
 			return p
 		}
@@ -361,7 +368,7 @@ func (s *session) release(p parting) {
 	if p.clean != nil {
 		s.srv.pools.Release(p.clean, pool.Clean)
 	}
-	if p.rollback != nil {
-		s.srv.pools.Release(p.rollback, pool.InTransaction)
+	if p.block != nil {
+		s.srv.pools.Release(p.block, p.end)
 	}
 }

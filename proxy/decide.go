@@ -145,7 +145,7 @@ func (s *session) look() (quiet bool) {
 func (s *session) asUsual() bool {
 	t, k := &s.state, &s.keep
 	return t.local == s.seen && s.status != 'E' && t.pins.text == "" && len(t.written) == 0 &&
-		!t.wroteUnknown && !t.snapshot && !t.snapshots && !t.readOnly && k.pin == "" && !k.block && !k.over && !k.closed
+		!t.wroteUnknown && !t.modes.snapshot && !t.modes.snapshots && !t.modes.readOnly && k.pin == "" && !k.block && !k.over && !k.closed
 }
 
 // lookClosely makes the view anew. The caller holds mu.
@@ -158,7 +158,6 @@ func (s *session) lookClosely() {
 	} else if !s.keep.block {
 		maps.DeleteFunc(s.made.cursors, func(_ string, d router.Decision) bool { return d.Block })
 	}
-	v.ReadOnly = v.InTransaction && s.state.readOnly
 	v.Temporary = s.made.temporary
 	v.Pinned, v.PinnedTo = s.state.pins.text, ""
 	switch {
@@ -178,14 +177,10 @@ func (s *session) lookClosely() {
 		if app, ok := s.state.local.Get("application_name"); ok {
 			v.Application = app.Value
 		}
-		isolation, set := s.state.local.Get("default_transaction_isolation")
-		if !set {
-			isolation.Value = s.who.isolation
-		}
-		s.state.snapshots = oneSnapshot(isolation.Value)
+		s.state.modes.snapshots = oneSnapshot(s.state.defaultOf("default_transaction_isolation", s.state.login.isolation))
 		s.alike = nil
 	}
-	v.Snapshot = v.InTransaction && (s.state.snapshot || s.state.snapshots && !s.state.committed)
+	s.state.modes.view(v)
 	if s.usual = s.asUsual(); s.usual && s.alike == nil {
 		s.alike = s.srv.verdicts.sort(v)
 	}
@@ -309,6 +304,7 @@ func (s *session) complete(b *pool.Backend, r *reply, tag string) {
 		set = &parser.Setting{Also: bound}
 	case r.part < len(st.Parts):
 		s.state.completed(&st.Parts[r.part], tag)
+		s.completedBlock(&st.Parts[r.part])
 		set = st.Parts[r.part].Setting
 	}
 	if setsDateStyle(set) && s.primary != nil {

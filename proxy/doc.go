@@ -36,6 +36,7 @@
 //   - Inference in a transaction runs on a replica beside it. Its ReadyForQuery is
 //     made here, with the transaction's status; if it fails, the primary's
 //     transaction is made to fail too (session.finishFailed).
+//   - A READ ONLY transaction may follow a replica, in a block there beside its own (follow.go).
 //   - Prepared statements have names of ours on servers and are prepared where
 //     they are missing (names.go), or out of date (again.go, models.go). Those that
 //     SQL names keep the client's names, which are made to mean what the session means

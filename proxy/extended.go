@@ -51,6 +51,9 @@ func (s *session) parse(m *wire.Message) error {
 
 // passLarge passes a Parse on under the client's own name.
 func (s *session) passLarge(m *wire.Message, name string) error {
+	if e := s.unlooked(); e != nil {
+		return s.fail(e, false)
+	}
 	if done, err := s.stay(); done || err != nil {
 		return err
 	}

@@ -43,8 +43,10 @@ func (s *session) finish() {
 		case open[i] || b == current && busy:
 			busyOnes = append(busyOnes, b)
 			continue
-		case i == 0 && status != 'I', i == 1 && kept.block:
+		case i == 0 && status != 'I':
 			state = pool.InTransaction
+		case i == 1 && kept.block:
+			state = kept.end(b)
 		case i == 0 && pinned, i == 1 && kept.pin != "":
 			state = pool.Dirty
 		}

@@ -5,6 +5,7 @@ import (
 
 	"pgshunt/internal/pgerr"
 	"pgshunt/parser"
+	"pgshunt/pool"
 	"pgshunt/router"
 )
 
@@ -17,6 +18,14 @@ type keep struct {
 	block bool
 	// over: that has ended, and the block is still to be.
 	over bool
+	// whole: the client's transaction, which is READ ONLY, follows the replica, whose settings
+	// were label when the block was opened; changed tells that they have been others since.
+	whole, changed bool
+	label          *pool.Settings
+	// behind is what has become of savepoints since the replica was used last; undoes is set
+	// where that takes settings back.
+	behind []string
+	undoes bool
 	// closed: the client has closed all cursors, and the replica has not heard of it.
 	closed bool
 }
@@ -44,6 +53,8 @@ func (s *session) keepReplica(d router.Decision, st *parser.Statement) error {
 	s.mu.Lock()
 	closed := s.keep.closed && !s.phase.openReplica
 	s.keep.closed = s.keep.closed && !closed
+	b, begun := s.replica, s.keep.block
+	s.keep.changed = s.keep.changed || begun && b.Settings != s.keep.label
 	s.mu.Unlock()
 	if closed {
 		s.expect(&reply{kind: 'Q', action: mute})
@@ -51,18 +62,10 @@ func (s *session) keepReplica(d router.Decision, st *parser.Statement) error {
 			return err
 		}
 	}
-	if !d.Block || holdable(st) || !s.inBlock() {
+	if begun || !d.Whole && (!d.Block || holdable(st) || !s.inBlock()) {
 		return nil
 	}
-	s.mu.Lock()
-	begun := s.keep.block
-	s.keep.block = true
-	s.mu.Unlock()
-	if begun {
-		return nil
-	}
-	s.expect(&reply{kind: 'Q', action: mute})
-	return s.sendMessage(&pgproto3.Query{String: "BEGIN"})
+	return s.openBlock(d, b)
 }
 
 // endBlock gives back a replica that was kept for cursors of a transaction which is
@@ -75,8 +78,8 @@ func (s *session) endBlock() {
 		s.awaitCancels()
 	}
 	if s.keep.over && s.keep.pin == "" && s.current != s.replica {
-		p.rollback, s.replica, s.keep = s.replica, nil, keep{}
-		s.letGo(p.rollback)
+		p.block, p.end, s.replica, s.keep = s.replica, s.keep.end(s.replica), nil, keep{}
+		s.letGo(p.block)
 	}
 	s.mu.Unlock()
 	s.release(p)

@@ -31,6 +31,7 @@ func (s *session) Lost(b *pool.Backend, err error) {
 		return
 	}
 	kept := s.keep.why() != ""
+	s.state.modes.lose(s.keep.whole)
 	s.replica, s.keep = nil, keep{}
 	s.phase.openReplica = false
 	if busy && !s.tryElsewhere(b, kept) {

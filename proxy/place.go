@@ -98,6 +98,7 @@ func (s *session) turnFor(d *router.Decision, st *parser.Statement) (done bool, 
 		}
 	}
 	if !onReplica {
+		s.ranOnPrimary(d.Class)
 		if err = s.onPrimary(); err == nil {
 			err = s.curb(d.Timeout)
 		}
@@ -170,6 +171,11 @@ func (s *session) followPortal(p *portal) (done bool, err error) {
 	}
 	if s.phaseSkipping() {
 		return true, nil
+	}
+	if p.onReplica {
+		if there, err := s.backToBlock(); there || err != nil {
+			return false, err
+		}
 	}
 	if err := s.onPrimary(); err != nil {
 		return true, s.failAttach(err, false)

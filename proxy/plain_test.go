@@ -54,7 +54,7 @@ func TestPlainStatementsLeaveNothingBehind(t *testing.T) {
 		s.state.sending(&looked)
 		s.state.pins.within(part)
 		p := &s.state.pins
-		if p.text != "" || p.doubt || p.moved.is() || s.state.temporary != nil || s.state.snapshot || s.state.readOnly || s.state.wroteUnknown {
+		if p.text != "" || p.doubt || p.moved.is() || s.state.temporary != nil || s.state.modes.snapshot || s.state.modes.readOnly || s.state.wroteUnknown {
 			t.Errorf("%s: leaves something behind", text)
 		}
 		if len(part.Writes) == 0 && len(s.state.written) > 0 || s.state.mayReset(&looked) || s.executed(part) != nil || s.runs(&looked) != &looked {

@@ -349,8 +349,9 @@ func (s *session) forgetWritten() {
 	t.curb.inBlock = false
 	t.wrote = t.wrote || t.writes
 	t.written, t.wroteUnknown, t.writes = t.written[:0], false, false
-	t.snapshot, t.committed, t.readOnly = false, false, false
+	t.modes.ended(false)
 	s.inflight.each(func(r *reply) {
+		t.modes.begun = t.modes.begun || r.kind == 'P' || r.kind == 'B'
 		if r.statement != nil {
 			t.sending(r.statement)
 		}

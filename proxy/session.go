@@ -119,9 +119,8 @@ type opening struct {
 // identity is who the client is, as far as pools and policies ask.
 type identity struct {
 	user, database, application string
-	// A login of this user to this database has path as its search_path, and isolation as
-	// its default_transaction_isolation.
-	path, isolation string
+	// A login of this user to this database has path as its search_path.
+	path string
 	// replication is what kind of connection for it the client asked for, if any.
 	replication replicationKind
 	key         cancelKey

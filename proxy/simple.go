@@ -59,6 +59,7 @@ func queryText(m *wire.Message) []byte {
 // queryPrimary sends a Query to the primary, where it may take as long as d allows.
 func (s *session) queryPrimary(m *wire.Message, st *parser.Statement, d *router.Decision) error {
 	unseen := d.MayWrite
+	s.ranOnPrimary(d.Class)
 	if err := s.onPrimary(); err != nil {
 		return s.failAttach(err, true)
 	}
@@ -157,6 +158,9 @@ func (s *session) finishBeside() error {
 func (s *session) functionCall(m *wire.Message) error {
 	if s.phaseSkipping() {
 		return nil
+	}
+	if e := s.unlooked(); e != nil {
+		return s.fail(e, true)
 	}
 	if err := s.onPrimary(); err != nil {
 		return s.failAttach(err, true)

@@ -307,7 +307,7 @@ func (s *session) admit(params []param, longKey bool) error {
 	if err != nil {
 		return err
 	}
-	s.who.path, s.who.isolation = w.path, w.isolation
+	s.who.path = w.path
 	pin := ""
 	if s.srv.cfg.SessionMode {
 		pin = pinSession
@@ -317,7 +317,8 @@ func (s *session) admit(params []param, longKey bool) error {
 	s.state.native = native(w.params)
 	s.view.User, s.view.Database, s.view.Application = s.who.user, s.who.database, s.who.application
 	s.view.SearchPath = splitPath(s.state.searchPath(w.path), s.who.user)
-	s.state.snapshots = oneSnapshot(w.isolation)
+	s.state.modes.snapshots = oneSnapshot(w.isolation)
+	s.state.login.isolation, s.state.login.readOnly = w.isolation, w.readOnly
 	s.view.Cursor, s.view.Prepared = placeOf(&s.made.cursors), placeOf(&s.made.prepared)
 	return s.sendWelcome(w, longKey)
 }

@@ -47,17 +47,16 @@ type state struct {
 	curb          curb
 	// defines is set in a transaction that may change the schema.
 	defines bool
-	// snapshot is set in a transaction whose reads all see one state of the data, committed
-	// in one that was told not to. snapshots: those that are told nothing are of that kind.
-	snapshot, committed, snapshots bool
-	// readOnly is set in a transaction that was begun or made READ ONLY.
-	readOnly bool
+	modes   modes
+	// login is what a login of the client's has by default.
+	login struct{ isolation, readOnly string }
 }
 
 type savepoint struct {
 	name       string
 	now, local *pool.Settings
 	bare       []bareSetting
+	readOnly   bool
 }
 
 // maxWritten bounds what is remembered of a transaction's writes; past it
@@ -87,16 +86,12 @@ func (t *state) sending(st *parser.Statement) {
 		t.defines = t.defines || len(p.Defines) > 0 || p.Kind == parser.DDL
 		t.pins.sending(p)
 		t.temporary = append(t.temporary, temporary(p)...)
-		t.readOnly = t.readOnly || p.ReadOnlyTx
+		t.modes.sending(p)
 		if p.Setting != nil {
 			t.pins.searching(p.Setting)
-			t.isolating(p.Setting)
+			t.modes.setting(p.Setting)
 		}
 		switch {
-		case oneSnapshot(p.Isolation):
-			t.snapshot = true
-		case p.Isolation != "":
-			t.committed = true
 		case p.Opaque, p.Kind == parser.Do, p.Kind == parser.CallProcedure, p.Kind == parser.Execute:
 			t.wroteUnknown = true
 		case len(t.written)+len(p.Writes)+len(p.Defines) > maxWritten:
@@ -111,17 +106,6 @@ func (t *state) sending(st *parser.Statement) {
 // oneSnapshot tells whether all reads of a transaction of a level see one state of the data.
 func oneSnapshot(level string) bool {
 	return strings.EqualFold(level, "repeatable read") || strings.EqualFold(level, "serializable")
-}
-
-// isolating notes a setting that is on its way and may be the transaction's level. A function
-// cannot set that, since it is called by a query.
-func (t *state) isolating(set *parser.Setting) {
-	if set.Name == "transaction_isolation" {
-		t.snapshot = t.snapshot || set.Unknown || oneSnapshot(set.Value)
-	}
-	for i := range set.Also {
-		t.isolating(&set.Also[i])
-	}
 }
 
 // changesState tells whether the completion of st has to be followed.
@@ -151,6 +135,7 @@ func (t *state) completed(p *parser.Part, tag string) {
 	switch p.Kind {
 	case parser.Commit, parser.Rollback, parser.PrepareTransaction:
 		t.curb.inBlock = false
+		t.modes.ended(p.Chain)
 		if tag == "COMMIT" || tag == "PREPARE TRANSACTION" {
 			t.wrote = t.wrote || t.writes // another transaction may follow at once
 			t.commit()
@@ -158,7 +143,7 @@ func (t *state) completed(p *parser.Part, tag string) {
 			t.rollback()
 		}
 	case parser.Savepoint:
-		t.savepoints = append(t.savepoints, savepoint{p.Name, t.now, t.local, t.bare})
+		t.savepoints = append(t.savepoints, savepoint{p.Name, t.now, t.local, t.bare, t.modes.readOnly})
 	case parser.Release:
 		if i := t.savepoint(p.Name); i >= 0 {
 			t.savepoints = t.savepoints[:i]
@@ -167,6 +152,7 @@ func (t *state) completed(p *parser.Part, tag string) {
 		t.curb.inBlock = false // as at the savepoint, before which it was lifted
 		if i := t.savepoint(p.Name); i >= 0 {
 			t.now, t.local, t.bare = t.savepoints[i].now, t.savepoints[i].local, t.savepoints[i].bare
+			t.modes.readOnly = t.savepoints[i].readOnly
 			t.savepoints = t.savepoints[:i+1]
 		}
 	case parser.Discard:
@@ -177,7 +163,10 @@ func (t *state) completed(p *parser.Part, tag string) {
 			t.pins.clear()
 		}
 		t.pins.discarded = t.pins.discarded || tag == "DISCARD SEQUENCES"
+	case parser.Begin:
+		t.beginning(p)
 	default:
+		t.modes.sending(p) // again: something before it may have ended in another way than was thought
 		if p.Setting != nil {
 			t.set(p.Setting)
 			for i := range p.Setting.Also {

@@ -25,10 +25,10 @@ import (
 type welcome struct {
 	params []pgproto3.ParameterStatus
 	path   string
-	// isolation is default_transaction_isolation.
-	isolation string
-	pid       uint32
-	asked     time.Time
+	// isolation is default_transaction_isolation, readOnly default_transaction_read_only.
+	isolation, readOnly string
+	pid                 uint32
+	asked               time.Time
 }
 
 // welcomeAge is how long an answer is good for: changes by ALTER ROLE and ALTER
@@ -88,6 +88,7 @@ type greeting struct {
 	left      int    // ReadyForQuery messages still to come
 	path      []byte // search_path
 	isolation []byte // default_transaction_isolation
+	readOnly  []byte // default_transaction_read_only
 	err       error
 	done      chan struct{}
 	end       sync.Once
@@ -96,7 +97,7 @@ type greeting struct {
 // newGreeting prepares to set the startup settings on b and to ask for what comes of them.
 func newGreeting(b *pool.Backend, startup *pool.Settings) *greeting {
 	g := &greeting{startup: startup, done: make(chan struct{})}
-	for _, sql := range append(b.Settings.Replay(startup), "SHOW default_transaction_isolation", "SHOW search_path") {
+	for _, sql := range append(b.Settings.Replay(startup), "SHOW default_transaction_read_only", "SHOW default_transaction_isolation", "SHOW search_path") {
 		if sql == "" {
 			continue // a setting of pgshunt itself
 		}
@@ -124,7 +125,7 @@ func (g *greeting) ask(ctx context.Context, pools *pool.Pools, b *pool.Backend) 
 		pools.Release(b, pool.Dirty)
 		return nil, g.err
 	}
-	w := &welcome{path: string(g.path), isolation: string(g.isolation), pid: b.PID, asked: time.Now()}
+	w := &welcome{path: string(g.path), isolation: string(g.isolation), readOnly: string(g.readOnly), pid: b.PID, asked: time.Now()}
 	params := b.Params()
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		w.params = append(w.params, pgproto3.ParameterStatus{Name: name, Value: params[name]})
@@ -151,6 +152,8 @@ func (g *greeting) Receive(b *pool.Backend) error {
 				g.path = append(g.path[:0], body[6:]...)
 			} else if len(body) > 6 && g.left == 2 {
 				g.isolation = append(g.isolation[:0], body[6:]...)
+			} else if len(body) > 6 && g.left == 3 {
+				g.readOnly = append(g.readOnly[:0], body[6:]...)
 			}
 		case 'S':
 			if name, value, ok := pool.ParameterStatus(m.Body()); ok {

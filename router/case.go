@@ -36,6 +36,7 @@ type Case struct {
 	Candidates []string `json:"candidates,omitempty"`
 	Detached   bool     `json:"detached,omitempty"`
 	Block      bool     `json:"block,omitempty"`
+	Whole      bool     `json:"whole,omitempty"`
 }
 
 // CaseSession is the session of a Case. Relations are written as schema.name.
@@ -48,7 +49,10 @@ type CaseSession struct {
 	InTransaction bool     `json:"in_transaction,omitempty"`
 	Failed        bool     `json:"failed,omitempty"`
 	Snapshot      bool     `json:"snapshot,omitempty"`
+	Serializable  bool     `json:"serializable,omitempty"`
 	ReadOnly      bool     `json:"read_only,omitempty"`
+	Begun         bool     `json:"begun,omitempty"`
+	Follows       string   `json:"follows,omitempty"`
 	Written       []string `json:"written,omitempty"`
 	WroteUnknown  bool     `json:"wrote_unknown,omitempty"`
 	Pinned        string   `json:"pinned,omitempty"`
@@ -99,9 +103,9 @@ func (c *Case) Check(d Decision, f *Fleet) (differences []string) {
 	if !strings.Contains(d.Text(), c.Reason) {
 		differences = append(differences, fmt.Sprintf("reason is %q, expected to contain %q", d.Text(), c.Reason))
 	}
-	if c.Place != "" && (c.Detached != d.Detached || c.Block != d.Block) {
-		differences = append(differences, fmt.Sprintf("detached, block are %v, %v, expected %v, %v",
-			d.Detached, d.Block, c.Detached, c.Block))
+	if c.Place != "" && (c.Detached != d.Detached || c.Block != d.Block || c.Whole != d.Whole) {
+		differences = append(differences, fmt.Sprintf("detached, block, whole are %v, %v, %v, expected %v, %v, %v",
+			d.Detached, d.Block, d.Whole, c.Detached, c.Block, c.Whole))
 	}
 	return differences
 }
@@ -110,6 +114,7 @@ func (c *Case) Check(d Decision, f *Fleet) (differences []string) {
 func (c *Case) Expect(d Decision) {
 	c.Place, c.Target, c.Class, c.Rule = d.Place.String(), d.Target, d.Class.String(), d.Rule
 	c.Reason, c.Project, c.Detached, c.Block = d.Text(), d.Project, d.Detached, d.Block
+	c.Whole = d.Whole
 	c.SQLState = ""
 	if d.Err != nil {
 		c.SQLState = d.Err.Code
@@ -120,7 +125,8 @@ func (s *CaseSession) view(p *Policy, f *Fleet) *View {
 	v := &View{
 		User: s.User, Database: s.Database, Application: s.Application, Hint: s.Hint,
 		SearchPath: s.SearchPath, InTransaction: s.InTransaction || s.Failed, Failed: s.Failed,
-		Snapshot: s.Snapshot, ReadOnly: s.ReadOnly, Written: relationsNamed(s.Written), WroteUnknown: s.WroteUnknown,
+		Snapshot: s.Snapshot || s.Serializable, Serializable: s.Serializable, ReadOnly: s.ReadOnly,
+		Begun: s.Begun, Follows: s.Follows, Written: relationsNamed(s.Written), WroteUnknown: s.WroteUnknown,
 		Pinned: s.Pinned, PinnedTo: s.PinnedTo, Temporary: relationsNamed(s.Temporary),
 	}
 	if len(v.SearchPath) == 0 {

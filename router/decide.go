@@ -15,12 +15,16 @@ func (p *Policy) DecideBound(st *parser.Statement, v *View, f *Fleet, value func
 	switch {
 	case v.Failed:
 		return Decision{Place: Stay, Class: classOf(st, v, f), Rule: RuleFailed, Reason: reasonFailed}
+	case st.Unparsed != "" && v.Follows != "" && v.Snapshot:
+		return refuseLeaving(&question{u: &usage{class: Opaque}, v: v}, "", unparsedReason(st.Unparsed))
 	case st.Unparsed != "":
 		return v.home(Opaque, RuleUnparsed, unparsedReason(st.Unparsed), "")
 	case len(st.Parts) == 0:
 		return v.home(Session, RuleEmpty, reasonEmpty, "")
 	case !f.hasReplicas():
 		return v.home(classOf(st, v, f), RuleNoReplicas, reasonNoReplicas, "")
+	case len(st.Parts) > 1 && v.Follows != "":
+		return p.followingAll(st, v, f)
 	case len(st.Parts) > 1:
 		all := usage{class: Session, ready: everywhere}
 		d := p.several(st, v, f, &all)
@@ -75,24 +79,19 @@ func (u *usage) bind(value func(n int) Parameter) bool {
 
 // one answers for a text of one statement.
 func (p *Policy) one(st *parser.Statement, q *question) Decision {
+	if q.v.Follows != "" {
+		return p.following(st, q)
+	}
+	if q.v.ReadOnly && q.mayBegin(p) {
+		if d, ok := p.begin(st, q); ok {
+			return d
+		}
+	}
 	d, ok := settled(q.part, q.u, q.v)
 	if !ok {
 		return p.free(st, q)
 	}
-	if d.Rule == RuleTransaction && q.mayLeave() {
-		if away := p.free(st, q); away.Place == Replica {
-			return away
-		}
-	}
 	return d
-}
-
-// mayLeave reports whether a read of a transaction may run beside it: one that writes
-// nothing, and whose statements each see what is committed when they begin.
-func (q *question) mayLeave() bool {
-	v := q.v
-	return v.ReadOnly && !v.Snapshot && !v.WroteUnknown && len(v.Written) == 0 && v.Pinned == "" &&
-		q.u.class == Read && !q.u.volatile && !q.u.system && q.part.Kind != parser.Declare
 }
 
 // free answers for a statement that no earlier one binds to a server.
@@ -118,6 +117,9 @@ type question struct {
 	v     *View
 	f     *Fleet
 	known *Catalog
+	// whole is set where a READ ONLY transaction may run on the replica that is decided for, so
+	// that nothing of it is elsewhere.
+	whole bool
 }
 
 // classOf is the class of a statement whose place is settled whatever it is.

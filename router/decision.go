@@ -61,6 +61,9 @@ type Decision struct {
 	// Block is set for a cursor: the replica needs a transaction block that lasts as
 	// long as the session's own.
 	Block bool
+	// Whole is set for the statement with which a READ ONLY transaction begins to follow the
+	// replica: a block of its level is to be opened there, in which all that follows runs.
+	Whole bool
 	// ReadsTables is set on a replica where the statement reads relations that come
 	// from the primary, so that freshness matters. Freshness is what the policy asks for
 	// then: the caller waits for it, at most Wait, before the statement is sent.

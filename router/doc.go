@@ -19,10 +19,11 @@
 //  2. the text could not be parsed, or is empty: the primary
 //  3. no replica is configured: the primary, whatever the statement is
 //  4. EXECUTE, DEALLOCATE, FETCH, CLOSE: where the thing they name was made
-//  5. in a transaction or pinned, and nothing of PostgresML in it: stay
-//  6. a hint: /*+ pgshunt: replica:ml1 */ before pgshunt.route
-//  7. the rules of the config, in order
-//  8. the built-in rules by class: training and writes to schema pgml on the project's home replica;
+//  5. in a READ ONLY transaction that follows a replica: there
+//  6. in a transaction or pinned, and nothing of PostgresML in it: stay
+//  7. a hint: /*+ pgshunt: replica:ml1 */ before pgshunt.route
+//  8. the rules of the config, in order
+//  9. the built-in rules by class: training and writes to schema pgml on the project's home replica;
 //     reads that call pgml, or read what only replicas have, on a replica; DDL over pgml on a replica;
 //     a write to the primary that calls pgml refused (package offload can do better);
 //     writes, locks, sequences, DO, CALL and other DDL on the primary; reads as the policy says
@@ -73,8 +74,7 @@
 // such as the catalog knows to be immutable, or stable with a body that was read; no system catalogs,
 // no locks, nothing left behind in the session. Without a catalog an operator, cast, view
 // or rule may still hide a function. Inside a transaction block reads stay, unless it is
-// READ ONLY at READ COMMITTED: each of its statements sees what is committed when it begins,
-// on any server.
+// READ ONLY and its first read goes to a replica: from then on it follows that one (whole.go).
 //
 // # Freshness
 //

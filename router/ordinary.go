@@ -51,7 +51,7 @@ func (p *Policy) read(q *question) Decision {
 	switch {
 	case !p.readsReplica:
 		reason = reasonReads
-	case q.part.Pin != "" || q.part.Kind == parser.Declare:
+	case q.part.Pin != "" || q.part.Kind == parser.Declare && !q.whole:
 		reason = reasonSessionRead
 	case q.u.unknown != "":
 		reason, subject = reasonUnknownFunc, q.u.unknown
@@ -78,7 +78,7 @@ func (p *Policy) read(q *question) Decision {
 	}
 	return Decision{
 		Place: Replica, Candidates: set, Class: Read, Rule: RuleRead, Reason: reasonReadReplica,
-		ReadsTables: q.u.reads, OrPrimary: true,
+		ReadsTables: q.u.reads, OrPrimary: true, Block: q.part.Kind == parser.Declare,
 	}
 }
 

@@ -19,7 +19,8 @@ const (
 	RuleSchema      = "schema"
 	RuleWrite       = "write"
 	RuleRead        = "read"
-	RuleMulti       = "multi" // several statements in one text
+	RuleMulti       = "multi"     // several statements in one text
+	RuleReadOnly    = "read-only" // the READ ONLY transaction follows a replica
 )
 
 // The reasons. Those that follow a subject are written to be read after it.
@@ -74,6 +75,8 @@ const (
 	reasonUnlooked    = "what replicas have of this database is not known yet"
 	reasonPrimaryPgml = "is computed on the primary, which has PostgresML"
 	reasonPrimaryDown = "no replica serves this; the primary has PostgresML"
+	reasonWhole       = "the READ ONLY transaction runs there"
+	reasonLeaving     = "the READ ONLY transaction runs on another server"
 	reasonNoModel     = "no healthy replica has the project's model"
 )
 

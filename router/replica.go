@@ -77,7 +77,7 @@ func (q *question) unfit() (Decision, bool) {
 		return refuseServerFile(u), true
 	case p.Locks:
 		return refuseOffload(u, "It also locks rows, which only the primary may."), true
-	case u.volatile && (!u.clock || v.InTransaction) && !u.adminWrite:
+	case u.volatile && (!u.clock || v.InTransaction && !q.whole) && !u.adminWrite:
 		return refuseVolatile(u), true
 	case u.effects != "" && !u.adminWrite:
 		return refuseEffects(u), true
@@ -87,7 +87,7 @@ func (q *question) unfit() (Decision, bool) {
 	if name, ok := q.stale(); ok {
 		return refuseWritten(u.class, name), true
 	}
-	if v.Snapshot && u.reads {
+	if v.Snapshot && u.reads && !q.whole {
 		return refuseSnapshot(u), true
 	}
 	return Decision{}, false

@@ -112,6 +112,9 @@ func (p *Policy) directed(q *question, to, rule, reason string) Decision {
 		return refuseWritten(q.u.class, name)
 	}
 	writes := q.u.otherWrite || q.u.adminWrite || q.u.trains || q.u.class == Schema
+	if writes && q.v.ReadOnly && q.u.pgml {
+		return refuseReadOnly(q.u)
+	}
 	if writes && q.v.InTransaction && p.reject {
 		return refuseInTransaction(q.u)
 	}

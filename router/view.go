@@ -24,10 +24,19 @@ type View struct {
 	Written      []parser.Relation
 	WroteUnknown bool
 	// Snapshot is set in a transaction block of level REPEATABLE READ or SERIALIZABLE,
-	// whose reads must all see one state of the data.
-	Snapshot bool
+	// whose reads must all see one state of the data; Serializable in one of the latter.
+	Snapshot, Serializable bool
 	// ReadOnly is set in a transaction block that may not write.
 	ReadOnly bool
+	// Begun is set in a ReadOnly one once something of it has run on the primary that may
+	// have taken a snapshot there: it stays.
+	Begun bool
+	// Follows is the replica that a ReadOnly transaction runs on (Decision.Whole), "" for
+	// none. FollowsFresh is what its snapshot is known to have; FollowsLost is set where the
+	// snapshot is gone with its connection. Both matter where Snapshot is set.
+	Follows      string
+	FollowsFresh Freshness
+	FollowsLost  bool
 	// Temporary holds the temporary relations of a pinned session, as far as known.
 	Temporary []parser.Relation
 	// Cursor and Prepared give the decision made for a cursor or an SQL-level prepared statement.

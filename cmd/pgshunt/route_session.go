@@ -50,16 +50,30 @@ func (s *routeSession) route(text string) route {
 	return r
 }
 
+// modes notes what BEGIN or SET TRANSACTION says of the transaction.
+func (s *routeSession) modes(p *parser.Part) {
+	v := &s.view
+	switch p.Isolation {
+	case "":
+	case "repeatable read", "serializable":
+		v.Snapshot, v.Serializable = true, p.Isolation == "serializable"
+	default:
+		v.Snapshot, v.Serializable = false, false
+	}
+	v.ReadOnly = v.InTransaction && (v.ReadOnly || p.ReadOnlyTx) && !p.ReadWriteTx
+}
+
 func (s *routeSession) note(p *parser.Part, d router.Decision) {
 	v := &s.view
 	switch p.Kind {
 	case parser.Begin:
 		v.InTransaction = true
-		v.Snapshot = p.Isolation == "repeatable read" || p.Isolation == "serializable"
+		s.modes(p)
 	case parser.Commit, parser.Rollback, parser.PrepareTransaction:
 		v.Written, v.WroteUnknown = nil, false
 		v.InTransaction = p.Chain
-		v.Snapshot = v.Snapshot && p.Chain
+		v.Snapshot, v.Serializable, v.ReadOnly = v.Snapshot && p.Chain, v.Serializable && p.Chain, v.ReadOnly && p.Chain
+		v.Begun, v.Follows = false, ""
 	case parser.Prepare:
 		s.prepared[p.Name] = d
 	case parser.Deallocate:
@@ -68,6 +82,19 @@ func (s *routeSession) note(p *parser.Part, d router.Decision) {
 		s.cursors[p.Name] = d
 	case parser.Close:
 		delete(s.cursors, p.Name)
+	}
+	s.modes(p)
+	switch {
+	case d.Whole:
+		v.Follows, v.FollowsFresh = d.Target, d.Freshness
+		if v.Follows == "" {
+			v.Follows = router.Candidates(d, s.fleet)[0]
+		}
+	case v.ReadOnly && d.Place != router.Replica && d.Class != router.Session:
+		v.Begun = true
+		if !v.Snapshot {
+			v.Follows = ""
+		}
 	}
 	if v.InTransaction && d.Place != router.Replica {
 		v.Written = append(append(v.Written, p.Writes...), p.Defines...)
