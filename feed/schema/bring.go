@@ -1,0 +1,168 @@
+package schema
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"pgshunt/feed"
+)
+
+// Need says how much of a table's surroundings is brought.
+type Need int
+
+const (
+	// Types are schemas, extensions, types, domains, collations, and the functions that
+	// defaults and checks call.
+	Types Need = iota
+	// Tables are the tables themselves too, empty, with sequences, defaults, checks, row
+	// security and its policies, comments, and the privileges of roles that exist there.
+	Tables
+	// Indexes are primary keys, unique constraints, indexes, statistics objects, and the
+	// foreign keys between fed tables too.
+	Indexes
+)
+
+// Bring makes on run.Target what tables of the primary need there and it lacks. What
+// exists there is left alone, whatever its definition. Each of Types, Tables and Indexes
+// is one transaction there. Tables are made with the columns that the selection feeds, without
+// triggers, rules and owners; foreign tables are not made. On the primary it reads the
+// catalogs and takes for a moment the lock of a reader on each table.
+func Bring(ctx context.Context, run *feed.Run, tables []*feed.Table, need Need) error {
+	tables = slices.DeleteFunc(slices.Clone(tables), func(t *feed.Table) bool { return t.Kind == 'f' })
+	if len(tables) == 0 {
+		return nil
+	}
+	b := &bringing{run: run, tables: tables, byName: feed.Index(tables), need: need}
+	return b.do(ctx)
+}
+
+// bringing is one call of Bring.
+type bringing struct {
+	run             *feed.Run
+	tables          []*feed.Table
+	byName          map[string]*feed.Table
+	need            Need
+	primary, target *pgx.Conn
+	socket          *Socket
+	dir             string
+	programs        Programs
+	// around is what the tables need, by object of the primary, and have what the replica has.
+	around map[object]surrounding
+	have   inventory
+}
+
+func (b *bringing) do(ctx context.Context) (err error) {
+	if b.primary, err = b.run.Primary.Connect(ctx); err != nil {
+		return err
+	}
+	defer b.primary.Close(ctx)
+	if b.target, err = b.run.Target.Connect(ctx); err != nil {
+		return err
+	}
+	defer b.target.Close(ctx)
+	if b.programs, err = FindPrograms(ctx, majorOf(b.primary.PgConn().ParameterStatus("server_version"))); err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp("", "pgshunt"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if b.socket, err = OpenSocket(ctx, b.run.Primary); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.socket.Close()) }()
+
+	if b.around, err = needs(ctx, b.primary, b.tables, b.need); err != nil {
+		return &feed.Error{Server: b.run.Primary.Name, Doing: "look for what the tables need", Err: err}
+	}
+	classes := append([]uint32{classRelation, classConstraint, classPolicy, classStatistics}, surroundings...)
+	if b.have, err = take(ctx, b.target, classes); err != nil {
+		return &feed.Error{Server: b.run.Target.Name, Doing: "look at what is there", Err: err}
+	}
+	if err := b.types(ctx); err != nil || b.need == Types {
+		return err
+	}
+	return b.relations(ctx)
+}
+
+// types brings what the tables need and is no relation.
+func (b *bringing) types(ctx context.Context) error {
+	step := feed.Step{On: b.run.Target, What: "make the schemas, types and functions that the tables need"}
+	missing := func(s surrounding) bool { return s.relation == "" && !b.have.has(s.class, s.identity) }
+	var extensions []string
+	lacks := false
+	for _, s := range b.around {
+		if missing(s) && !s.member {
+			lacks = true
+			if s.class == classExtension {
+				extensions = append(extensions, s.identity)
+			}
+		}
+	}
+	if !lacks {
+		b.run.Done(step)
+		return nil
+	}
+	if err := b.available(ctx, extensions); err != nil {
+		return err
+	}
+	// '*.*' is every relation: none is looked at or locked.
+	a, err := dump(ctx, b.programs, b.socket, b.dir, "surroundings", "--exclude-table=*.*",
+		"--exclude-schema=pgml", "--exclude-schema="+feed.JournalSchema, "--exclude-schema="+feed.JournalSchema+"_*")
+	if err != nil {
+		return &feed.Error{Server: b.run.Primary.Name, Doing: "write down its types and functions by pg_dump", Err: err}
+	}
+	chosen := make(map[int]bool)
+	sql, err := a.sql(ctx, func(e entry) bool {
+		s, isNeeded := b.around[e.object]
+		chosen[e.id] = isNeeded && missing(s) || e.kind == "COMMENT" && len(e.needs) > 0 && chosen[e.needs[0]]
+		return chosen[e.id]
+	})
+	if err != nil {
+		return &feed.Error{Server: b.run.Primary.Name, Doing: "write down its types and functions by pg_restore", Err: err}
+	}
+	grants, err := b.schemaGrants(ctx)
+	if err != nil {
+		return err
+	}
+	return b.make(ctx, step, sql+grants)
+}
+
+// available complains of extensions that are needed and not installed on the replica's machine.
+func (b *bringing) available(ctx context.Context, extensions []string) error {
+	if len(extensions) == 0 {
+		return nil
+	}
+	slices.Sort(extensions)
+	var lacking []string
+	err := b.target.QueryRow(ctx, `SELECT coalesce(array_agg(want ORDER BY want), '{}') FROM unnest($1::text[]) want
+		WHERE want NOT IN (SELECT quote_ident(name) FROM pg_available_extensions)`, extensions).Scan(&lacking)
+	if err == nil && len(lacking) > 0 {
+		err = fmt.Errorf("the tables need %s, which is not installed there", strings.Join(lacking, ", "))
+		return &feed.Error{Server: b.run.Target.Name, Doing: "look for extensions", Err: err, Next: "install it on the replica's machine, or leave the tables that need it out of replicas[].tables"}
+	}
+	if err != nil {
+		return &feed.Error{Server: b.run.Target.Name, Doing: "look for extensions", Err: err}
+	}
+	return nil
+}
+
+// preamble is what pg_restore sets before definitions, as far as it concerns them: bodies
+// of functions may name what comes later.
+const preamble = "SET check_function_bodies = off;\nSET client_min_messages = warning;\n"
+
+// make carries out definitions as one transaction.
+func (b *bringing) make(ctx context.Context, step feed.Step, sql string) error {
+	if strings.TrimSpace(sql) == "" {
+		b.run.Done(step)
+		return nil
+	}
+	step.SQL = preamble + sql
+	return b.run.Do(ctx, b.target, step)
+}

@@ -1,0 +1,257 @@
+package schema
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"pgshunt/feed"
+)
+
+// relations brings the tables and, if they are asked for, their indexes.
+func (b *bringing) relations(ctx context.Context) error {
+	r := &relations{bringing: b, byOID: make(map[uint32]*feed.Table)}
+	args := []string{"--strict-names"}
+	for _, t := range b.tables {
+		r.byOID[t.OID] = t
+		args = append(args, "--table="+pattern(t.Schema, t.Name))
+	}
+	for _, s := range b.around {
+		if s.relation == "S" {
+			args = append(args, "--table="+s.identity)
+		}
+	}
+	slices.Sort(args[1:])
+	var err error
+	if r.archive, err = dump(ctx, b.programs, b.socket, b.dir, "tables", args...); err != nil {
+		return &feed.Error{Server: b.run.Primary.Name, Doing: "write down its tables by pg_dump", Err: err}
+	}
+	if err := r.look(ctx); err != nil {
+		return &feed.Error{Server: b.run.Primary.Name, Doing: "look at its tables", Err: err}
+	}
+	if err := r.bringTables(ctx); err != nil || b.need == Tables {
+		return err
+	}
+	return r.bringIndexes(ctx)
+}
+
+// relations is the part of a bringing that is about relations.
+type relations struct {
+	*bringing
+	archive *archive
+	byOID   map[uint32]*feed.Table
+	// entries by id, and what every server calls the objects of those that have one.
+	entries  map[int]entry
+	identity map[object]string
+	// barred are objects that the replica cannot have: they need a column that is not fed, or
+	// a table, a role or rows that are not.
+	barred map[object]bool
+	// strange says of policies why they are barred, for who makes their table.
+	strange map[object]string
+	// attached are the indexes of partitions that the replica has by attaching the table.
+	attached map[object]bool
+	chosen   map[int]bool
+	// parents has the partitions, by OID, whose partitioned table is on the replica already.
+	parents map[uint32]bool
+}
+
+func (r *relations) look(ctx context.Context) (err error) {
+	r.entries, r.chosen, r.strange = make(map[int]entry), make(map[int]bool), make(map[object]string)
+	var objects []object
+	for _, e := range r.archive.entries {
+		r.entries[e.id] = e
+		if e.class != 0 {
+			objects = append(objects, e.object)
+		}
+	}
+	if r.identity, err = identities(ctx, r.primary, objects); err != nil {
+		return err
+	}
+	if r.barred, err = r.bar(ctx); err != nil {
+		return err
+	}
+	return r.lookForParents(ctx)
+}
+
+// missing tells whether the replica lacks the object of an entry, and may have it.
+func (r *relations) missing(e entry) bool {
+	identity := r.identity[e.object]
+	return identity != "" && !r.have.has(e.class, identity) && !r.barred[e.object]
+}
+
+// bringTables brings what is of the tables themselves.
+func (r *relations) bringTables(ctx context.Context) error {
+	var made []*feed.Table
+	sql, err := r.archive.sql(ctx, func(e entry) bool {
+		r.chosen[e.id] = r.ofTable(e)
+		if r.chosen[e.id] && e.kind == "TABLE" {
+			made = append(made, r.byOID[e.oid])
+		}
+		return r.chosen[e.id]
+	})
+	if err != nil {
+		return &feed.Error{Server: r.run.Primary.Name, Doing: "write down its tables by pg_restore", Err: err}
+	}
+	drops, err := r.dropColumns(made)
+	if err != nil {
+		return err
+	}
+	grants, err := r.grants(ctx, made, nil)
+	if err != nil {
+		return err
+	}
+	return r.make(ctx, feed.Step{On: r.run.Target, What: "make the tables"}, sql+drops+grants)
+}
+
+func (r *relations) ofTable(e entry) bool {
+	first := len(e.needs) > 0 && r.chosen[e.needs[0]]
+	switch e.kind {
+	case "TABLE":
+		return r.byOID[e.oid] != nil && r.missing(e)
+	case "SEQUENCE":
+		ofTable := slices.ContainsFunc(e.needs, func(id int) bool { return r.entries[id].kind == "TABLE" })
+		return r.missing(e) && (!ofTable || first)
+	case "TABLE ATTACH":
+		return first && r.parentIsThere(r.byOID[r.entries[e.needs[0]].oid])
+	case "DEFAULT", "CHECK CONSTRAINT", "POLICY":
+		if why := r.strange[e.object]; why != "" && first {
+			r.run.Note(r.run.Target.Name, "%s", why)
+		}
+		return first && r.missing(e)
+	case "SEQUENCE OWNED BY", "ROW SECURITY":
+		return first
+	case "COMMENT":
+		return first && !r.barred[r.entries[e.needs[0]].object]
+	}
+	return false
+}
+
+// parentIsThere tells whether the replica has, or gets, the table that t is a partition of.
+func (r *relations) parentIsThere(t *feed.Table) bool {
+	return t != nil && t.Partition() && (r.byName[t.ParentSchema+"."+t.ParentName] != nil || r.parents[t.OID])
+}
+
+// lookForParents finds the partitions whose partitioned table the replica has.
+func (r *relations) lookForParents(ctx context.Context) error {
+	r.parents = make(map[uint32]bool)
+	for _, t := range r.tables {
+		if !t.Partition() {
+			continue
+		}
+		var there bool
+		err := r.target.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, feed.Quote(t.ParentSchema, t.ParentName)).Scan(&there)
+		if err != nil {
+			return err
+		}
+		r.parents[t.OID] = there
+	}
+	return nil
+}
+
+// bringIndexes brings what is made after the data.
+func (r *relations) bringIndexes(ctx context.Context) error {
+	// Anew, since a partition that was attached has got indexes by that.
+	var err error
+	if r.have, err = take(ctx, r.target, []uint32{classRelation, classConstraint, classStatistics}); err == nil {
+		r.attached, err = r.attachedIndexes(ctx)
+	}
+	if err != nil {
+		return &feed.Error{Server: r.run.Target.Name, Doing: "look at its indexes", Err: err}
+	}
+	sql, err := r.archive.sql(ctx, func(e entry) bool {
+		is := false
+		switch e.kind {
+		case "CONSTRAINT", "INDEX":
+			is = r.missing(e) && !r.attached[e.object]
+		case "FK CONSTRAINT":
+			is = r.missing(e)
+		case "INDEX ATTACH":
+			is = len(e.needs) > 1 && (r.chosen[e.needs[0]] || r.chosen[e.needs[1]]) && r.ready(e.needs[0]) && r.ready(e.needs[1])
+		case "COMMENT":
+			is = len(e.needs) > 0 && r.chosen[e.needs[0]] && strings.Contains("CONSTRAINT INDEX", r.entries[e.needs[0]].kind)
+		}
+		if is {
+			r.chosen[e.id] = true
+		}
+		return is
+	})
+	if err != nil {
+		return &feed.Error{Server: r.run.Primary.Name, Doing: "write down its indexes by pg_restore", Err: err}
+	}
+	statistics, err := r.statistics(ctx)
+	if err != nil {
+		return &feed.Error{Server: r.run.Primary.Name, Doing: "look for statistics objects", Err: err}
+	}
+	return r.make(ctx, feed.Step{On: r.run.Target, What: "make the indexes and constraints"}, sql+statistics)
+}
+
+// ready tells whether the replica has, or gets, the index or constraint of an entry.
+func (r *relations) ready(id int) bool {
+	e := r.entries[id]
+	return r.chosen[id] || r.identity[e.object] != "" && r.have.has(e.class, r.identity[e.object])
+}
+
+// statistics writes the extended statistics of the tables; pg_dump leaves them out where
+// tables are named.
+func (r *relations) statistics(ctx context.Context) (string, error) {
+	rows, err := r.primary.Query(ctx, `SELECT oid, (pg_identify_object('pg_statistic_ext'::regclass, oid, 0)).identity, pg_get_statisticsobjdef(oid)
+		FROM pg_statistic_ext WHERE stxrelid = ANY($1) ORDER BY 2`, r.oids())
+	if err != nil {
+		return "", err
+	}
+	var sql strings.Builder
+	var oid uint32
+	var identity, definition string
+	_, err = pgx.ForEachRow(rows, []any{&oid, &identity, &definition}, func() error {
+		if !r.have.has(classStatistics, identity) && !r.barred[object{classStatistics, oid}] {
+			sql.WriteString(definition + ";\n")
+		}
+		return nil
+	})
+	return sql.String(), err
+}
+
+func (r *relations) oids() (all []uint32) {
+	for _, t := range r.tables {
+		all = append(all, t.OID)
+	}
+	return all
+}
+
+// fedColumns is the list of columns of a table that are fed, as its own or an ancestor's
+// name has it in the configuration; nil is all.
+func (b *bringing) fedColumns(t *feed.Table) []string {
+	for t != nil {
+		if columns := b.run.Selection.Columns(t.Schema, t.Name); columns != nil {
+			return columns
+		}
+		t = b.byName[t.ParentSchema+"."+t.ParentName]
+	}
+	return nil
+}
+
+// dropColumns takes the columns that are not fed from tables just made. Indexes and checks
+// of theirs go with them. Partitions follow the table that they were attached to.
+func (r *relations) dropColumns(made []*feed.Table) (string, error) {
+	var sql strings.Builder
+	for _, t := range made {
+		columns := r.fedColumns(t)
+		if columns == nil || t.Partition() && r.parentIsThere(t) {
+			continue
+		}
+		for _, name := range columns {
+			if t.Column(name) == nil {
+				return "", fmt.Errorf("%s has no column %q; correct replicas[].columns", t.Plain(), name)
+			}
+		}
+		for _, c := range t.Columns {
+			if !slices.Contains(columns, c.Name) {
+				fmt.Fprintf(&sql, "ALTER TABLE %s DROP COLUMN %s;\n", t.Qualified(), feed.Quote("", c.Name))
+			}
+		}
+	}
+	return sql.String(), nil
+}
