@@ -8,6 +8,7 @@
 // packages below do the work:
 //
 //	plan      measures the primary and recommends a way for each replica
+//	program   runs pg_dump and pg_restore
 //	schema    definitions: brings them by pg_dump, compares them, mends what has drifted
 //	dump      copies under one snapshot, swapped in at once
 //	fdw       foreign tables

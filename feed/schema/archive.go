@@ -1,18 +1,16 @@
 package schema
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"pgshunt/feed"
+	"pgshunt/feed/program"
 )
 
 // object identifies a database object on the primary: pg_depend's classid and objid.
@@ -31,7 +29,7 @@ type entry struct {
 
 // archive is a file that pg_dump has written, and its list.
 type archive struct {
-	programs Programs
+	programs program.Set
 	path     string
 	entries  []entry
 }
@@ -40,53 +38,21 @@ type archive struct {
 const lockWait = "--lock-wait-timeout=5000"
 
 // dump makes an archive of definitions in dir. Only this process and its children see it.
-func dump(ctx context.Context, programs Programs, socket *Socket, dir, name string, selection ...string) (*archive, error) {
+func dump(ctx context.Context, programs program.Set, socket *program.Socket, dir, name string, selection ...string) (*archive, error) {
 	a := &archive{programs: programs, path: filepath.Join(dir, name)}
 	args := append(socket.Args(), "--format=custom", "--schema-only", "--no-security-labels", "--no-publications", "--no-subscriptions", lockWait, "--file="+a.path)
-	if _, err := command(ctx, programs.Dump, append(args, selection...)...); err != nil {
+	if _, err := program.Run(ctx, programs.Dump, append(args, selection...)...); err != nil {
 		if socket.Err() != nil {
 			return nil, socket.Err()
 		}
 		return nil, err
 	}
-	list, err := command(ctx, programs.Restore, "--list", "--verbose", a.path)
+	list, err := program.Run(ctx, programs.Restore, "--list", "--verbose", a.path)
 	if err != nil {
 		return nil, err
 	}
 	a.entries, err = parseList(string(list))
 	return a, err
-}
-
-// command runs a program without our environment's PostgreSQL settings. Its error is
-// what the program said last.
-func command(ctx context.Context, program string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = environment()
-	var out, said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &said
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if err != nil {
-		text := strings.Join(strings.Fields(said.String()), " ")
-		if text == "" {
-			text = err.Error()
-		}
-		return nil, errors.New(strings.TrimPrefix(text, filepath.Base(program)+": "))
-	}
-	return out.Bytes(), nil
-}
-
-// environment is ours without what libpq would read, and with messages in English.
-func environment() []string {
-	env := []string{"LC_ALL=C"}
-	for _, one := range os.Environ() {
-		if !strings.HasPrefix(one, "PG") && !strings.HasPrefix(one, "LC_") && !strings.HasPrefix(one, "LANG") {
-			env = append(env, one)
-		}
-	}
-	return env
 }
 
 var (
@@ -158,7 +124,7 @@ func (a *archive) sql(ctx context.Context, keep func(entry) bool) (string, error
 	if err := os.WriteFile(path, []byte(list.String()), 0o600); err != nil {
 		return "", err
 	}
-	out, err := command(ctx, a.programs.Restore, "--verbose", "--use-list="+path, "--no-owner", "--no-privileges", "--no-tablespaces", "--file=-", a.path)
+	out, err := program.Run(ctx, a.programs.Restore, "--verbose", "--use-list="+path, "--no-owner", "--no-privileges", "--no-tablespaces", "--file=-", a.path)
 	if err != nil {
 		return "", err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pgshunt/feed"
+	"pgshunt/feed/program"
 )
 
 // Need says how much of a table's surroundings is brought.
@@ -49,9 +50,9 @@ type bringing struct {
 	byName          map[string]*feed.Table
 	need            Need
 	primary, target *pgx.Conn
-	socket          *Socket
+	socket          *program.Socket
 	dir             string
-	programs        Programs
+	programs        program.Set
 	// around is what the tables need, by object of the primary, and have what the replica has.
 	around map[object]surrounding
 	have   inventory
@@ -66,14 +67,14 @@ func (b *bringing) do(ctx context.Context) (err error) {
 		return err
 	}
 	defer b.target.Close(ctx)
-	if b.programs, err = FindPrograms(ctx, majorOf(b.primary.PgConn().ParameterStatus("server_version"))); err != nil {
+	if b.programs, err = program.Find(ctx, program.Major(b.primary.PgConn().ParameterStatus("server_version"))); err != nil {
 		return err
 	}
 	if b.dir, err = os.MkdirTemp("", "pgshunt"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	if b.socket, err = OpenSocket(ctx, b.run.Primary); err != nil {
+	if b.socket, err = program.OpenSocket(ctx, b.run.Primary); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.socket.Close()) }()

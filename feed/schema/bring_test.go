@@ -45,13 +45,6 @@ func newBed(t *testing.T, change func(*configs.Replica)) *bed {
 	return b
 }
 
-func do(t *testing.T, conn *pgx.Conn, sql string) {
-	t.Helper()
-	if _, err := conn.PgConn().Exec(context.Background(), sql).ReadAll(); err != nil {
-		t.Fatalf("%v\n%s", err, sql)
-	}
-}
-
 func (b *bed) tables(t *testing.T) []*feed.Table {
 	t.Helper()
 	tables, err := feed.Tables(context.Background(), b.primary, b.Selection.Has)
@@ -107,8 +100,8 @@ func describe(t *testing.T, conn *pgx.Conn, except string) (lines []string) {
 
 func TestDefinitionsAreThePrimarys(t *testing.T) {
 	b := newBed(t, nil)
-	do(t, b.primary, feeds.Awkward)
-	do(t, b.primary, `CREATE STATISTICS shop.st ON day, country FROM shop.visits_2025; COMMENT ON COLUMN shop.wide.c1 IS 'first'; COMMENT ON INDEX shop.orders_vat IS E'a\nb';
+	exec(t, b.primary, feeds.Awkward)
+	exec(t, b.primary, `CREATE STATISTICS shop.st ON day, country FROM shop.visits_2025; COMMENT ON COLUMN shop.wide.c1 IS 'first'; COMMENT ON INDEX shop.orders_vat IS E'a\nb';
 		CREATE SEQUENCE shop.shared; ALTER TABLE shop.wide ALTER c4 SET DEFAULT nextval('shop.shared')`)
 	b.bring(t, Tables)
 	b.bring(t, Indexes)
@@ -128,21 +121,21 @@ func TestOnlyWhatIsFedIsBrought(t *testing.T) {
 		r.Columns = map[string][]string{"public.people": {"id", "town", "at"}}
 	})
 	for _, conn := range []*pgx.Conn{b.primary, b.replica} {
-		do(t, conn, `DO $$ BEGIN IF to_regrole('test_reader') IS NULL THEN CREATE ROLE test_reader; END IF; END $$`)
+		exec(t, conn, `DO $$ BEGIN IF to_regrole('test_reader') IS NULL THEN CREATE ROLE test_reader; END IF; END $$`)
 	}
 	t.Cleanup(func() {
 		for _, conn := range []*pgx.Conn{b.primary, b.replica} {
-			do(t, conn, `DROP OWNED BY test_reader; DROP ROLE test_reader; DROP ROLE IF EXISTS test_nowhere`)
+			exec(t, conn, `DROP OWNED BY test_reader; DROP ROLE test_reader; DROP ROLE IF EXISTS test_nowhere`)
 		}
 	})
-	do(t, b.primary, `CREATE ROLE test_nowhere; CREATE TYPE unused AS ENUM ('a'); CREATE TYPE used AS ENUM ('a'); CREATE TABLE other (id int PRIMARY KEY);
+	exec(t, b.primary, `CREATE ROLE test_nowhere; CREATE TYPE unused AS ENUM ('a'); CREATE TYPE used AS ENUM ('a'); CREATE TABLE other (id int PRIMARY KEY);
 		CREATE TABLE people (id int, town used, secret text, at date NOT NULL, PRIMARY KEY (id, at), UNIQUE (secret, at), CHECK (secret <> town::text)) PARTITION BY RANGE (at);
 		CREATE TABLE people_1 PARTITION OF people DEFAULT; CREATE INDEX by_secret ON people (secret); CREATE INDEX by_town ON people (town);
 		CREATE TABLE pets (id int PRIMARY KEY, o int REFERENCES other, p int, d date, FOREIGN KEY (p, d) REFERENCES people);
 		GRANT SELECT ON people TO test_reader, test_nowhere; GRANT UPDATE (secret, town) ON people TO test_reader; ALTER TABLE people ENABLE ROW LEVEL SECURITY;
 		CREATE POLICY for_reader ON people TO test_reader USING (true); CREATE POLICY for_nobody ON people TO test_nowhere USING (true); CREATE POLICY by_secret ON people USING (secret = 'x')`)
 	b.bring(t, Indexes)
-	do(t, b.primary, `DROP TABLE other CASCADE; DROP TYPE unused; ALTER TABLE people DROP COLUMN secret CASCADE; DROP OWNED BY test_nowhere`)
+	exec(t, b.primary, `DROP TABLE other CASCADE; DROP TYPE unused; ALTER TABLE people DROP COLUMN secret CASCADE; DROP OWNED BY test_nowhere`)
 	if diff := cmp.Diff(describe(t, b.primary, "^$"), describe(t, b.replica, "^$")); diff != "" {
 		t.Error(diff)
 	}
@@ -150,9 +143,9 @@ func TestOnlyWhatIsFedIsBrought(t *testing.T) {
 
 func TestTypesComeWithoutTables(t *testing.T) {
 	b := newBed(t, nil)
-	do(t, b.primary, feeds.Awkward)
+	exec(t, b.primary, feeds.Awkward)
 	b.bring(t, Types)
-	do(t, b.primary, `DROP SCHEMA "Mixed Case" CASCADE; DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT oid FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'shop'::regnamespace AND NOT relispartition
+	exec(t, b.primary, `DROP SCHEMA "Mixed Case" CASCADE; DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT oid FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'shop'::regnamespace AND NOT relispartition
 		LOOP EXECUTE 'DROP TABLE ' || t || ' CASCADE'; END LOOP; END $$; DROP FUNCTION shop.audit`)
 	if diff := cmp.Diff(describe(t, b.primary, "^$"), describe(t, b.replica, "^$")); diff != "" {
 		t.Error(diff)
@@ -161,10 +154,10 @@ func TestTypesComeWithoutTables(t *testing.T) {
 
 func TestWhatIsThereIsLeftAlone(t *testing.T) {
 	b := newBed(t, nil)
-	do(t, b.primary, `CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TABLE one (id int PRIMARY KEY, m mood); CREATE TABLE two (id serial PRIMARY KEY, m mood, one int REFERENCES one);
+	exec(t, b.primary, `CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TABLE one (id int PRIMARY KEY, m mood); CREATE TABLE two (id serial PRIMARY KEY, m mood, one int REFERENCES one);
 		CREATE TABLE part (id int, at date, CONSTRAINT own_name PRIMARY KEY (id, at)) PARTITION BY RANGE (at); CREATE TABLE part_1 (id int NOT NULL, at date NOT NULL, CONSTRAINT another PRIMARY KEY (id, at));
 		ALTER TABLE part ATTACH PARTITION part_1 DEFAULT`)
-	do(t, b.replica, `CREATE TYPE mood AS ENUM ('z'); CREATE TABLE one (id bigint PRIMARY KEY); CREATE TABLE part (id int, at date, CONSTRAINT own_name PRIMARY KEY (id, at)) PARTITION BY RANGE (at)`)
+	exec(t, b.replica, `CREATE TYPE mood AS ENUM ('z'); CREATE TABLE one (id bigint PRIMARY KEY); CREATE TABLE part (id int, at date, CONSTRAINT own_name PRIMARY KEY (id, at)) PARTITION BY RANGE (at)`)
 	b.bring(t, Indexes)
 	got := strings.Join(describe(t, b.replica, "^$"), "\n")
 	for _, want := range []string{"type mood" + "ez", "column one 1id bigint", "constraint two" + "two_one_fkey", "table part_1rpdfalseDEFAULT"} {
@@ -176,7 +169,7 @@ func TestWhatIsThereIsLeftAlone(t *testing.T) {
 
 func TestAnExtensionThatIsNotInstalledIsNamed(t *testing.T) {
 	b := newBed(t, nil)
-	do(t, b.primary, `CREATE EXTENSION pg_trgm; CREATE TABLE t (x text); CREATE INDEX ON t USING gin (x gin_trgm_ops)`)
+	exec(t, b.primary, `CREATE EXTENSION pg_trgm; CREATE TABLE t (x text); CREATE INDEX ON t USING gin (x gin_trgm_ops)`)
 	b.bring(t, Indexes)
 	var have bool
 	if err := b.replica.QueryRow(context.Background(), "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')").Scan(&have); err != nil || !have {
@@ -191,7 +184,7 @@ func TestAnExtensionThatIsNotInstalledIsNamed(t *testing.T) {
 
 func TestPrintedOnly(t *testing.T) {
 	b := newBed(t, nil)
-	do(t, b.primary, feeds.Awkward)
+	exec(t, b.primary, feeds.Awkward)
 	b.Print = true
 	if err := Bring(context.Background(), b.Run, b.tables(t), Indexes); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,7 @@
 //
 // Definitions are written by pg_dump, of the primary's version or a later one, which has
 // to be installed beside pgshunt together with pg_restore. It logs in through a Unix
-// socket of this process ([Socket]), so it needs no password. Two archives are made of
+// socket of this process ([program.Socket]), so it needs no password. Two archives are made of
 // every table's surroundings: one without any relation, which asks for no privilege
 // beyond the catalogs, and one of the fed tables. What is taken from them is chosen by
 // their lists of entries and by pg_depend of the primary, and what the replica has

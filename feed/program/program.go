@@ -1,0 +1,114 @@
+// Package program runs PostgreSQL's own client programs, pg_dump and pg_restore, for the
+// feeds: it finds them, and lets them log in without a password.
+package program
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Set is the programs of one installation.
+type Set struct {
+	Dump, Restore string
+	// Major is their version, as 15.
+	Major int
+}
+
+// Find returns the pg_dump and pg_restore to use for a server of version major:
+// those on PATH where they are as new as the server, else the newest of those that Debian
+// and Red Hat install side by side. An older pg_dump refuses a newer server.
+func Find(ctx context.Context, major int) (Set, error) {
+	var have []string
+	for _, dir := range programDirs() {
+		p, err := inspect(ctx, dir)
+		if err != nil {
+			continue
+		}
+		if p.Major >= major {
+			return p, nil
+		}
+		have = append(have, fmt.Sprintf("%s is version %d", p.Dump, p.Major))
+	}
+	found := "there is none"
+	if len(have) > 0 {
+		found = strings.Join(have, ", ")
+	}
+	return Set{}, fmt.Errorf("pg_dump and pg_restore of version %d or later are needed (%s); install them on this machine (Debian: apt install postgresql-client-%d)", major, found, major)
+}
+
+// programDirs lists where to look, in order. Debian's pg_dump on PATH is a script that
+// chooses a version by the cluster it thinks it talks to, so it is passed over.
+func programDirs() (dirs []string) {
+	if path, err := exec.LookPath("pg_dump"); err == nil {
+		if path, err = filepath.EvalSymlinks(path); err == nil && filepath.Base(path) != "pg_wrapper" {
+			dirs = append(dirs, filepath.Dir(path))
+		}
+	}
+	var versioned []string
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin"} {
+		found, _ := filepath.Glob(pattern)
+		versioned = append(versioned, found...)
+	}
+	slices.SortFunc(versioned, func(a, b string) int { return Major(b) - Major(a) })
+	return append(dirs, versioned...)
+}
+
+var number = regexp.MustCompile(`[0-9]+`)
+
+// Major reads 15 from a server's version as "15.18", from /usr/lib/postgresql/15/bin and
+// from what `pg_dump --version` prints; 0 where there is no number.
+func Major(text string) int {
+	n, _ := strconv.Atoi(number.FindString(text))
+	return n
+}
+
+func inspect(ctx context.Context, dir string) (Set, error) {
+	p := Set{Dump: filepath.Join(dir, "pg_dump"), Restore: filepath.Join(dir, "pg_restore")}
+	if _, err := os.Stat(p.Restore); err != nil {
+		return p, err
+	}
+	out, err := exec.CommandContext(ctx, p.Dump, "--version").Output()
+	p.Major = Major(string(out))
+	return p, err
+}
+
+// Run runs a program without our environment's PostgreSQL settings. Its error is
+// what the program said last.
+func Run(ctx context.Context, program string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = environment()
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		text := strings.Join(strings.Fields(said.String()), " ")
+		if text == "" {
+			text = err.Error()
+		}
+		return nil, errors.New(strings.TrimPrefix(text, filepath.Base(program)+": "))
+	}
+	return out.Bytes(), nil
+}
+
+// environment is ours without what libpq would read, and with messages in English.
+func environment() []string {
+	env := []string{"LC_ALL=C"}
+	for _, one := range os.Environ() {
+		if !strings.HasPrefix(one, "PG") && !strings.HasPrefix(one, "LC_") && !strings.HasPrefix(one, "LANG") {
+			env = append(env, one)
+		}
+	}
+	return env
+}
