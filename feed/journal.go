@@ -17,13 +17,14 @@ import (
 const JournalSchema = "pgshunt"
 
 // journalSQL makes the journal. copies tells the router what a dump has brought, and
-// when: see router/fleet. feeds tells which way each database was fed last.
+// when: see router/fleet; snapshot is the primary's pg_current_snapshot() then, by which
+// verify knows what has changed since. feeds tells which way each database was fed last.
 const journalSQL = `CREATE SCHEMA IF NOT EXISTS pgshunt;
 CREATE TABLE IF NOT EXISTS pgshunt.feeds (
 	name text PRIMARY KEY, way text NOT NULL, source text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE IF NOT EXISTS pgshunt.copies (
 	relation text PRIMARY KEY, copied_at timestamptz NOT NULL, copied_rows bigint NOT NULL DEFAULT 0,
-	copied_bytes bigint NOT NULL DEFAULT 0, partial boolean NOT NULL DEFAULT false)`
+	copied_bytes bigint NOT NULL DEFAULT 0, partial boolean NOT NULL DEFAULT false, snapshot text)`
 
 // Journal makes the journal on the replica, unless it is there.
 func (r *Run) Journal(ctx context.Context, target *pgx.Conn) error {

@@ -32,6 +32,7 @@ var settings = map[string]string{
 	"client_encoding":                     "UTF8",
 	"DateStyle":                           "ISO, YMD",
 	"IntervalStyle":                       "postgres",
+	"lc_monetary":                         "C",
 	"TimeZone":                            "UTC",
 	"extra_float_digits":                  "3",
 	"bytea_output":                        "hex",

@@ -1,0 +1,201 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/feed"
+)
+
+// repair writes the rows that differ, in one transaction, and returns those that differ even
+// then: they have changed on the primary meanwhile, or could not be settled.
+func (c *comparison) repair(ctx context.Context, found map[string]pair) (map[string]pair, error) {
+	keys := slices.Sorted(maps.Keys(found))
+	tx, err := c.replica.conn.Begin(ctx)
+	if err != nil {
+		return nil, c.replica.failed("repair", err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // after a commit it does nothing
+	if err := c.still(ctx, tx); err != nil {
+		return nil, err
+	}
+	// From here on nothing is applied to the table. What the primary has now in the version
+	// that was compared has not been touched since, so there is nothing to come for it that
+	// was there before.
+	now, err := c.primary.find(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	same := make(map[string]pair)
+	for _, k := range keys {
+		e, there := now[k]
+		if old := found[k].primary; !c.live || there == (old != nil) && (!there || e == *old) {
+			same[k] = found[k]
+		}
+	}
+	written, err := c.write(ctx, tx, same)
+	if err == nil {
+		err = tx.Commit(ctx)
+	}
+	if err != nil {
+		return nil, c.replica.failed("repair", err)
+	}
+	c.report.Repaired += written
+	c.v.run.Tell(feed.Event{Status: feed.StatusNote, Server: c.replica.server.Name, Step: "rows repaired", Table: c.primary.table.Plain(), Rows: written})
+	return c.again(ctx, keys)
+}
+
+// again compares rows that were repaired.
+func (c *comparison) again(ctx context.Context, keys []string) (map[string]pair, error) {
+	p, err := c.primary.find(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.replica.find(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	return c.settle(ctx, join(p, r))
+}
+
+// lockPatience bounds how long a repair waits for what reads or writes the table, and how
+// long it keeps others waiting.
+const lockPatience = "10s"
+
+// still keeps others from writing the table, and triggers and foreign keys from acting on
+// what is written. Without the right to that, a table without triggers can be written.
+func (c *comparison) still(ctx context.Context, tx pgx.Tx) error {
+	s := c.replica
+	lock := "SET LOCAL lock_timeout = '" + lockPatience + "'; LOCK TABLE " + s.table.Qualified() + " IN SHARE ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = 0"
+	if _, err := tx.Exec(ctx, lock); err != nil {
+		return s.failed("lock", err)
+	}
+	nested, err := tx.Begin(ctx)
+	if err != nil {
+		return s.failed("repair", err)
+	}
+	_, err = nested.Exec(ctx, "SET LOCAL session_replication_role = replica")
+	if err == nil {
+		return s.failed("repair", nested.Commit(ctx))
+	}
+	if pg := (*pgconn.PgError)(nil); !errors.As(err, &pg) || pg.Code != "42501" {
+		return s.failed("repair", err)
+	}
+	if err := nested.Rollback(ctx); err != nil {
+		return s.failed("repair", err)
+	}
+	var triggers bool
+	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid IN (SELECT $1::oid UNION ALL SELECT relid FROM pg_partition_tree($1::oid::regclass)))`, s.table.OID).Scan(&triggers)
+	if err == nil && triggers {
+		return &feed.Error{
+			Server: s.server.Name, Doing: "repair " + s.table.Plain(), Err: errors.New("it has triggers or foreign keys, which would act on the repair"),
+			Next: "run GRANT SET ON PARAMETER session_replication_role TO " + feed.Quote("", s.server.User()) + " (PostgreSQL 15 and later), or use a superuser",
+		}
+	}
+	return s.failed("repair", err)
+}
+
+// write deletes the replica's rows and copies the primary's.
+func (c *comparison) write(ctx context.Context, tx pgx.Tx, found map[string]pair) (written int64, err error) {
+	if len(found) == 0 {
+		return 0, nil
+	}
+	if c.primary.key == nil {
+		return c.writeKeyless(ctx, tx, found)
+	}
+	for keys := slices.Sorted(maps.Keys(found)); len(keys) > 0; {
+		n := min(len(keys), keysAtOnce)
+		var gone, come []string
+		for _, k := range keys[:n] {
+			if found[k].replica != nil {
+				gone = append(gone, k)
+			}
+			if found[k].primary != nil {
+				come = append(come, k)
+			}
+		}
+		if len(gone) > 0 {
+			if _, err := tx.Exec(ctx, "DELETE FROM "+c.replica.from()+" WHERE "+c.replica.among(gone), direct); err != nil {
+				return 0, err
+			}
+		}
+		if len(come) > 0 {
+			condition := c.primary.among(come)
+			if c.primary.where != "" {
+				condition += " AND (" + c.primary.where + ")"
+			}
+			if _, err := c.copy(ctx, condition, ""); err != nil {
+				return 0, err
+			}
+		}
+		written += int64(n)
+		keys = keys[n:]
+	}
+	return written, nil
+}
+
+// writeKeyless evens out the numbers of rows that are all the same.
+func (c *comparison) writeKeyless(ctx context.Context, tx pgx.Tx, found map[string]pair) (written int64, err error) {
+	for k, one := range found {
+		what, n := one.number()
+		if what == wasExtra {
+			_, err = tx.Exec(ctx, "DELETE FROM "+c.replica.from()+" WHERE "+c.replica.version()+" IN (SELECT v FROM ("+c.replica.rows("")+
+				" OFFSET 0) AS y WHERE h = $1::bigint LIMIT $2)", k, n)
+		} else {
+			_, err = c.copy(ctx, "", k, n)
+		}
+		if err != nil {
+			return written, err
+		}
+		written += int64(n)
+	}
+	return written, nil
+}
+
+// copy brings the primary's rows that meet a condition over t, or n of those whose hash is
+// given, into the transaction on the replica. Memory depends on the longest of them only.
+func (c *comparison) copy(ctx context.Context, condition, hash string, n ...int) (int64, error) {
+	var list []string
+	for _, col := range c.primary.columns {
+		if own := c.replica.table.Column(col.Name); col.Generated == 0 && own.Generated == 0 {
+			list = append(list, col.Name)
+		}
+	}
+	source := "SELECT " + columns("t.", list) + " FROM " + c.primary.from()
+	if condition != "" {
+		source += " WHERE " + condition
+	}
+	if hash != "" {
+		source = "SELECT " + columns("t.", list) + " FROM " + c.primary.from() + " JOIN (SELECT v FROM (" + c.primary.rows("") + " OFFSET 0) AS y WHERE h = " + hash +
+			" LIMIT " + strconv.Itoa(n[0]) + ") AS few ON few.v = " + c.primary.version()
+	}
+	read, write := io.Pipe()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := c.primary.conn.PgConn().CopyTo(ctx, write, "COPY ("+source+") TO STDOUT")
+		_ = write.CloseWithError(err) // nil is the end of the data
+		failed <- err
+	}()
+	tag, err := c.replica.conn.PgConn().CopyFrom(ctx, read, "COPY "+c.replica.table.Qualified()+" ("+columns("", list)+") FROM STDIN")
+	_ = read.CloseWithError(err) // so that the other side does not wait for a reader
+	if reading := <-failed; reading != nil && (err == nil || !errors.Is(reading, err)) {
+		return 0, c.primary.failed("read", reading)
+	}
+	return tag.RowsAffected(), err
+}
+
+func columns(prefix string, names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = prefix + feed.Quote("", name)
+	}
+	return strings.Join(quoted, ", ")
+}
