@@ -1,0 +1,100 @@
+package logical
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"pgshunt/feed"
+)
+
+// change is what makes the publication what is configured.
+type change struct {
+	add, remove []string // as SQL names them
+	// altered are subscribed tables whose columns or condition are others now.
+	altered []string
+	comment string
+}
+
+// publicationChange compares the publication with what is wanted. Without one, all is to be added.
+func publicationChange(p *publication, wanted []*table) change {
+	var c change
+	conditions := make(map[string]string)
+	names := make(map[string]bool)
+	for _, t := range wanted {
+		name := t.Plain()
+		names[name] = true
+		if t.where != "" {
+			conditions[name] = t.where
+		}
+		if p == nil {
+			c.add = append(c.add, t.published())
+			continue
+		}
+		have, there := p.tables[name]
+		same := there && p.where[name] == t.where && sameColumns(have.columns, t.columns)
+		if same {
+			continue
+		}
+		if there {
+			c.remove = append(c.remove, t.Qualified())
+			c.altered = append(c.altered, name)
+		}
+		c.add = append(c.add, t.published())
+	}
+	if p != nil {
+		for name, t := range p.tables {
+			if !names[name] {
+				c.remove = append(c.remove, t.sql)
+			}
+		}
+	}
+	slices.Sort(c.remove)
+	text, err := json.Marshal(conditions)
+	if err != nil {
+		panic("BUG: texts that are no JSON: " + err.Error())
+	}
+	c.comment = marker + string(text)
+	return c
+}
+
+// sameColumns compares lists whose order means nothing; nil is all columns.
+func sameColumns(a, b []string) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(a, b)
+}
+
+// sql is the change in statements.
+func (c change) sql(name string, exists bool) string {
+	name = feed.Quote("", name)
+	var all []string
+	switch {
+	case !exists && len(c.add) == 0:
+		all = append(all, "CREATE PUBLICATION "+name)
+	case !exists:
+		all = append(all, "CREATE PUBLICATION "+name+" FOR TABLE "+strings.Join(c.add, ", "))
+	default:
+		if len(c.remove) > 0 {
+			all = append(all, "ALTER PUBLICATION "+name+" DROP TABLE ONLY "+strings.Join(c.remove, ", ONLY "))
+		}
+		if len(c.add) > 0 {
+			all = append(all, "ALTER PUBLICATION "+name+" ADD TABLE "+strings.Join(c.add, ", "))
+		}
+	}
+	return strings.Join(append(all, "COMMENT ON PUBLICATION "+name+" IS "+feed.Literal(c.comment)), "; ")
+}
+
+// publish makes the publication what is configured.
+func (s *session) publish(ctx context.Context, p *publication, wanted []*table) error {
+	c := publicationChange(p, wanted)
+	step := feed.Step{On: s.run.Primary, What: "make the publication", SQL: c.sql(s.run.Name, p != nil), Next: busy}
+	if p != nil {
+		step.What = "change the publication"
+		if len(c.add)+len(c.remove) == 0 {
+			s.run.Done(feed.Step{On: step.On, What: "make the publication"})
+			return nil
+		}
+	}
+	return s.run.Do(ctx, s.primary, step)
+}

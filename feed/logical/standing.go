@@ -1,0 +1,213 @@
+package logical
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// standing is what there is of the feed: its three objects, as the catalogs have them.
+type standing struct {
+	publication *publication
+	slot        *slot
+	sub         *subscription
+	// others are the tables of the replica that another subscription brings, with its name.
+	others map[string]string
+}
+
+// publication is that of the feed's name.
+type publication struct {
+	OID      uint32
+	ViaRoot  bool
+	Complete bool // all four kinds of changes are published
+	All      bool // it is FOR ALL TABLES: somebody has made it, not a feed
+	// where are the conditions as they were configured when the publication was last changed.
+	where  map[string]string
+	tables map[string]published
+}
+
+// published is a table of the publication: its name as SQL, and its columns or nil for all.
+type published struct {
+	sql     string
+	columns []string
+}
+
+// slot is that of the feed's name.
+type slot struct {
+	Plugin, Database string
+	Active           bool
+	PID              int
+	// Status is wal_status: reserved, extended, unreserved, lost.
+	Status string
+	// Retained is how much WAL it keeps, Behind how much the replica has not confirmed, Safe how
+	// much may yet be written until it is lost; in bytes, -1 where it is not known.
+	Retained, Behind, Safe int64
+	// Usable is set once it has a position to begin at.
+	Usable bool
+}
+
+// lost tells whether the WAL that the replica needs is gone.
+func (s *slot) lost() bool { return s.Status == "lost" || s.Status == "" }
+
+// subscription is that of the feed's name.
+type subscription struct {
+	OID            uint32
+	Enabled        bool
+	Slot           string
+	Binary         bool
+	DisableOnError bool
+	// Conninfo is "" where the role may not see it.
+	Conninfo string
+	// PID is the worker that applies, 0 where none runs.
+	PID int
+	// states are the tables of the subscription with their srsubstate: i, d, f, s, r.
+	states map[string]string
+}
+
+// marker begins the comment of a publication, which holds the conditions: the server writes
+// them in its own way, so that what was configured could not be recognised in them.
+const marker = "made by pgshunt: "
+
+func (s *session) standing(ctx context.Context) (*standing, error) {
+	st := &standing{others: make(map[string]string)}
+	if s.primary != nil {
+		if err := s.standingOnPrimary(ctx, st); err != nil {
+			return nil, s.failed(s.run.Primary, "look for the publication and the slot", err)
+		}
+	}
+	if s.target != nil {
+		if err := s.standingOnTarget(ctx, st); err != nil {
+			return nil, s.failed(s.run.Target, "look for the subscription", err)
+		}
+	}
+	return st, nil
+}
+
+const publicationQuery = `SELECT p.oid, p.pubviaroot, p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,
+	p.puballtables,
+	coalesce(obj_description(p.oid, 'pg_publication'), '') FROM pg_publication p WHERE p.pubname = $1`
+
+const publishedQuery = `SELECT n.nspname || '.' || c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
+	(SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid
+		AND a.attnum::text = ANY (string_to_array(to_jsonb(r) ->> 'prattrs', ' ')))
+	FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = $1`
+
+const slotQuery = `SELECT coalesce(plugin::text, ''), coalesce(database::text, ''), active, coalesce(active_pid, 0), coalesce(wal_status, ''),
+	coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), -1)::bigint,
+	coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), -1)::bigint, coalesce(safe_wal_size, -1), confirmed_flush_lsn IS NOT NULL
+	FROM pg_replication_slots WHERE slot_name = $1 AND NOT pg_is_in_recovery()`
+
+func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
+	p := &publication{where: make(map[string]string), tables: make(map[string]published)}
+	var comment string
+	err := s.primary.QueryRow(ctx, publicationQuery, s.run.Name).Scan(&p.OID, &p.ViaRoot, &p.Complete, &p.All, &comment)
+	switch {
+	case err == nil:
+		if len(comment) > len(marker) && comment[:len(marker)] == marker {
+			_ = json.Unmarshal([]byte(comment[len(marker):]), &p.where) // somebody else's comment: no conditions are known
+		}
+		var name string
+		var t published
+		rows, err := s.primary.Query(ctx, publishedQuery, p.OID)
+		if err != nil {
+			return err
+		}
+		if _, err = pgx.ForEachRow(rows, []any{&name, &t.sql, &t.columns}, func() error {
+			p.tables[name] = t
+			t.columns = nil
+			return nil
+		}); err != nil {
+			return err
+		}
+		st.publication = p
+	case err != pgx.ErrNoRows:
+		return err
+	}
+	var l slot
+	err = s.primary.QueryRow(ctx, slotQuery, s.run.Name).Scan(&l.Plugin, &l.Database, &l.Active, &l.PID, &l.Status, &l.Retained, &l.Behind, &l.Safe, &l.Usable)
+	switch {
+	case err == nil:
+		st.slot = &l
+	case err != pgx.ErrNoRows:
+		return err
+	}
+	return nil
+}
+
+// subscriptionQuery leaves out the connection string, which only superusers may read.
+const subscriptionQuery = `SELECT s.oid, s.subenabled, coalesce(s.subslotname::text, ''), has_column_privilege('pg_subscription', 'subconninfo', 'SELECT'),
+	coalesce((SELECT max(pid) FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid IS NULL), 0)
+	FROM pg_subscription s WHERE s.subname = $1 AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
+const statesQuery = `SELECT n.nspname || '.' || c.relname, r.srsubid = $1, (SELECT s.subname::text FROM pg_subscription s WHERE s.oid = r.srsubid), r.srsubstate::text
+	FROM pg_subscription_rel r JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace`
+
+func (s *session) standingOnTarget(ctx context.Context, st *standing) error {
+	sub := &subscription{states: make(map[string]string)}
+	var readable bool
+	err := s.target.QueryRow(ctx, subscriptionQuery, s.run.Name).Scan(&sub.OID, &sub.Enabled, &sub.Slot, &readable, &sub.PID)
+	switch {
+	case err == nil:
+		st.sub = sub
+	case err != pgx.ErrNoRows:
+		return err
+	}
+	if st.sub != nil {
+		if readable {
+			if sub.Conninfo, err = one[string](ctx, s.target, "SELECT subconninfo FROM pg_subscription WHERE oid = $1", sub.OID); err != nil {
+				return err
+			}
+		}
+		if s.to >= v14 {
+			if sub.Binary, err = one[bool](ctx, s.target, "SELECT subbinary FROM pg_subscription WHERE oid = $1", sub.OID); err != nil {
+				return err
+			}
+		}
+		if s.to >= v15 {
+			if sub.DisableOnError, err = one[bool](ctx, s.target, "SELECT subdisableonerr FROM pg_subscription WHERE oid = $1", sub.OID); err != nil {
+				return err
+			}
+		}
+	}
+	rows, err := s.target.Query(ctx, statesQuery, sub.OID)
+	if err != nil {
+		return err
+	}
+	var name, other, state string
+	var ours bool
+	_, err = pgx.ForEachRow(rows, []any{&name, &ours, &other, &state}, func() error {
+		if ours {
+			sub.states[name] = state
+		} else {
+			st.others[name] = other
+		}
+		return nil
+	})
+	return err
+}
+
+// ready tells whether every table of the subscription has been copied.
+func (sub *subscription) ready() bool {
+	for _, state := range sub.states {
+		if state != "r" {
+			return false
+		}
+	}
+	return true
+}
+
+// untold are tables that the subscription brings and the publication no longer has: what
+// was written to them since is not on the replica.
+func (st *standing) untold(all []*table) (some []string) {
+	if st.sub == nil || st.publication == nil {
+		return nil
+	}
+	for _, t := range leaves(all) {
+		_, published := st.publication.tables[t.Plain()]
+		if _, subscribed := st.sub.states[t.Plain()]; subscribed && !published {
+			some = append(some, t.Plain())
+		}
+	}
+	return some
+}

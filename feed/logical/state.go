@@ -1,0 +1,203 @@
+package logical
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"pgshunt/feed"
+)
+
+// State tells how the feed is. A server that cannot be reached is a problem of the state
+// and not an error, as long as the other one can.
+func State(ctx context.Context, run *feed.Run) (feed.State, error) {
+	state := feed.State{Replica: run.Replica.Name, Feed: string(run.Replica.Feed), State: "absent", LagBytes: -1, LagSeconds: -1, Retained: -1}
+	s := &session{run: run}
+	defer s.close()
+	errPrimary, errTarget := s.openPrimary(ctx), s.openTarget(ctx)
+	if errPrimary != nil && errTarget != nil {
+		return state, fmt.Errorf("%w; %w", errPrimary, errTarget)
+	}
+	for _, e := range []struct {
+		server *feed.Server
+		err    error
+	}{{run.Primary, errPrimary}, {run.Target, errTarget}} {
+		if e.err != nil {
+			state.State = "broken"
+			state.Problems = append(state.Problems, feed.Problem{Server: e.server.Name, Check: "connect", Blocks: true, What: e.err.Error()})
+		}
+	}
+	st, err := s.standing(ctx)
+	if err != nil {
+		return state, err
+	}
+	if st.slot != nil {
+		state.Retained, state.LagBytes = st.slot.Retained, max(st.slot.Behind, 0)
+		if err := s.judgeSlot(ctx, st.slot, &state); err != nil {
+			return state, err
+		}
+	}
+	if s.target == nil || s.primary == nil {
+		return state, nil
+	}
+	if state.LagSeconds, err = s.lag(ctx, st); err != nil {
+		return state, s.failed(run.Primary, "read the lag", err)
+	}
+	all, err := s.tables(ctx)
+	if err != nil {
+		return state, err
+	}
+	state.State = s.overall(ctx, st, all, &state)
+	return state, s.tableStates(ctx, st, all, &state)
+}
+
+// overall is the feed's state in one word; it adds the problems that it sees.
+func (s *session) overall(ctx context.Context, st *standing, all []*table, state *feed.State) string {
+	p := &problems{server: s.run.Target.Name}
+	defer func() { state.Problems = append(state.Problems, p.all...) }()
+	switch {
+	case st.sub == nil && st.slot == nil && st.publication == nil:
+		return "absent"
+	case st.sub == nil:
+		p.block("subscription", "there is no subscription "+s.run.Name+"; the feed was not finished, or not removed", "", "pgshunt feed apply --replica "+s.run.Replica.Name+" finishes it, pgshunt feed drop removes it")
+		return "broken"
+	}
+	if what := st.broken(s.run.Name); what != "" {
+		p.block("slot_lost", what, "", s.renew())
+		return "broken"
+	}
+	if some := st.untold(all); len(some) > 0 {
+		p.block("unpublished", list(some)+": taken out of the publication, while the replica has the rows of that time", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
+	}
+	s.unfed(p, st, all)
+	failures, err := s.errorCount(ctx, st.sub)
+	if err != nil {
+		failures = 0
+	}
+	switch {
+	case !st.sub.Enabled && failures == 0:
+		p.block("disabled", "the subscription is disabled", "ALTER SUBSCRIPTION "+feed.Quote("", s.run.Name)+" ENABLE", "on the replica, unless somebody wants it so")
+		return "stopped"
+	case !st.sub.Enabled, st.sub.PID == 0 && !st.slot.Active:
+		p.all = append(p.all, s.conflictProblem(ctx, st.sub, failures))
+		return "broken"
+	case !st.sub.ready():
+		return "copying"
+	}
+	return "ready"
+}
+
+// unfed tells of tables that are configured, and not published or not subscribed yet.
+func (s *session) unfed(p *problems, st *standing, all []*table) {
+	var some []string
+	for _, t := range leaves(all) {
+		_, subscribed := st.sub.states[t.Plain()]
+		if st.publication == nil || !subscribed {
+			some = append(some, t.Plain())
+		}
+	}
+	if len(some) > 0 {
+		p.warn("tables", list(some)+": configured, and not fed yet", "", "pgshunt feed apply --replica "+s.run.Replica.Name+" brings what is new")
+	}
+	if c := publicationChange(st.publication, leaves(all)); len(c.altered) > 0 {
+		p.warn("partial", list(c.altered)+": fed with other columns or conditions than are configured now", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
+	}
+}
+
+// judgeSlot warns while the slot can still be saved, and of the disk.
+func (s *session) judgeSlot(ctx context.Context, l *slot, state *feed.State) error {
+	keep, err := one[int64](ctx, s.primary, "SELECT setting::bigint << 20 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'")
+	if err != nil {
+		return s.failed(s.run.Primary, "read max_slot_wal_keep_size", err)
+	}
+	p := &problems{server: s.run.Primary.Name}
+	defer func() { state.Problems = append(state.Problems, p.all...) }()
+	drop := "pgshunt feed drop --replica " + s.run.Replica.Name + " gives the space back, and ends the feed"
+	const much = 1 << 30
+	switch {
+	case l.lost():
+	case l.Status == "unreserved":
+		p.block("slot_limit", fmt.Sprintf("the slot %s has lost its reservation: the next checkpoint may remove WAL that the replica needs", s.run.Name),
+			"ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf()", "at once, if the disk has room, until the replica has caught up; else the feed has to be made anew")
+	case keep >= 0 && l.Safe >= 0 && l.Safe < keep/4:
+		p.warn("slot_limit", fmt.Sprintf("the slot %s keeps %s; after another %s of writes the replica has to be fed anew", s.run.Name, size(l.Retained), size(l.Safe)),
+			"", "bring the replica back, or raise max_slot_wal_keep_size, now "+size(keep))
+	case keep < 0 && l.Retained > much:
+		p.warn("slot_limit", fmt.Sprintf("the slot %s keeps %s of WAL, and max_slot_wal_keep_size is -1: it goes on until the primary's disk is full", s.run.Name, size(l.Retained)),
+			"ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf()", "a size that the disk can spare; or bring the replica back; "+drop)
+	case keep < 0:
+		p.warn("slot_limit", "max_slot_wal_keep_size is -1: while the replica is away its slot keeps WAL until the primary's disk is full",
+			"ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf()", "a size that the disk can spare")
+	}
+	return nil
+}
+
+// size writes bytes for people.
+func size(bytes int64) string {
+	units := []string{"bytes", "kB", "MB", "GB", "TB"}
+	value, unit := float64(bytes), 0
+	for value >= 1024 && unit < len(units)-1 {
+		value, unit = value/1024, unit+1
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", value), ".0") + " " + units[unit]
+}
+
+// lagQuery: what the sender has not had confirmed for how long; nothing where all is. A
+// replica that is caught up confirms what it gets, so that it need not be asked.
+const lagQuery = `SELECT CASE WHEN r.replay_lsn >= $2::pg_lsn THEN 0 ELSE coalesce(extract(epoch FROM r.replay_lag), 0) END::float8
+	FROM pg_stat_replication r JOIN pg_replication_slots l ON l.active_pid = r.pid WHERE l.slot_name = $1 AND r.replay_lsn IS NOT NULL`
+
+// lag is how many seconds the replica is behind, -1 where nobody knows: without a
+// connection it is the time since the last word of the primary, if the replica has kept that.
+func (s *session) lag(ctx context.Context, st *standing) (float64, error) {
+	if st.sub == nil || st.slot == nil {
+		return -1, nil
+	}
+	now, err := one[string](ctx, s.primary, "SELECT CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_lsn()::text END")
+	if err != nil {
+		return -1, err
+	}
+	seconds, err := one[float64](ctx, s.primary, lagQuery, s.run.Name, now)
+	if err != pgx.ErrNoRows {
+		return seconds, err
+	}
+	return one[float64](ctx, s.target, `SELECT coalesce((SELECT extract(epoch FROM now() - max(latest_end_time)) FROM pg_stat_subscription WHERE subid = $1 AND relid IS NULL), -1)::float8`, st.sub.OID)
+}
+
+// tableStates says of each table that is fed how it is.
+func (s *session) tableStates(ctx context.Context, st *standing, all []*table, state *feed.State) error {
+	there, err := feed.Tables(ctx, s.target, func(string, string) bool { return true })
+	if err != nil {
+		return s.failed(s.run.Target, "read the tables", err)
+	}
+	byName := feed.Index(there)
+	for _, t := range leaves(all) {
+		one := feed.TableState{Schema: t.Schema, Name: t.Name, State: "absent", Rows: -1, Bytes: -1, Age: -1}
+		subscribed, published := "", false
+		if st.sub != nil {
+			subscribed = st.sub.states[t.Plain()]
+		}
+		if st.publication != nil {
+			_, published = st.publication.tables[t.Plain()]
+		}
+		have := byName[t.Plain()]
+		switch {
+		case have == nil:
+			one.State = "missing"
+		case subscribed == "":
+		case !published || state.State == "broken" || state.State == "stopped":
+			one.State = "stopped"
+		case subscribed == "r":
+			one.State, one.Age = "ready", state.LagSeconds
+		default:
+			one.State = "copying"
+		}
+		if have != nil {
+			one.Rows, one.Bytes = have.Rows, have.Bytes
+		}
+		state.Tables = append(state.Tables, one)
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package logical
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/feed"
+)
+
+// checkSource has the replica connect to the primary as its subscription would.
+func (s *session) checkSource(ctx context.Context) ([]feed.Problem, error) {
+	st, err := s.standing(ctx)
+	if err != nil || st.sub != nil {
+		return nil, err // a subscription that is there shows by its worker whether it connects
+	}
+	p := &problems{server: s.run.Target.Name}
+	heard, err := s.run.Target.Hush(ctx, s.target)
+	if err != nil {
+		return nil, err
+	}
+	for _, setting := range heard {
+		p.warn("log", "its log would show the password for the primary, since "+setting+", which "+s.run.Target.User()+" may not change", "", "let a superuser change it for "+s.run.Target.User()+", or use a role for the source that may do nothing else")
+	}
+	attempt := *s.run
+	attempt.Print, attempt.Sink = false, func(feed.Event) {}
+	err = pgx.BeginFunc(ctx, s.target, func(tx pgx.Tx) error {
+		err := attempt.DoSecretly(ctx, s.target, feed.Step{On: s.run.Target, What: "have it connect to the primary", Secrets: secrets(s.run), SQL: "CREATE SUBSCRIPTION pgshunt_attempt CONNECTION " +
+			feed.Literal(s.source) + " PUBLICATION pgshunt_attempt WITH (connect = true, enabled = false, create_slot = false, slot_name = NONE, copy_data = false)"})
+		if err == nil {
+			err = errAttempt
+		}
+		return err
+	})
+	if err == errAttempt {
+		return p.all, nil
+	}
+	cause := feed.Mask(feed.Cause(err), secrets(s.run)...)
+	switch code := sqlstate(err); {
+	case code == "42501" || code == "25006": // it may not, which checkTarget has told
+		return p.all, nil
+	case code == "":
+		return nil, err
+	}
+	address, err := one[string](ctx, s.target, "SELECT coalesce(host(inet_server_addr()), '<address of "+s.run.Replica.Name+">')")
+	if err != nil {
+		return nil, s.failed(s.run.Target, "ask for its address", err)
+	}
+	p.block("source", "it does not reach the primary: "+cause, "",
+		fmt.Sprintf("look at the replica's source in the configuration; pg_hba.conf of the primary needs a line as: host %s %s %s scram-sha-256", s.run.Source.Database(), s.run.Source.User(), address))
+	return p.all, nil
+}
+
+// subscribe makes the subscription, with the tables that are published now.
+func (s *session) subscribe(ctx context.Context, binary bool) error {
+	options := []string{"slot_name = " + feed.Literal(s.run.Name), "create_slot = false", "copy_data = true"}
+	if s.to >= v14 && s.on >= v14 {
+		streaming := "on"
+		if s.to >= v16 && s.on >= v16 {
+			streaming = "parallel"
+		}
+		options = append(options, "streaming = "+streaming)
+	}
+	if s.to >= v15 {
+		options = append(options, "disable_on_error = true")
+	}
+	if binary {
+		options = append(options, "binary = true")
+	}
+	if s.to >= v17 && s.on >= v17 {
+		options = append(options, "failover = true")
+	}
+	return s.secretly(ctx, feed.Step{On: s.run.Target, What: "make the subscription", SQL: "CREATE SUBSCRIPTION " + feed.Quote("", s.run.Name) +
+		" CONNECTION " + feed.Literal(s.source) + " PUBLICATION " + feed.Quote("", s.run.Name) + " WITH (" + strings.Join(options, ", ") + ")"}, s.run.Applied)
+}
+
+// secretly carries out a step that tells the connection string, on the replica, and after
+// it in the same transaction what else there is to do.
+func (s *session) secretly(ctx context.Context, step feed.Step, then func(context.Context, *pgx.Conn) error) error {
+	step.Secrets, step.Next = secrets(s.run), busy
+	if s.run.Print {
+		return s.run.DoSecretly(ctx, s.target, step)
+	}
+	if _, err := s.run.Target.Hush(ctx, s.target); err != nil {
+		return err
+	}
+	return pgx.BeginFunc(ctx, s.target, func(tx pgx.Tx) error {
+		if err := s.run.DoSecretly(ctx, s.target, step); err != nil {
+			return err
+		}
+		return then(ctx, tx.Conn())
+	})
+}
+
+// reconnect gives the subscription another connection string, where it has another.
+func (s *session) reconnect(ctx context.Context, sub *subscription) error {
+	step := feed.Step{On: s.run.Target, What: "tell the subscription how to reach the primary",
+		SQL: "ALTER SUBSCRIPTION " + feed.Quote("", s.run.Name) + " CONNECTION " + feed.Literal(s.source)}
+	// Who may not see the string there gives it anew when nobody is connected.
+	if sub.Conninfo == s.source || sub.Conninfo == "" && sub.PID != 0 {
+		s.run.Done(step)
+		return nil
+	}
+	return s.secretly(ctx, step, func(context.Context, *pgx.Conn) error { return nil })
+}
+
+var errAttempt = errors.New("the attempt is over")
+
+// sqlstate is the code of a server's error, "" where it is none.
+func sqlstate(err error) string {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
+// do carries a step out by work, or only prints it.
+func (s *session) do(ctx context.Context, step feed.Step, work func(context.Context) error) error {
+	e := feed.Event{Status: feed.StatusStart, Server: step.On.Name, Step: step.What, SQL: feed.Mask(step.SQL, step.Secrets...)}
+	if s.run.Print {
+		e.Status = feed.StatusWould
+		s.run.Tell(e)
+		return nil
+	}
+	s.run.Tell(e)
+	began := time.Now()
+	if err := work(ctx); err != nil {
+		return &feed.Error{Server: step.On.Name, Doing: step.What, Err: err, Next: step.Next}
+	}
+	e.Status, e.Took = feed.StatusDone, time.Since(began)
+	s.run.Tell(e)
+	return nil
+}
