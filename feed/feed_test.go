@@ -32,10 +32,11 @@ func TestNames(t *testing.T) {
 }
 
 func TestSecretsAreMasked(t *testing.T) {
-	const secret = `a'b\c`
-	for _, text := range []string{secret, "x " + Literal(secret) + " y"} {
-		if got := Mask(text, secret, ""); strings.Contains(got, "a'") || strings.Contains(got, `\c`) || !strings.Contains(got, "***") {
-			t.Errorf("%q became %q", text, got)
+	for _, secret := range []string{`a'b\c`, `a'b\`} {
+		for _, text := range []string{secret, "x " + Literal(secret) + " y"} {
+			if got := Mask(text, secret, ""); strings.Contains(got, "a'") || strings.Contains(got, `\`) || !strings.Contains(got, "***") {
+				t.Errorf("%q became %q", text, got)
+			}
 		}
 	}
 }

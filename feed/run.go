@@ -123,7 +123,9 @@ func (r *Run) Done(s Step) {
 func Mask(text string, secrets ...string) string {
 	for _, s := range secrets {
 		if s != "" {
-			text = strings.NewReplacer(s, "***", strings.ReplaceAll(s, "'", "''"), "***", strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), "'", "''"), "***").Replace(text)
+			// The longest first, which begins as the others do.
+			quoted := strings.ReplaceAll(s, "'", "''")
+			text = strings.NewReplacer(strings.ReplaceAll(quoted, `\`, `\\`), "***", quoted, "***", s, "***").Replace(text)
 		}
 	}
 	return text
