@@ -1,0 +1,74 @@
+package fdw
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"pgshunt/feed"
+)
+
+// Drop removes the foreign tables, the mappings and the foreign server, all in one
+// transaction. Copies stay, as do schemas, types and the extension.
+func Drop(ctx context.Context, run *feed.Run) error {
+	w := &work{run: run}
+	defer func() { w.close(ctx) }()
+	var err error
+	if w.target, err = run.Target.Connect(ctx); err != nil {
+		return err
+	}
+	if err := run.Lock(ctx, w.target); err != nil {
+		return err
+	}
+	// The primary is not needed for it, and may be gone.
+	if err := w.lookAtRelations(ctx); err != nil {
+		return err
+	}
+	server, err := w.lookAtServer(ctx)
+	if err != nil {
+		return err
+	}
+	what := "drop foreign server " + run.Name + " with its tables and mappings"
+	if server == nil {
+		run.Done(feed.Step{On: run.Target, What: what})
+		return run.Forgotten(ctx, w.target)
+	}
+	return w.in(ctx, what, func() error {
+		if err := w.dropAll(ctx); err != nil {
+			return err
+		}
+		return run.Forgotten(ctx, w.target)
+	})
+}
+
+func (w *work) dropAll(ctx context.Context) error {
+	const next = "drop what depends on it yourself, and run the command again"
+	var names []string
+	for name, have := range w.have {
+		if have.ours(w.run.Name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		have := w.have[name]
+		err := w.run.Do(ctx, w.target, feed.Step{On: w.run.Target, What: "drop foreign table " + name, SQL: "DROP FOREIGN TABLE " + feed.Quote(have.schema, have.name), Next: next})
+		if err != nil {
+			return err
+		}
+	}
+	mappings, err := w.mappings(ctx)
+	if err != nil {
+		return err
+	}
+	server := feed.Quote("", w.run.Name)
+	for _, m := range mappings {
+		err := w.run.Do(ctx, w.target, feed.Step{
+			On: w.run.Target, What: "drop the mapping of " + quoteUser(m.User), SQL: fmt.Sprintf("DROP USER MAPPING FOR %s SERVER %s", quoteUser(m.User), server),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return w.run.Do(ctx, w.target, feed.Step{On: w.run.Target, What: "drop foreign server " + w.run.Name, SQL: "DROP SERVER " + server, Next: next})
+}
