@@ -80,6 +80,9 @@ func TestTablesOfAServer(t *testing.T) {
 	if diff := cmp.Diff([]string{"a", "b"}, order.IdentityColumns); diff != "" {
 		t.Error(diff)
 	}
+	if keyless := tables[1]; keyless.PrimaryKey != nil || keyless.IdentityColumns != nil {
+		t.Errorf("a key of no columns: %+v", keyless)
+	}
 	if tables[1].Identity != 'f' || tables[2].PartitionKey != "RANGE (at)" || part.ParentName != "part" || !strings.HasPrefix(part.Bound, "FOR VALUES") {
 		t.Errorf("%+v", tables)
 	}

@@ -119,6 +119,11 @@ func Tables(ctx context.Context, conn *pgx.Conn, keep func(schema, name string) 
 		}
 		one := *t
 		one.Kind, one.Identity = letter(kind), letter(identity)
+		for _, columns := range []*[]string{&one.PrimaryKey, &one.IdentityColumns} {
+			if len(*columns) == 0 {
+				*columns = nil
+			}
+		}
 		all = append(all, &one)
 		t.PrimaryKey, t.IdentityColumns = nil, nil
 		return nil
