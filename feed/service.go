@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -72,6 +73,7 @@ func (s Service) Set(setting, value string) (remedy, note string) {
 		if logical {
 			setting, value = "rds.logical_replication", "1"
 		}
+		value = strings.TrimSuffix(value, "MB") // Amazon's parameters are in their base units
 		method := "immediate"
 		if restart {
 			method = "pending-reboot"

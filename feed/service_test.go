@@ -34,6 +34,7 @@ func TestSettingsAreChangedAsTheServiceHasIt(t *testing.T) {
 		{OwnServer, "max_slot_wal_keep_size", "100GB", "= '100GB';", "pg_reload_conf", "restart"},
 		{RDS, "wal_level", "logical", "modify-db-parameter-group --db-parameter-group-name GROUP --parameters \"ParameterName=rds.logical_replication,ParameterValue=1,ApplyMethod=pending-reboot\"", "reboot-db-instance", "ALTER"},
 		{Aurora, "max_replication_slots", "20", "modify-db-cluster-parameter-group", "reboot", "rds.logical"},
+		{RDS, "max_slot_wal_keep_size", "4096MB", "ParameterValue=4096,ApplyMethod=immediate", "", "reboot"},
 		{CloudSQL, "wal_level", "logical", "cloudsql.logical_decoding=on", "replaces all flags", "wal_level"},
 		{AlloyDB, "wal_level", "logical", "alloydb.logical_decoding=on", "", "cloudsql"},
 		{Azure, "wal_level", "logical", "--name wal_level --value logical", "restart", "ALTER"},
