@@ -20,6 +20,8 @@ type feedOptions struct {
 	json     bool
 	yes      bool
 	jobs     int
+	// anyFeed also takes replicas that have no feed.
+	anyFeed bool
 }
 
 // feedStreams are where a command reads and writes.
@@ -48,7 +50,7 @@ func feedCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(feedStatusCommand())
+	cmd.AddCommand(feedPlanCommand(), feedStatusCommand())
 	for _, verb := range feedVerbs {
 		cmd.AddCommand(feedVerbCommand(verb))
 	}

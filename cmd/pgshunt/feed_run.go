@@ -42,7 +42,7 @@ func feedReplicas(opts feedOptions, command string, to feedStreams) (*configs.Co
 	cfg, err := configs.Load(opts.config)
 	var names []string
 	if err == nil {
-		names, err = chooseReplicas(cfg, opts.replicas)
+		names, err = chooseReplicas(cfg, opts.replicas, opts.anyFeed)
 	}
 	if err == nil {
 		return cfg, names, nil
@@ -55,13 +55,13 @@ func feedReplicas(opts feedOptions, command string, to feedStreams) (*configs.Co
 	return nil, nil, exitUsage
 }
 
-func chooseReplicas(cfg *configs.Config, named []string) (names []string, err error) {
+func chooseReplicas(cfg *configs.Config, named []string, anyFeed bool) (names []string, err error) {
 	for _, name := range named {
 		r := cfg.Replica(name)
 		switch {
 		case r == nil:
 			return nil, fmt.Errorf("no replica named %q is configured; there are: %s", name, strings.Join(replicaNames(cfg), ", "))
-		case r.Feed == configs.FeedNone:
+		case r.Feed == configs.FeedNone && !anyFeed:
 			return nil, fmt.Errorf("replica %s has no feed; set replicas[].feed to dump, fdw, logical or native", name)
 		}
 		names = append(names, name)
@@ -70,11 +70,14 @@ func chooseReplicas(cfg *configs.Config, named []string) (names []string, err er
 		return names, nil
 	}
 	for i := range cfg.Replicas {
-		if cfg.Replicas[i].Feed != configs.FeedNone {
+		if anyFeed || cfg.Replicas[i].Feed != configs.FeedNone {
 			names = append(names, cfg.Replicas[i].Name)
 		}
 	}
-	if len(names) == 0 {
+	switch {
+	case len(names) == 0 && anyFeed:
+		return nil, errors.New("no replica is configured; set replicas")
+	case len(names) == 0:
 		return nil, errors.New("no replica has a feed; set replicas[].feed to dump, fdw, logical or native")
 	}
 	return names, nil
