@@ -1,0 +1,127 @@
+package migrate
+
+import (
+	"strings"
+
+	"pgshunt/feed"
+)
+
+// newTable orders tables that come: a new one is made on the replica, published and
+// copied once the primary has it; a partition of a fed table is made on the replica first,
+// since its rows are sent at once.
+func (s *situation) newTable(o *Order, c *Change) error {
+	switch {
+	case c.Action == attachPartition:
+		if s.fed(c.parent()) {
+			return refuse("the rows that %s has already would not reach the replica", "make it with CREATE TABLE .. PARTITION OF and INSERT the rows, which is replicated", c.table())
+		}
+		return nil
+	case s.primary[c.table()] != nil: // PostgreSQL complains, or has nothing to do
+		return nil
+	case c.Action == createPartition && s.fed(c.parent()):
+		if s.replica[c.table()] == nil {
+			o.Before = append(o.Before, Step{
+				What: "make partition " + c.table(),
+				SQL:  "CREATE TABLE " + feed.Quote(c.Schema, c.Name) + " PARTITION OF " + feed.Quote(c.ParentSchema, c.ParentName) + " " + c.Bound,
+				Undo: "DROP TABLE IF EXISTS " + feed.Quote(c.Schema, c.Name),
+			})
+		}
+		if !s.viaRoot {
+			o.After = append(o.After, Step{Kind: refresh, What: "take " + c.table() + " into the subscription"},
+				Step{Kind: copied, What: "wait for the first copy of " + c.table(), Schema: c.Schema, Name: c.Name})
+		}
+		return nil
+	case !s.selection.Has(c.Schema, c.Name):
+		return nil
+	}
+	o.After = append(o.After,
+		Step{Kind: bringTable, What: "make table " + c.table(), Schema: c.Schema, Name: c.Name},
+		Step{Kind: publish, What: "publish " + c.table(), Schema: c.Schema, Name: c.Name},
+		Step{Kind: refresh, What: "take " + c.table() + " into the subscription"},
+		Step{Kind: copied, What: "wait for the first copy of " + c.table(), Schema: c.Schema, Name: c.Name},
+		Step{Kind: bringKeys, What: "bring the constraints and indexes of " + c.table(), Schema: c.Schema, Name: c.Name})
+	return nil
+}
+
+// moveTable renames a table, or moves it to another schema. Rows carry the table's name, so
+// that it can change on the replica only while none is under way.
+func (s *situation) moveTable(o *Order, c *Change) error {
+	schema, name := c.Schema, c.To
+	if c.Action == setSchema {
+		schema, name = c.To, c.Name
+	}
+	if !s.selection.Has(schema, name) {
+		return refuse("%s.%s would not be fed by the configuration", "add the new name to \"tables\" first", schema, name)
+	}
+	if err := s.stop(o, c, "a new name of fed table %s"); err != nil {
+		return err
+	}
+	to, back := "RENAME TO "+quoted(c.To), "RENAME TO "+quoted(c.Name)
+	if c.Action == setSchema {
+		to, back = "SET SCHEMA "+quoted(c.To), "SET SCHEMA "+quoted(c.Schema)
+	}
+	o.Between = append(o.Between, Step{
+		What: "rename " + c.table(), SQL: alter(c, "%s", to), Undo: "ALTER TABLE " + feed.Quote(schema, name) + " " + back,
+	})
+	return nil
+}
+
+// stop has the statement run while the table is locked on the primary and everything
+// written to it has reached the replica. The subscription is paused from then on until
+// the primary has committed, so that whatever is killed meanwhile nothing fails to apply.
+func (s *situation) stop(o *Order, c *Change, what string) error {
+	if !s.locks {
+		return refuse(what+" needs a lock on the primary that a client's own statement does not take in time",
+			"use \"pgshunt feed migrate -f FILE\"", c.table())
+	}
+	o.Lock = append(o.Lock, feed.Quote(c.Schema, c.Name))
+	if len(o.Between) == 0 {
+		o.Between = append(o.Between, Step{
+			What: "pause the subscription", SQL: "ALTER SUBSCRIPTION " + quoted(s.name) + " DISABLE",
+			Undo: "ALTER SUBSCRIPTION " + quoted(s.name) + " ENABLE",
+		})
+		o.After = append([]Step{{What: "let the subscription go on", SQL: "ALTER SUBSCRIPTION " + quoted(s.name) + " ENABLE"}}, o.After...)
+	}
+	return nil
+}
+
+// ofType orders changes of types that fed columns have.
+func (s *situation) ofType(o *Order, c *Change) error {
+	var users []string
+	for _, table := range s.users[typeName(c.Schema, c.Name)] {
+		if s.fed(table) {
+			users = append(users, table)
+		}
+	}
+	if len(users) == 0 {
+		return nil
+	}
+	what := strings.Join(users, ", ")
+	full := feed.Quote(c.Schema, c.Name)
+	switch c.Action {
+	case addLabel:
+		place := ""
+		if c.Neighbor != "" {
+			place = " BEFORE " + feed.Literal(c.Neighbor)
+			if c.After {
+				place = " AFTER " + feed.Literal(c.Neighbor)
+			}
+		}
+		o.Before = append(o.Before, Step{What: "add value " + c.Column + " to " + full, SQL: "ALTER TYPE " + full + " ADD VALUE IF NOT EXISTS " + feed.Literal(c.Column) + place})
+	case renameLabel:
+		for _, table := range users {
+			t := s.primary[table]
+			if err := s.stop(o, &Change{Schema: t.Schema, Name: t.Name}, "a new name of a value in fed table %s"); err != nil {
+				return err
+			}
+		}
+		rename := "ALTER TYPE " + full + " RENAME VALUE %s TO %s"
+		o.Between = append(o.Between, Step{
+			What: "rename value " + c.Column, SQL: sprintf(rename, feed.Literal(c.Column), feed.Literal(c.To)),
+			Undo: sprintf(rename, feed.Literal(c.To), feed.Literal(c.Column)),
+		})
+	case alterType, dropType:
+		return refuse("type %s is that of columns of fed tables (%s), and its change cannot be ordered", "make a new type, and give the columns that type", full, what)
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package migrate
+
+import (
+	"pgshunt/configs"
+	"pgshunt/feed"
+)
+
+// kind says how a Step is carried out.
+type kind string
+
+const (
+	// onReplica is SQL on the replica, in one transaction with the journal.
+	onReplica kind = ""
+	// publish and unpublish add and remove a table of the publication, refresh makes the
+	// subscription follow it, copied waits for the first copy of a table.
+	publish   kind = "publish"
+	unpublish kind = "unpublish"
+	refresh   kind = "refresh"
+	copied    kind = "copied"
+	// bringTable, bringType, bringKeys make what the replica lacks from the primary's
+	// catalogs: a table, a type, a table's constraints and indexes.
+	bringTable kind = "table"
+	bringType  kind = "type"
+	bringKeys  kind = "keys"
+	// dropped drops a table, with the foreign keys of fed tables to it.
+	dropped kind = "drop"
+	// generated adds a generated column as the primary has it.
+	generated kind = "generated"
+)
+
+// Step is one thing that is done to a replica, or to the publication for its sake.
+type Step struct {
+	Kind kind   `json:"kind,omitempty"`
+	What string `json:"what"`
+	// SQL does it, Undo takes it back; Undo is "" where what is left does no harm.
+	SQL  string `json:"sql,omitempty"`
+	Undo string `json:"undo,omitempty"`
+	// Table is the table, or the type, of the kinds that need one.
+	Schema string `json:"schema,omitempty"`
+	Name   string `json:"name,omitempty"`
+	Column string `json:"column,omitempty"`
+}
+
+// Order is what one statement needs on one replica. It is pure data, and is journalled.
+type Order struct {
+	// Before is done before the primary has the statement, After once it has and the
+	// replica has applied everything up to there.
+	Before []Step `json:"before,omitempty"`
+	After  []Step `json:"after,omitempty"`
+	// Between is done while Lock, tables of the primary in SQL, are locked there and the
+	// replica has applied everything: before the statement, in the same transaction of
+	// the primary.
+	Between []Step   `json:"between,omitempty"`
+	Lock    []string `json:"lock,omitempty"`
+	// Applied is set where After has to wait.
+	Applied bool `json:"applied,omitempty"`
+	// Notes are for people.
+	Notes []string `json:"notes,omitempty"`
+}
+
+func (o *Order) empty() bool { return len(o.Before)+len(o.After)+len(o.Between)+len(o.Notes) == 0 }
+
+// Refusal says why a statement cannot be ordered, and what to do instead.
+type Refusal struct{ Why, Advice string }
+
+func (r *Refusal) Error() string { return r.Why + "; " + r.Advice }
+
+// constraint is one of a table, or an index.
+type constraint struct {
+	Name, Def string
+	// Type is pg_constraint.contype.
+	Type    rune
+	Columns []string
+}
+
+// situation is what is known of one replica, and of the primary as it concerns it, before
+// the statement.
+type situation struct {
+	feed      configs.Feed
+	name      string // of publication and subscription
+	selection feed.Selection
+	// primary and replica are tables by schema and name with a dot between.
+	primary, replica map[string]*feed.Table
+	// published are the tables of the publication; viaRoot, that partitions are published
+	// as their root; binary, that the subscription is.
+	published       map[string]bool
+	viaRoot, binary bool
+	// keys and replicaKeys are the constraints of tables, by table; indexes, by name, those
+	// of the primary with the table they are of.
+	keys, replicaKeys map[string][]constraint
+	indexes           map[string]index
+	// options holds the foreign table's columns with an option column_name, as table.column.
+	options map[string]bool
+	// users are the tables with a column of a type, by the type as format_type writes it.
+	users map[string][]string
+	// locks is set where tables of the primary may be locked for the statement, which is
+	// then sent by us; recopy, where tables may be copied anew.
+	locks, recopy bool
+}
+
+type index struct {
+	table  string
+	unique bool
+	def    string
+}
+
+// fed tells whether the replica has the table from the primary.
+func (s *situation) fed(table string) bool {
+	t := s.primary[table]
+	if t == nil || s.replica[table] == nil {
+		return false
+	}
+	switch s.feed {
+	case configs.FeedLogical:
+		return s.published[table] || t.Partition() && (s.published[t.ParentSchema+"."+t.ParentName] || s.viaRoot)
+	case configs.FeedDump:
+		return s.selection.Has(t.Schema, t.Name) && s.replica[table].Kind != 'f'
+	case configs.FeedFDW:
+		return s.selection.Has(t.Schema, t.Name) && s.replica[table].Kind == 'f'
+	}
+	return false
+}
+
+// column tells whether a column of a fed table is fed.
+func (s *situation) column(c *Change) bool {
+	list := s.selection.Columns(c.Schema, c.Name)
+	if list == nil {
+		return true
+	}
+	for _, name := range list {
+		if name == c.Column {
+			return true
+		}
+	}
+	return false
+}
+
+// orderOf is what a statement's changes, whose names are resolved, need on one replica. It
+// is pure. The error is a *Refusal.
+func orderOf(changes []Change, s *situation) (*Order, error) {
+	o := new(Order)
+	if s.feed != configs.FeedLogical && s.feed != configs.FeedDump && s.feed != configs.FeedFDW {
+		return o, nil
+	}
+	for i := range changes {
+		c := &changes[i]
+		var err error
+		switch {
+		case c.Action == unknown:
+			err = s.unknown(c)
+		case s.feed == configs.FeedLogical:
+			err = s.logical(o, c)
+		default:
+			err = s.follow(o, c)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	o.Applied = s.feed == configs.FeedLogical && len(o.After) > 0
+	return o, nil
+}
+
+// unknown refuses what cannot be ordered, where it is about fed tables.
+func (s *situation) unknown(c *Change) error {
+	switch {
+	case c.Name == "": // a schema
+		for name, t := range s.primary {
+			if t.Schema == c.Schema && s.fed(name) {
+				return refuse("%s of a schema with fed tables (%s) cannot be ordered", "change the tables one by one first", c.To, name)
+			}
+		}
+		return nil
+	case s.primary[c.table()] == nil:
+		if !s.selection.Has(c.Schema, c.Name) || c.Schema == "" {
+			return nil
+		}
+		return refuse("%s of a table that is to be fed (%s) cannot be ordered", "make the table with CREATE TABLE first and fill it with INSERT .. SELECT then", c.To, c.table())
+	case c.IfExists || !s.fed(c.table()):
+		return nil
+	}
+	return refuse("%s of fed table %s cannot be ordered", "leave the table out of the feed first (\"tables\" in the configuration, then \"pgshunt feed apply\"), change it, and feed it again", c.To, c.table())
+}
