@@ -47,7 +47,11 @@ type Loop struct {
 // a processor (in the sense of GOMAXPROCS) that nobody else can use meanwhile, so
 // there must be more of those than Loops. A signal ends the wait, which is how the
 // runtime gets the processor for a garbage collection.
-const busyWait = 1
+//
+// It is longer than any tick of the kernel, which has a timer then that is due before
+// ours. Otherwise each wait would set the clock's next interrupt and the end of the wait
+// set it back, and on a virtual machine both are an exit to the host.
+const busyWait = 20
 
 // edgeTriggered is EPOLLET as an unsigned number. With it the bell is heard at every
 // ring and need not be silenced by reading it.
