@@ -76,41 +76,6 @@ func (w *walker) effects(c *Call) {
 	}
 }
 
-// expression walks a use of an operator.
-func (w *walker) expression(e *pg.A_Expr) {
-	if k := e.Kind; k >= pg.A_Expr_Kind_AEXPR_BETWEEN && k <= pg.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM || len(e.Name) == 1 && isSystemOperator(e.Name) {
-		w.node(e.Lexpr)
-		w.node(e.Rexpr)
-		return
-	}
-	w.operator(e.Name, func() {
-		w.node(e.Lexpr)
-		w.node(e.Rexpr)
-	})
-}
-
-// operator notes an operator that pg_catalog does not have. operands walks what it is
-// applied to.
-func (w *walker) operator(name []*pg.Node, operands func()) {
-	if len(name) == 0 || isSystemOperator(name) {
-		operands()
-		return
-	}
-	c, _ := newCall(name)
-	c.Form, c.Builtin = Operator, false
-	place, varying := len(w.part.Calls), w.varying
-	w.part.Calls = append(w.part.Calls, c)
-	operands()
-	w.part.Calls[place].Constant = w.varying == varying
-}
-
-func isSystemOperator(name []*pg.Node) bool {
-	if len(name) > 1 && name[len(name)-2].GetString_().GetSval() != "pg_catalog" {
-		return false
-	}
-	return len(name) > 1 || systemOperators[name[0].GetString_().GetSval()]
-}
-
 // indirection walks (expression).field, (expression)[subscript] and (expression).*.
 func (w *walker) indirection(n *pg.A_Indirection) {
 	place, varying := len(w.part.Calls), w.varying

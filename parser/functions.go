@@ -61,19 +61,6 @@ func isAnchored(name string) bool {
 	return false
 }
 
-// systemOperators are the names of pg_catalog's operators in PostgreSQL 13 to 18, and of
-// pgvector's. All of them only compute.
-var systemOperators = func() map[string]bool {
-	m := make(map[string]bool)
-	for _, name := range strings.Fields(`
-		! !! !~ !~* !~~ !~~* # ## #- #> #>> % & && &< &<| &> * *< *<= *<> *= *> *>= + - -> ->> -|- / < <-> << <<= <<|
-		<= <> <@ <^ = > >= >> >>= >^ ? ?# ?& ?- ?-| ?| ?|| @ @-@ @> @? @@ @@@ ^ ^@ | |&> |/ |>> || ||/ ~ ~* ~<=~ ~<~ ~=
-		~>=~ ~>~ ~~ ~~* <#> <=> <+> <~> <%>`) {
-		m[name] = true
-	}
-	return m
-}()
-
 // askers holds the functions of pg_catalog without effects that answer for one server:
 // what its catalogs, statistics and configuration hold, or what it is called. The rest
 // match isAsker's prefixes.

@@ -218,12 +218,29 @@ func (w *walker) typeName(t *pg.TypeName) {
 	if t == nil {
 		return
 	}
-	if n := names(t.Names); len(n) > 1 && n[len(n)-2] != "pg_catalog" {
-		if schema := n[len(n)-2]; !slices.Contains(w.part.TypeSchemas, schema) {
+	if last := len(t.Names) - 1; last >= 0 {
+		name, schema := t.Names[last].GetString_().GetSval(), ""
+		if last > 0 {
+			schema = t.Names[last-1].GetString_().GetSval()
+		}
+		if schema != "" && schema != "pg_catalog" && !slices.Contains(w.part.TypeSchemas, schema) {
 			w.part.TypeSchemas = append(w.part.TypeSchemas, schema)
+		}
+		if schema != "pg_catalog" && !isCommonType(name) && !slices.Contains(w.part.Types, name) {
+			w.part.Types = append(w.part.Types, name)
 		}
 	}
 	w.nodes(t.Typmods)
+}
+
+// isCommonType reports whether a type of pg_catalog is left out of Part.Types. Those with
+// names of the grammar, such as integer, are too.
+func isCommonType(name string) bool {
+	switch name {
+	case "text", "json", "jsonb", "uuid", "date", "timestamptz", "bytea", "name", "oid", "regclass", "regtype", "regproc", "inet":
+		return true
+	}
+	return false
 }
 
 // pin keeps the first reason.

@@ -48,6 +48,10 @@ type Part struct {
 	Defines []Relation
 	// TypeSchemas are the schemas of qualified type names in casts and column definitions.
 	TypeSchemas []string
+	// Types are the names of types in casts that are not those of pg_catalog everybody uses.
+	Types []string
+	// Operators are those of pg_catalog's names that are used without a schema.
+	Operators Operators
 	// Effects beyond returning rows, as far as the tree shows them.
 	Locks    bool // FOR UPDATE, FOR SHARE and the like, or LOCK TABLE
 	Volatile bool // calls something that must run where the session's transaction is: nextval, now, random, txid_current...

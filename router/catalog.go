@@ -36,6 +36,18 @@ type Catalog struct {
 	few       uint64 // those of them that have few of the primary's relations
 	relations map[string][]relation
 	functions map[string][]routine
+	// hazards are operators by names of pg_catalog's, and casts, that may have effects: what
+	// a statement does not show.
+	hazards []hazard
+}
+
+// hazard is one of them. An operator is one of its schema's; a cast is to a type, or to any
+// where it may happen without a sign of it.
+type hazard struct {
+	operators parser.Operators
+	schema    string
+	cast      string
+	text      string
 }
 
 // Targets are sets of bits, each the index of a target in Fleet.Targets.
@@ -90,6 +102,12 @@ type routine struct {
 	// authors promise what the label says (c, internal).
 	hidden bool
 	uses   *closure
+	cast   string // as FunctionFacts.Cast
+}
+
+// effects reports whether r may do more than compute.
+func (r *routine) effects() bool {
+	return r.volatility == 'v' || r.hidden || r.uses != nil && r.uses.unknown != ""
 }
 
 // closure is what a view or function reads and calls in the end, through all others.
@@ -102,6 +120,8 @@ type closure struct {
 	volatile, clock bool
 	infers, models  bool
 	system          bool
+	operators       parser.Operators
+	types           []string
 	// project is the first project that is named as a constant.
 	project string
 }

@@ -2,6 +2,7 @@ package router
 
 import (
 	"slices"
+	"strings"
 
 	"pgshunt/parser"
 )
@@ -31,7 +32,7 @@ func (b *builder) collectFunctions(sources []Source) error {
 			e := slices.IndexFunc(group, func(r routine) bool { return r.schema == f.Schema })
 			if e < 0 {
 				e = len(group)
-				group = append(group, routine{schema: f.Schema, text: f.Schema + "." + name, volatility: f.Volatility})
+				group = append(group, routine{schema: f.Schema, text: f.Schema + "." + name, volatility: f.Volatility, cast: f.Cast})
 			}
 			r := &group[e]
 			r.has |= of[i]
@@ -91,12 +92,38 @@ func (b *builder) closeOver() {
 	}
 	for name, group := range b.catalog.functions {
 		for i := range group {
-			w := walker{catalog: b.catalog, queries: queries, bodies: bodies, uses: new(closure)}
-			w.routine(&group[i], name)
-			if u := w.uses; u.pgml != "" || u.unknown != "" || u.volatile || len(u.reads) > 0 {
-				group[i].uses = u
+			uses := b.closureOf(name, &group[i], queries, bodies)
+			if uses.pgml != "" || uses.unknown != "" || uses.volatile || len(uses.reads) > 0 {
+				group[i].uses = uses
+			}
+			b.hazard(name, &group[i])
+		}
+	}
+	slices.SortFunc(b.catalog.hazards, func(a, b hazard) int { return strings.Compare(a.text, b.text) })
+	for name, group := range b.catalog.functions {
+		for i := range group {
+			if len(b.catalog.hazards) > 0 && group[i].uses == nil { // now it matters which operators it uses
+				group[i].uses = b.closureOf(name, &group[i], queries, bodies)
 			}
 		}
+	}
+}
+
+func (b *builder) closureOf(name string, r *routine, queries map[parser.Relation]*parser.Part, bodies map[parser.Relation][]*parser.Part) *closure {
+	w := walker{catalog: b.catalog, queries: queries, bodies: bodies, uses: new(closure)}
+	w.routine(r, name)
+	return w.uses
+}
+
+// hazard keeps what has effects that statements do not show.
+func (b *builder) hazard(name string, r *routine) {
+	operators := parser.OperatorsNamed(name)
+	switch {
+	case !r.effects():
+	case r.cast != "":
+		b.catalog.hazards = append(b.catalog.hazards, hazard{cast: r.cast, text: name})
+	case operators != parser.Operators{}:
+		b.catalog.hazards = append(b.catalog.hazards, hazard{operators: operators, schema: r.schema, text: "operator " + r.text})
 	}
 }
 
@@ -126,6 +153,12 @@ func (w *walker) part(p *parser.Part) {
 	}
 	if p.Opaque && u.unknown == "" {
 		u.unknown = "text that cannot be seen"
+	}
+	u.operators = u.operators.With(p.Operators)
+	for _, name := range p.Types {
+		if !slices.Contains(u.types, name) {
+			u.types = append(u.types, name)
+		}
 	}
 	for i := range p.Calls {
 		w.call(&p.Calls[i])
@@ -183,7 +216,7 @@ func (w *walker) call(c *parser.Call) {
 			known = true
 		}
 	}
-	if !known && !c.Builtin && u.unknown == "" {
+	if !known && !c.Builtin && c.Form != parser.Field && u.unknown == "" { // a field, where there is no such function
 		u.unknown = c.Text
 	}
 }

@@ -19,9 +19,9 @@ type Source struct {
 	// and sequences outside pg_catalog, information_schema and schema pgml, ordered by
 	// name and then schema, both compared byte by byte (COLLATE "C"). An error ends it.
 	Relations iter.Seq2[RelationFacts, error]
-	// Functions yields functions, aggregates and procedures outside pg_catalog and
-	// information_schema, with those of schema pgml, in the same order; overloads are
-	// rows of their own.
+	// Functions yields functions, aggregates, procedures and operators outside pg_catalog and
+	// information_schema, with those of schema pgml, and casts of users, in the same order;
+	// overloads are rows of their own.
 	Functions iter.Seq2[FunctionFacts, error]
 }
 
@@ -61,7 +61,8 @@ type RelationFacts struct {
 	Definition string
 }
 
-// FunctionFacts describes one function on one server.
+// FunctionFacts describes one function on one server, or one operator, which is a function
+// by the operator's name whose body calls the operator's.
 type FunctionFacts struct {
 	Schema, Name string
 	// Volatility is pg_proc.provolatile: 'i', 's' or 'v'.
@@ -71,6 +72,9 @@ type FunctionFacts struct {
 	// Body holds what the body calls and reads, as parsing its CREATE FUNCTION says; nil
 	// where it is not SQL or PL/pgSQL, or could not be read.
 	Body *parser.Part
+	// Cast is the type that the function casts to, where it is the one of a cast and Name and
+	// Schema are not to be called by; "*" where that may happen without a sign of it.
+	Cast string
 	// Definition tells apart what the functions compute, with their arguments; "" where the
 	// authors of an extension answer for that (c, internal).
 	Definition string

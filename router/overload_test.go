@@ -89,3 +89,72 @@ func TestDefinitionsThatDiffer(t *testing.T) {
 		t.Errorf("got %+v", d.Err)
 	}
 }
+
+// operator is a database's own operator, which calls a function of schema public.
+func operator(name, calls string) router.FunctionFacts {
+	f := routine(name, 'i', "sql", "")
+	f.Body, f.Definition = &parser.Parse("SELECT public." + calls + "(NULL, NULL)").Parts[0], "integer integer public "+calls
+	return f
+}
+
+// cast is one by a function of schema public, to a type or without a sign of it ("*").
+func cast(name, to, calls string) router.FunctionFacts {
+	f := operator("cast ("+name+")", calls)
+	f.Schema, f.Cast = "", to
+	return f
+}
+
+// Operators and casts of users are what the functions behind them are.
+func TestOperatorsAndCastsOfUsers(t *testing.T) {
+	writes := routine("writes", 'v', "sql", "DELETE FROM public.docs")
+	computes := routine("computes", 'i', "sql", "SELECT true")
+	reads := routine("looks", 's', "sql", "SELECT true FROM public.local")
+	local := table("local")
+	local.Absent = "is not subscribed"
+	catalog := func(more ...router.FunctionFacts) *router.Catalog {
+		with := func(target int, local router.RelationFacts, functions ...router.FunctionFacts) server {
+			return server{target: target, functions: append([]router.FunctionFacts{writes, computes, reads}, functions...),
+				relations: []router.RelationFacts{table("docs"), local, view("plus", "SELECT 1 + id FROM public.docs"), view("made", "SELECT id::public.mine FROM public.docs")}}
+		}
+		there := append([]router.FunctionFacts{operator("=&=", "writes")}, more...)
+		return mustCatalog(t, with(0, table("local"), append(there, operator("=|=", "computes"))...), with(1, local, append(there, operator("=|=", "computes"))...), with(2, local, there...))
+	}
+	p := mustPolicy(t, router.Config{Reads: "replica"})
+	ask := func(c *router.Catalog, sql, path string) string {
+		f := twoReplicas()
+		f.Catalogs = map[string]*router.Catalog{"": c}
+		d := p.Decide(parser.Parse(sql), &router.View{SearchPath: []string{path}}, f)
+		if d.Place != router.Replica {
+			return d.Place.String() + ": " + d.Text()
+		}
+		return names(f, d)
+	}
+	for _, test := range []struct {
+		more      []router.FunctionFacts
+		sql, want string
+	}{
+		{nil, "SELECT id =|= 2 FROM docs", "ml1"}, // the other has no such operator
+		{nil, "SELECT id OPERATOR(public.=|=) 2 FROM docs", "ml1"},
+		{nil, "SELECT id =&= 2 FROM docs", "primary: =&= is not known to be free of side effects"},
+		{nil, "SELECT id =%= 2 FROM docs", "primary: =%= is not known to be free of side effects"},
+		{nil, "SELECT id + 2 FROM docs", "ml1 ml2"},
+		{[]router.FunctionFacts{operator("=?=", "looks")}, "SELECT id =?= 2 FROM docs", "primary: public.local cannot be read on a replica"},
+		{[]router.FunctionFacts{operator("+", "computes")}, "SELECT id + 2 FROM docs", "ml1 ml2"},
+		{[]router.FunctionFacts{operator("+", "writes")}, "SELECT id + 2 FROM docs", "primary: operator public.+ is not known to be free of side effects"},
+		{[]router.FunctionFacts{operator("+", "writes")}, "SELECT * FROM plus", "primary: operator public.+ is not known to be free of side effects"},
+		{[]router.FunctionFacts{operator("+", "writes")}, "SELECT id - 2 FROM docs", "ml1 ml2"},
+		{[]router.FunctionFacts{operator("=", "writes")}, "SELECT id FROM docs WHERE id IN (1, 2)", "primary: operator public.= is not known to be free of side effects"},
+		{[]router.FunctionFacts{cast("integer AS mine", "mine", "writes")}, "SELECT id FROM docs", "ml1 ml2"},
+		{[]router.FunctionFacts{cast("integer AS mine", "mine", "computes")}, "SELECT id::mine FROM docs", "ml1 ml2"},
+		{[]router.FunctionFacts{cast("integer AS mine", "mine", "writes")}, "SELECT id::mine FROM docs", "primary: cast (integer AS mine) is not known to be free of side effects"},
+		{[]router.FunctionFacts{cast("integer AS mine", "mine", "writes")}, "SELECT * FROM made", "primary: cast (integer AS mine) is not known to be free of side effects"},
+		{[]router.FunctionFacts{cast("mine AS text", "*", "writes")}, "SELECT id FROM docs", "primary: cast (mine AS text) is not known to be free of side effects"},
+	} {
+		if got := ask(catalog(test.more...), test.sql, "public"); got != test.want {
+			t.Errorf("%s: %s, expected %s", test.sql, got, test.want)
+		}
+	}
+	if got := ask(catalog(operator("+", "writes")), "SELECT id + 2 FROM public.docs", "other"); got != "ml1 ml2" {
+		t.Errorf("an operator that is not in search_path: %s", got)
+	}
+}

@@ -73,6 +73,9 @@ func inspect(p *parser.Part, v *View, known *Catalog) usage {
 		}
 	}
 	u.system = u.system || p.System
+	if known != nil && len(known.hazards) > 0 && u.unknown == "" {
+		u.unknown = known.hazard(p.Operators, p.Types, v)
+	}
 	u.classify(p)
 	return u
 }

@@ -92,7 +92,7 @@ const beginQuery = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 // subscription has brought. A standby has no counters; it follows the primary's.
 const signatureQuery = `SELECT concat_ws(' ', pg_postmaster_start_time(),
 	(SELECT sum(pg_stat_get_tuples_inserted(c) + pg_stat_get_tuples_updated(c) + pg_stat_get_tuples_deleted(c))
-		FROM unnest('{pg_class,pg_attribute,pg_proc,pg_namespace,pg_policy,pg_trigger,pg_rewrite,pg_constraint,pg_inherits,pg_extension,pg_type,pg_authid,pg_auth_members,pg_subscription,pg_publication,pg_publication_rel}'::regclass[]) c),
+		FROM unnest('{pg_class,pg_attribute,pg_proc,pg_operator,pg_cast,pg_aggregate,pg_namespace,pg_policy,pg_trigger,pg_rewrite,pg_constraint,pg_inherits,pg_extension,pg_type,pg_authid,pg_auth_members,pg_subscription,pg_publication,pg_publication_rel}'::regclass[]) c),
 	(SELECT concat_ws(',', count(*), count(*) FILTER (WHERE srsubstate = 'r'), sum(hashoid(srrelid)::bigint)) FROM pg_subscription_rel),
 	(SELECT concat_ws(',', count(*), count(*) FILTER (WHERE subenabled)) FROM pg_subscription))`
 
@@ -223,7 +223,7 @@ func reaching(p *parser.Part) *parser.Part {
 func (s *source) readFunctions(ctx context.Context, known *bodies) iter.Seq2[router.FunctionFacts, error] {
 	var f router.FunctionFacts
 	var volatility, definition string
-	into := []any{&f.Schema, &f.Name, &volatility, &f.Language, &definition, &f.Definition}
+	into := []any{&f.Schema, &f.Name, &volatility, &f.Language, &definition, &f.Definition, &f.Cast}
 	return rowsOf(ctx, s, functionsQuery, into, func() router.FunctionFacts {
 		row := f
 		row.Volatility = volatility[0]
