@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// pair is a primary's and a replica's database.
+// databases are those of a primary and of a replica, with their servers.
 type databases struct {
 	primary, replica *pgtest.Server
 	ours, theirs     string
