@@ -306,6 +306,14 @@ func TestWhatOtherFeedsBring(t *testing.T) {
 	if got := absent(router.FeedDump); got != "|" {
 		t.Errorf("got %q", got)
 	}
+	replica.Exec(t, "ALTER TABLE pgshunt.copies ADD partial boolean NOT NULL DEFAULT false")
+	if got := absent(router.FeedDump); got != "|" {
+		t.Errorf("got %q", got)
+	}
+	replica.Exec(t, "UPDATE pgshunt.copies SET partial = true")
+	if got := absent(router.FeedDump); got != copiedInPart+"|" {
+		t.Errorf("got %q", got)
+	}
 }
 
 func (w *watching) size(database string) int {

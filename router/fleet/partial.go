@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"maps"
 	"strings"
 
 	"pgshunt/router"
@@ -31,7 +32,16 @@ const subscribedQuery = `SELECT DISTINCT p.name, n.nspname, c.relname FROM pg_su
 	JOIN pg_subscription_rel r ON r.srsubid = s.oid JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 	WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND p.name = ANY ($1)`
 
-const inPart = "is replicated there only in part"
+// copiedPartQuery lists what a dump has copied in part, under the name that was recorded. Who
+// records may not know of parts, hence the JSON.
+const copiedPartQuery = `SELECT n.nspname, c.relname FROM pgshunt.copies o JOIN pg_class c
+	JOIN pg_namespace n ON n.oid = c.relnamespace ON o.relation IN (n.nspname || '.' || c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname))
+	WHERE (to_jsonb(o) ->> 'partial')::boolean`
+
+const (
+	inPart       = "is replicated there only in part"
+	copiedInPart = "is copied there only in part"
+)
 
 // loadPublished reads what the primary publishes in part.
 func (s *source) loadPublished(ctx context.Context) error {
@@ -46,10 +56,41 @@ func (s *source) loadPublished(ctx context.Context) error {
 // loadPartial finds out which relations of a replica have only a part of the primary's
 // rows: those that come so, with their parents and children.
 func (s *source) loadPartial(ctx context.Context, primary *source) error {
-	s.partial = make(map[string]bool)
-	if s.server.Feed != router.FeedLogical || len(primary.published) == 0 {
-		return nil
+	s.partial = make(map[string]string)
+	var err error
+	switch {
+	case s.recorded:
+		err = s.loadCopied(ctx)
+	case s.server.Feed == router.FeedLogical && len(primary.published) > 0:
+		err = s.loadSubscribed(ctx, primary)
 	}
+	if err != nil {
+		return err
+	}
+	direct := maps.Clone(s.partial)
+	for key, parent := range primary.parents {
+		name := strings.Replace(key, "\x00", ".", 1)
+		for child := range strings.SplitSeq(parent.children, ",") {
+			if why := direct[child]; why != "" {
+				s.partial[name] = why
+			}
+			if why := direct[name]; why != "" {
+				s.partial[child] = why
+			}
+		}
+	}
+	return nil
+}
+
+func (s *source) loadCopied(ctx context.Context) error {
+	var schema, name string
+	return each(ctx, s.conn, copiedPartQuery, []any{&schema, &name}, func() error {
+		s.partial[schema+"."+name] = copiedInPart
+		return nil
+	})
+}
+
+func (s *source) loadSubscribed(ctx context.Context, primary *source) error {
 	var names []string
 	for p := range primary.published {
 		names = append(names, p.publication)
@@ -65,22 +106,7 @@ func (s *source) loadPartial(ctx context.Context, primary *source) error {
 			return err
 		}
 		if primary.published[p] {
-			s.partial[p.schema+"."+p.name] = true
-		}
-	}
-	direct := make(map[string]bool)
-	for name := range s.partial {
-		direct[name] = true
-	}
-	for key, parent := range primary.parents {
-		name := strings.Replace(key, "\x00", ".", 1)
-		for child := range strings.SplitSeq(parent.children, ",") {
-			if direct[child] {
-				s.partial[name] = true
-			}
-			if direct[name] {
-				s.partial[child] = true
-			}
+			s.partial[p.schema+"."+p.name] = inPart
 		}
 	}
 	return rows.Err()

@@ -32,10 +32,10 @@ type source struct {
 	relations, fed int
 	// parents are the primary's relations with children, by schema and name.
 	parents map[string]parent
-	// published is what the primary publishes in part, partial what a replica has in part, by
-	// schema and name with a dot between.
+	// published is what the primary publishes in part, partial why a replica has only a part
+	// of a relation, by schema and name with a dot between.
 	published map[published]bool
-	partial   map[string]bool
+	partial   map[string]string
 	// barred are the schemas that somebody may not use here who may on the primary.
 	barred map[string]bool
 }
@@ -196,8 +196,8 @@ func (s *source) readRelations(ctx context.Context, primary *source, known *bodi
 		if f.Security != "" && len(s.readers.exempt) > 0 {
 			row.Security += "\nnot for " + strings.Join(s.readers.exempt, ",")
 		}
-		if row.Absent == "" && s.partial[f.Schema+"."+f.Name] {
-			row.Absent = inPart
+		if row.Absent == "" {
+			row.Absent = s.partial[f.Schema+"."+f.Name]
 		}
 		// A partitioned table that is itself subscribed has all rows, whatever its partitions.
 		if p, ok := primary.parents[f.Schema+"\x00"+f.Name]; ok && s.server.Replica && row.Absent == "" &&
