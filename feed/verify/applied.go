@@ -133,10 +133,8 @@ func (a *applied) wait(ctx context.Context, meanwhile func() error) error {
 		} else if want-have > 1<<20 {
 			v.run.Tell(feed.Event{Status: feed.StatusProgress, Step: "wait until the replica has applied what the primary has", TotalBytes: want - have})
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
+		if err := sleep(ctx, pause); err != nil {
+			return err
 		}
 		pause = min(2*pause, longestPause)
 	}
@@ -150,4 +148,45 @@ func recordEnd(lsn int64) int64 {
 		return lsn - over
 	}
 	return lsn
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// A commit is sent as soon as it is on disk, which is a moment before others see it on the
+// primary, and with synchronous replication long before. So a replica may be ahead of what
+// the primary shows.
+
+// running are the transactions with an xid that a query would not see the effects of.
+func (a *applied) running(ctx context.Context) (map[string]bool, error) {
+	return a.transactions(ctx, "SELECT x::text FROM pg_snapshot_xip(pg_current_snapshot()) x")
+}
+
+// writers are those of them that may be committed already: not the ones that wait for their
+// client's next word, and not prepared ones.
+func (a *applied) writers(ctx context.Context) (map[string]bool, error) {
+	return a.transactions(ctx, `SELECT x::text FROM pg_snapshot_xip(pg_current_snapshot()) x WHERE x::text::numeric % 4294967296 NOT IN (
+		SELECT backend_xid::text::numeric FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND state LIKE 'idle in transaction%'
+		UNION ALL SELECT transaction::text::numeric FROM pg_prepared_xacts)`)
+}
+
+func (a *applied) transactions(ctx context.Context, query string) (map[string]bool, error) {
+	rows, err := a.v.primary.Query(ctx, query)
+	if err == nil {
+		var names []string
+		if names, err = pgx.CollectRows(rows, pgx.RowTo[string]); err == nil {
+			all := make(map[string]bool, len(names))
+			for _, name := range names {
+				all[name] = true
+			}
+			return all, nil
+		}
+	}
+	return nil, &feed.Error{Server: a.v.run.Primary.Name, Doing: "look for running transactions", Err: err}
 }

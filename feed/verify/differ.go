@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"pgshunt/feed"
 )
@@ -147,12 +148,21 @@ func (c *comparison) span(span Range, rows int) {
 	}
 }
 
-// Bounds of the rounds in which a row is looked at again.
+// Bounds of the rounds in which a row is looked at again: so many rounds at least, then so
+// long, and never longer than much.
 const (
-	maxRounds = 40
+	minRounds  = 40
+	settleTime = 10 * time.Second
+	settleMost = 5 * time.Minute
 	// sampled is how many keys are read again and again while the subscription is waited for.
 	sampled = 200
 )
+
+// sighting is what a row looked like in a round, and who was writing on the primary then.
+type sighting struct {
+	pair
+	writers map[string]bool
+}
 
 // settle looks again at rows that seem to differ and returns those that do; see the
 // package's documentation. Where nothing is applied meanwhile they are what they seem.
@@ -162,62 +172,102 @@ func (c *comparison) settle(ctx context.Context, found map[string]pair) (map[str
 	}
 	real := make(map[string]pair)
 	open := slices.Sorted(maps.Keys(found))
-	before := make(map[string]pair)
+	before := make(map[string]sighting)
+	began := time.Now()
 	for round := 0; len(open) > 0; round++ {
-		if round == maxRounds {
+		if took := time.Since(began); round >= minRounds && took > settleTime || took > settleMost {
 			c.report.Unsettled += int64(len(open))
 			break
 		}
-		now, seen, err := c.look(ctx, open)
+		now, err := c.look(ctx, open)
 		if err != nil {
 			return nil, err
 		}
 		var still []string
+		changed := false
 		for _, k := range open {
-			one, old := now[k], before[k]
-			_, known := before[k]
+			one := now.pairs[k]
+			old, known := before[k]
 			switch {
-			case one.equal() || seen.has(k, one.replica) || known && (pair{one.primary, old.replica}).equal():
-			case known && one.unchanged(old):
+			case one.equal() || now.seen.has(k, one.replica) || known && (pair{one.primary, old.replica}).equal():
+				delete(before, k)
+				continue
+			case !known || !one.unchanged(old.pair):
+				before[k], changed = sighting{one, now.writers}, true
+			case one.primary != nil && one.primary.untouched() || !overlap(old.writers, now.running):
 				real[k] = one
-			default:
-				still = append(still, k)
+				continue
+			}
+			still = append(still, k)
+		}
+		if open = still; len(open) > 0 && !changed {
+			if err := sleep(ctx, longestPause); err != nil {
+				return nil, err
 			}
 		}
-		open, before = still, now
 	}
 	return real, nil
 }
 
+func overlap(a, b map[string]bool) bool {
+	for k := range a {
+		if b[k] {
+			return true
+		}
+	}
+	return false
+}
+
+// glance is what one round sees.
+type glance struct {
+	pairs map[string]pair
+	// seen has what else the primary had meanwhile.
+	seen versions
+	// running are transactions that the primary's rows were not seen from, writers those that
+	// may have been committed when the replica was read.
+	running, writers map[string]bool
+}
+
 // look reads some keys on the primary, waits until the replica has applied what the primary had
-// then, and reads them there. seen has what else the primary had meanwhile.
-func (c *comparison) look(ctx context.Context, keys []string) (map[string]pair, versions, error) {
+// then, and reads them there.
+func (c *comparison) look(ctx context.Context, keys []string) (*glance, error) {
+	g := &glance{pairs: make(map[string]pair, len(keys)), seen: make(versions)}
+	a := c.v.applied
+	var err error
+	if a != nil {
+		if g.running, err = a.running(ctx); err != nil {
+			return nil, err
+		}
+	}
 	p, err := c.primary.find(ctx, keys)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	seen := make(versions)
 	var sample func() error
 	if len(keys) <= sampled && c.primary.key != nil {
 		sample = func() error {
 			some, err := c.primary.find(ctx, keys)
 			for _, k := range keys {
 				e, ok := some[k]
-				seen.add(k, e, ok)
+				g.seen.add(k, e, ok)
 			}
 			return err
 		}
 	}
-	if c.v.applied != nil {
-		if err := c.v.applied.wait(ctx, sample); err != nil {
-			return nil, nil, err
+	if a != nil {
+		if err := a.wait(ctx, sample); err != nil {
+			return nil, err
 		}
 	}
 	r, err := c.replica.find(ctx, keys)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	all := make(map[string]pair, len(keys))
+	if a != nil {
+		if g.writers, err = a.writers(ctx); err != nil {
+			return nil, err
+		}
+	}
 	for _, k := range keys {
 		var one pair
 		if e, ok := p[k]; ok {
@@ -226,9 +276,9 @@ func (c *comparison) look(ctx context.Context, keys []string) (map[string]pair, 
 		if e, ok := r[k]; ok {
 			one.replica = &e
 		}
-		all[k] = one
+		g.pairs[k] = one
 	}
-	return all, seen, nil
+	return g, nil
 }
 
 // versions are values that the primary had under a key, false for none at all.

@@ -23,11 +23,14 @@
 //  3. read them on the replica
 //
 // Where both agree the row is equal. A row is said to differ when it did so in two rounds
-// and neither server had another version of it in the second: if the primary has it, it
-// had this version all the time between, during which the replica was read; if it has not,
+// and neither server had another version of it in the second. If the primary has it, it had
+// this version all the time between, during which the replica was read; if it has not,
 // whatever brought the replica's row was older than the second round's LSN, and so was what
-// deleted it again. A row that changes faster than that is compared with every version
-// seen on the primary meanwhile, and at last reported as unsettled; never as different.
+// deleted it again. That leaves one case: a commit is sent before it is visible on the
+// primary, so the replica may be ahead. Therefore what was being committed when the replica was
+// read has to be over before the second round, unless nobody has touched the primary's row (xmax).
+// A row that changes faster than that is compared with every version seen on the primary
+// meanwhile, and at last reported as unsettled; never as different.
 //
 // # Repair
 //

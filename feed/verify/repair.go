@@ -27,19 +27,9 @@ func (c *comparison) repair(ctx context.Context, found map[string]pair) (map[str
 	if err := c.still(ctx, tx); err != nil {
 		return nil, err
 	}
-	// From here on nothing is applied to the table. What the primary has now in the version
-	// that was compared has not been touched since, so there is nothing to come for it that
-	// was there before.
-	now, err := c.primary.find(ctx, keys)
+	same, err := c.asCompared(ctx, found, keys)
 	if err != nil {
 		return nil, err
-	}
-	same := make(map[string]pair)
-	for _, k := range keys {
-		e, there := now[k]
-		if old := found[k].primary; !c.live || there == (old != nil) && (!there || e == *old) {
-			same[k] = found[k]
-		}
 	}
 	written, err := c.write(ctx, tx, same)
 	if err == nil {
@@ -51,6 +41,55 @@ func (c *comparison) repair(ctx context.Context, found map[string]pair) (map[str
 	c.report.Repaired += written
 	c.v.run.Tell(feed.Event{Status: feed.StatusNote, Server: c.replica.server.Name, Step: "rows repaired", Table: c.primary.table.Plain(), Rows: written})
 	return c.again(ctx, keys)
+}
+
+// asCompared returns those of the rows that both servers still have as they were compared.
+// From the lock on nothing is applied to the table. A row that the primary has in the same
+// version, and that no transaction is about to change, was not touched since it was
+// compared; so nothing that is still to be applied is older than it.
+func (c *comparison) asCompared(ctx context.Context, found map[string]pair, keys []string) (map[string]pair, error) {
+	if !c.live {
+		return found, nil
+	}
+	writers, err := c.v.applied.writers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ended bool
+	for range endingLooks {
+		running, err := c.v.applied.running(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if ended = !overlap(writers, running); ended {
+			break
+		}
+		if err := sleep(ctx, longestPause/10); err != nil {
+			return nil, err
+		}
+	}
+	p, err := c.primary.find(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.replica.find(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	same := make(map[string]pair)
+	for _, k := range keys {
+		var now pair
+		if e, ok := p[k]; ok {
+			now.primary = &e
+		}
+		if e, ok := r[k]; ok {
+			now.replica = &e
+		}
+		if now.unchanged(found[k]) && (ended || now.primary == nil || now.primary.untouched()) {
+			same[k] = now
+		}
+	}
+	return same, nil
 }
 
 // again compares rows that were repaired.
@@ -69,6 +108,9 @@ func (c *comparison) again(ctx context.Context, keys []string) (map[string]pair,
 // lockPatience bounds how long a repair waits for what reads or writes the table, and how
 // long it keeps others waiting.
 const lockPatience = "10s"
+
+// endingLooks bounds how often transactions that may be committed are waited for meanwhile.
+const endingLooks = 100
 
 // still keeps others from writing the table, and triggers and foreign keys from acting on
 // what is written. Without the right to that, a table without triggers can be written.

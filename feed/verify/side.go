@@ -128,13 +128,13 @@ func (s *side) among(keys []string) string {
 	return s.keyColumns() + " IN (" + strings.Join(parts, ", ") + ")"
 }
 
-// version is an expression that changes whenever a row is written. A foreign table has no
-// such thing.
+// version is an expression that changes whenever a row is written, and ends in xmax. A
+// foreign table has no such thing.
 func (s *side) version() string {
 	if s.table.Kind == 'f' {
 		return "''"
 	}
-	return "t.tableoid::text || ' ' || t.xmin::text || ' ' || t.ctid::text"
+	return "t.tableoid::text || ' ' || t.xmin::text || ' ' || t.ctid::text || ' ' || t.xmax::text"
 }
 
 // rows is a query of the rows that meet a condition on t: k, the key's texts; h, the hash of
@@ -209,6 +209,10 @@ type entry struct {
 	value   int64
 	version string
 }
+
+// untouched tells whether no transaction, not even one that has yet to become visible,
+// has written or locked the row since.
+func (e entry) untouched() bool { return strings.HasSuffix(e.version, " 0") }
 
 // list reads the rows that meet a condition over t and one over k and h, by key. Where a
 // key is there twice, which an index would forbid, its entry equals no other.
