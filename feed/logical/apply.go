@@ -76,10 +76,9 @@ func (s *session) apply(ctx context.Context, all []*table) error {
 
 // bring makes the tables on the replica and sees that they can take what comes.
 func (s *session) bring(ctx context.Context, all []*table) error {
-	for _, need := range []schema.Need{schema.Types, schema.Tables, schema.Indexes} {
-		if err := schema.Bring(ctx, s.run, plain(all), need); err != nil {
-			return err
-		}
+	// The keys have to be there before the rows: by them the changes that come meanwhile are applied.
+	if err := schema.Bring(ctx, s.run, plain(all), schema.Indexes); err != nil {
+		return err
 	}
 	there, err := feed.Tables(ctx, s.target, func(string, string) bool { return true })
 	if err != nil {

@@ -120,16 +120,32 @@ func (r *rig) state(t *testing.T) feed.State {
 	return state
 }
 
-// ask reads one text from a server.
+// conns are connections of tests, by the URL. Tests do not run in parallel.
+var conns = make(map[string]*pgx.Conn)
+
+// ask reads one text from a server. It connects again after a restart.
 func ask(t *testing.T, s *pgtest.Server, sql string, args ...any) string {
 	t.Helper()
-	conn, err := pgx.Connect(limited(t), s.SocketURL(s.Superuser(), "postgres"))
-	if err != nil {
-		t.Fatal(err)
+	ctx := limited(t)
+	url := s.SocketURL(s.Superuser(), "postgres")
+	conn := conns[url]
+	if conn != nil && conn.Ping(ctx) != nil {
+		_ = conn.Close(ctx)
+		conn = nil
 	}
-	defer conn.Close(context.Background())
+	if conn == nil {
+		var err error
+		if conn, err = pgx.Connect(ctx, url); err != nil {
+			t.Fatal(err)
+		}
+		conns[url] = conn
+		t.Cleanup(func() {
+			_ = conn.Close(context.Background())
+			delete(conns, url)
+		})
+	}
 	var text *string
-	if err := conn.QueryRow(limited(t), sql, args...).Scan(&text); err != nil {
+	if err := conn.QueryRow(ctx, sql, args...).Scan(&text); err != nil {
 		t.Fatalf("%s: %v\n%s", s.Name, err, sql)
 	}
 	if text == nil {

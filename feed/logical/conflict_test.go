@@ -1,0 +1,99 @@
+package logical
+
+import (
+	"strings"
+	"testing"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+	"pgshunt/internal/pgtest"
+)
+
+// problem returns the state's problem of a kind.
+func problem(t *testing.T, state feed.State, check string) feed.Problem {
+	t.Helper()
+	for _, p := range state.Problems {
+		if p.Check == check {
+			return p
+		}
+	}
+	t.Fatalf("no problem %q in %+v", check, state)
+	return feed.Problem{}
+}
+
+func TestAConflictIsShownWithTheRowAndTheWayOut(t *testing.T) {
+	for _, logged := range []bool{false, true} {
+		settings := map[string]string{"wal_retrieve_retry_interval": "100ms"}
+		if logged { // then the server can read its own log
+			settings["logging_collector"], settings["log_line_prefix"] = "on", "%m [%p] "
+		}
+		r := newRigOn(t, pgtest.Primary(t), pgtest.Replica(t, pgtest.Options{Settings: settings}), func(c *configs.Replica) { c.Tables = configs.Patterns{"t", "u"} })
+		r.primary.Exec(t, "CREATE TABLE t (id int, k text, v text, PRIMARY KEY (id, k)); CREATE TABLE u (id int PRIMARY KEY); INSERT INTO t VALUES (1, 'a', 'first')")
+		r.apply(t)
+		r.replica.Exec(t, "INSERT INTO t VALUES (2, 'it''s', 'somebody else''s')")
+		r.primary.Exec(t, "INSERT INTO u VALUES (1); INSERT INTO t VALUES (2, 'it''s', 'right'), (3, 'c', 'more')")
+		var state feed.State
+		if !pgtest.Eventually(func() bool {
+			state = r.state(t)
+			return state.State == "broken" && strings.Contains(problem(t, state, "conflict").What, "has the row")
+		}) {
+			t.Fatalf("%+v", state)
+		}
+		p := problem(t, state, "conflict")
+		const remedy = `DELETE FROM "public"."t" WHERE "id" = '2'::integer AND "k" = 'it''s'::text`
+		if p.Remedy != remedy {
+			t.Errorf("remedy %q", p.Remedy)
+		}
+		if !strings.Contains(p.What, "1 inserts in public.u, 2 inserts in public.t") || !strings.Contains(p.Note, "SKIP (lsn = '") {
+			t.Errorf("%+v", p)
+		}
+		if logged != strings.Contains(p.What, "duplicate key value") {
+			t.Errorf("log read: %v: %s", logged, p.What)
+		}
+		if logged { // one way out
+			r.replica.Exec(t, p.Remedy)
+			r.equal(t)
+		} else { // the other
+			skip := p.Note[strings.Index(p.Note, "ALTER SUBSCRIPTION"):]
+			r.replica.Exec(t, skip[:strings.Index(skip, ")")+1])
+			r.primary.Exec(t, "INSERT INTO u VALUES (2)")
+			if !pgtest.Eventually(func() bool { return ask(t, r.replica, "SELECT string_agg(id::text, ',') FROM u") == "2" }) {
+				t.Error("it does not go on after the transaction was left out")
+			}
+		}
+		if !pgtest.Eventually(func() bool { return r.state(t).State == "ready" }) {
+			t.Errorf("%+v", r.state(t))
+		}
+	}
+}
+
+func TestASlotThatHasLostItsWALIsMadeAnew(t *testing.T) {
+	r := newRigOn(t, pgtest.Primary(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "4MB", "min_wal_size": "32MB", "max_wal_size": "32MB"}}),
+		pgtest.Replica(t, pgtest.Options{Settings: soon}), func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
+	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'v' FROM generate_series(1, 100) i; CREATE TABLE noise (v text)")
+	r.apply(t)
+	r.replica.Exec(t, "ALTER SUBSCRIPTION pgshunt_postgres_ml1 DISABLE")
+	if state := r.state(t); state.State != "stopped" || problem(t, state, "disabled").Remedy == "" {
+		t.Errorf("%+v", state)
+	}
+	r.freeSlot(t)
+	for range 5 {
+		r.primary.Exec(t, "INSERT INTO noise SELECT md5(i::text) FROM generate_series(1, 60000) i")
+		r.primary.Exec(t, "SELECT pg_switch_wal()")
+		r.primary.Exec(t, "CHECKPOINT")
+	}
+	state := r.state(t)
+	if state.State != "broken" || !strings.Contains(problem(t, state, "slot_lost").Note, "feed refresh --replica ml1") {
+		t.Fatalf("%+v", state)
+	}
+	if err := Apply(limited(t), r.run(t)); err == nil || !strings.Contains(err.Error(), "has lost WAL") {
+		t.Errorf("apply of a lost slot: %v", err)
+	}
+	if err := Refresh(limited(t), r.run(t)); err != nil {
+		t.Fatal(err)
+	}
+	r.equal(t)
+	if state := r.state(t); state.State != "ready" {
+		t.Errorf("%+v", state)
+	}
+}
