@@ -18,6 +18,9 @@ var loud = []struct {
 	// heard tells whether at that value what DoSecretly sends would be written down.
 	heard func(value string) bool
 }{
+	// A warning is logged with what was executed. Who may not turn that off executes nothing
+	// that warns.
+	{"log_min_messages", "error", func(string) bool { return false }},
 	// A text that is no DDL is logged at "all" only.
 	{"log_statement", "none", func(v string) bool { return v == "all" }},
 	{"log_min_duration_statement", "-1", atOnce},
