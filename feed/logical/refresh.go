@@ -224,7 +224,7 @@ func (s *session) copySlots(ctx context.Context, sub *subscription) ([]string, e
 	}
 	system, err := one[int64](ctx, s.target, "SELECT system_identifier FROM pg_control_system()")
 	if err != nil {
-		if sqlstate(err) == "42501" {
+		if sqlstate(err) == codeNotAllowed {
 			return nil, nil // nobody but the subscription itself knows them then
 		}
 		return nil, s.failed(s.run.Target, "read its system identifier", err)

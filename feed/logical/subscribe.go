@@ -27,11 +27,23 @@ func (s *session) checkSource(ctx context.Context) ([]feed.Problem, error) {
 	for _, setting := range heard {
 		p.warn("log", "its log would show the password for the primary, since "+setting+", which "+s.run.Target.User()+" may not change", "", "let a superuser change it for "+s.run.Target.User()+", or use a role for the source that may do nothing else")
 	}
+	// A publication that is not there would be warned of, and a warning is logged with the
+	// statement: only who can turn that off may name one.
+	publication, err := one[string](ctx, s.primary, "SELECT coalesce((SELECT pubname::text FROM pg_publication ORDER BY pubname <> $1 LIMIT 1), '')", s.run.Name)
+	if err != nil {
+		return nil, s.failed(s.run.Primary, "look for a publication", err)
+	}
+	if publication == "" {
+		publication = "pgshunt_attempt"
+		if super, err := one[bool](ctx, s.target, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"); err != nil || !super {
+			return p.all, s.failed(s.run.Target, "ask who we are", err)
+		}
+	}
 	attempt := *s.run
 	attempt.Print, attempt.Sink = false, func(feed.Event) {}
 	err = pgx.BeginFunc(ctx, s.target, func(tx pgx.Tx) error {
 		err := attempt.DoSecretly(ctx, s.target, feed.Step{On: s.run.Target, What: "have it connect to the primary", Secrets: secrets(s.run), SQL: "CREATE SUBSCRIPTION pgshunt_attempt CONNECTION " +
-			feed.Literal(s.source) + " PUBLICATION pgshunt_attempt WITH (connect = true, enabled = false, create_slot = false, slot_name = NONE, copy_data = false)"})
+			feed.Literal(s.source) + " PUBLICATION " + feed.Quote("", publication) + " WITH (connect = true, enabled = false, create_slot = false, slot_name = NONE, copy_data = false)"})
 		if err == nil {
 			err = errAttempt
 		}
@@ -40,9 +52,10 @@ func (s *session) checkSource(ctx context.Context) ([]feed.Problem, error) {
 	if err == errAttempt {
 		return p.all, nil
 	}
+	const undefined = "42P01" // a table that is published and not there yet: so it has connected
 	cause := feed.Mask(feed.Cause(err), secrets(s.run)...)
 	switch code := sqlstate(err); {
-	case code == "42501" || code == "25006": // it may not, which checkTarget has told
+	case code == undefined, code == codeNotAllowed, code == "25006": // it may not, which checkTarget has told
 		return p.all, nil
 	case code == "":
 		return nil, err
@@ -108,6 +121,8 @@ func (s *session) reconnect(ctx context.Context, sub *subscription) error {
 	}
 	return s.secretly(ctx, step, func(context.Context, *pgx.Conn) error { return nil })
 }
+
+const codeNotAllowed = "42501"
 
 var errAttempt = errors.New("the attempt is over")
 

@@ -1,0 +1,140 @@
+package logical
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+	"pgshunt/internal/pgtest"
+)
+
+func TestTablesComeInAndGoOut(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"a", "part"} })
+	r.primary.Exec(t, `CREATE TABLE a (id serial PRIMARY KEY, v text); INSERT INTO a (v) VALUES ('x');
+		CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b SELECT generate_series(1, 10);
+		CREATE TABLE part (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (10); INSERT INTO part VALUES (1)`)
+	r.apply(t)
+	r.equal(t)
+	// A partition that somebody makes does not stop the feed, and comes in with the next apply.
+	r.primary.Exec(t, "CREATE TABLE part_2 PARTITION OF part FOR VALUES FROM (10) TO (20); INSERT INTO part VALUES (11), (2); INSERT INTO a (v) VALUES ('y')")
+	if !pgtest.Eventually(func() bool { return ask(t, r.replica, "SELECT count(*)::text FROM a") == "2" }) {
+		t.Fatal("a new partition stops the feed")
+	}
+	if p := problem(t, r.state(t), "tables"); !strings.Contains(p.What, "public.part_2") {
+		t.Errorf("%+v", p)
+	}
+	r.cfg.Replicas[0].Tables = configs.Patterns{"a", "b", "part"}
+	r.apply(t)
+	r.equal(t)
+	if got := ask(t, r.replica, "SELECT count(*)::text FROM b"); got != "10" {
+		t.Errorf("%s rows of a table that came in", got)
+	}
+	if state := r.state(t); state.State != "ready" || len(state.Tables) != 4 {
+		t.Errorf("%+v", state)
+	}
+	r.cfg.Replicas[0].Tables = configs.Patterns{"a"}
+	r.apply(t)
+	if got := ask(t, r.replica, "SELECT string_agg(srrelid::regclass::text, ',') FROM pg_subscription_rel"); got != "a" {
+		t.Errorf("subscribed: %s", got)
+	}
+	if got := ask(t, r.primary, "SELECT string_agg(tablename, ',') FROM pg_publication_tables"); got != "a" {
+		t.Errorf("published: %s", got)
+	}
+	// It still has rows; to come in again it has to be emptied, which apply does not do.
+	r.cfg.Replicas[0].Tables = configs.Patterns{"a", "b"}
+	if err := Apply(limited(t), r.run(t)); err == nil || !strings.Contains(err.Error(), "public.b holds rows already") {
+		t.Errorf("%v", err)
+	}
+	if err := Refresh(limited(t), r.run(t)); err != nil {
+		t.Fatal(err)
+	}
+	r.equal(t)
+}
+
+func TestTablesAreFedInPart(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) {
+		c.Tables = configs.Patterns{"orders", "part"}
+		c.Columns = map[string][]string{"public.orders": {"region", "id"}}
+		c.Where = map[string]string{"public.orders": "region = 'eu'", "public.part": "id > 5"}
+	})
+	r.primary.Exec(t, `CREATE TABLE orders (id int, region text, secret text NOT NULL, PRIMARY KEY (region, id));
+		INSERT INTO orders SELECT i, (ARRAY['eu', 'us'])[1 + i % 2], 's' FROM generate_series(1, 20) i;
+		CREATE TABLE part (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (10); INSERT INTO part VALUES (1), (7)`)
+	r.apply(t)
+	r.equal(t)
+	r.primary.Exec(t, "UPDATE orders SET region = 'eu' WHERE id = 1; UPDATE orders SET region = 'us' WHERE id = 2; INSERT INTO part VALUES (2), (8)")
+	r.equal(t)
+	if got := ask(t, r.replica, "SELECT string_agg(id::text, ',' ORDER BY id) FROM part"); got != "7,8" {
+		t.Errorf("part has %s", got)
+	}
+	// Another condition is another set of rows.
+	r.cfg.Replicas[0].Where["public.orders"] = "region = 'us'"
+	if p := problem(t, r.state(t), "partial"); !strings.Contains(p.What, "public.orders") {
+		t.Errorf("%+v", p)
+	}
+	if err := Refresh(limited(t), r.run(t)); err != nil {
+		t.Fatal(err)
+	}
+	r.equal(t)
+	if got := ask(t, r.replica, "SELECT string_agg(DISTINCT region, ',') FROM orders"); got != "us" {
+		t.Errorf("regions %s", got)
+	}
+}
+
+func TestOneTableIsCopiedAgainWhileOthersGoOn(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"a", "b", "c"} })
+	r.primary.Exec(t, `CREATE TABLE a (id int PRIMARY KEY, v text); INSERT INTO a SELECT i, 'v' FROM generate_series(1, 100) i;
+		CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a ON DELETE CASCADE); INSERT INTO b SELECT i, i FROM generate_series(1, 50) i; CREATE TABLE c (id int PRIMARY KEY)`)
+	r.apply(t)
+	r.replica.Exec(t, "UPDATE a SET v = 'wrong' WHERE id < 10; INSERT INTO a VALUES (1000, 'nobody''s')")
+	ctx, cancel := context.WithCancel(limited(t))
+	defer cancel()
+	wrote := make(chan int)
+	go func() {
+		n := 0
+		for ; ctx.Err() == nil; n++ {
+			r.primary.Exec(t, fmt.Sprintf("INSERT INTO c VALUES (%d); UPDATE a SET v = 'w%d' WHERE id = %d", n, n, 1+n%100))
+		}
+		wrote <- n
+	}()
+	err := Resync(limited(t), r.run(t), func(_, name string) bool { return name == "a" })
+	cancel()
+	if n := <-wrote; n == 0 {
+		t.Error("nothing was written meanwhile")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.equal(t)
+	// Rows of another table that refer to it were not removed with it.
+	if got := ask(t, r.replica, "SELECT count(*)::text FROM b"); got != "50" {
+		t.Errorf("%s rows of b", got)
+	}
+	if copied := did(r.told(), feed.StatusSkip); !slices.Contains(copied, "copy the rows") {
+		t.Error("the others were copied again too")
+	}
+}
+
+func TestSequencesAreSetWhenAsked(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"a"} })
+	r.primary.Exec(t, `CREATE SEQUENCE shared START 100; CREATE TABLE a (id serial PRIMARY KEY, i int GENERATED ALWAYS AS IDENTITY, s bigint DEFAULT nextval('shared')); INSERT INTO a DEFAULT VALUES`)
+	r.apply(t)
+	r.primary.Exec(t, "INSERT INTO a (s) SELECT nextval('shared') FROM generate_series(1, 9)")
+	if err := Sequences(limited(t), r.run(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a_id_seq", "a_i_seq", "shared"} {
+		state := "SELECT last_value || ' ' || is_called FROM " + name
+		if got, want := ask(t, r.replica, state), ask(t, r.primary, state); got != want {
+			t.Errorf("%s is %s, on the primary %s", name, got, want)
+		}
+	}
+	r.told()
+	if err := Sequences(limited(t), r.run(t)); err != nil || len(did(r.told(), feed.StatusDone)) != 0 {
+		t.Errorf("set again: %v", err)
+	}
+}
