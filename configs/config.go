@@ -78,7 +78,8 @@ type Replica struct {
 	Schedule Duration `yaml:"schedule"`
 	// FDW are the options of feed: fdw.
 	FDW FDW `yaml:"fdw"`
-	// Serves says what may be asked of it. Empty in the file means all three.
+	// Serves says what may be asked of it. Empty in the file means all three, for a native feed
+	// inference and reads.
 	Serves []Service `yaml:"serves"`
 	// Database replaces the client's database on this server, if set.
 	Database string `yaml:"database"`

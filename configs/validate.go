@@ -34,7 +34,11 @@ func (c *Config) complete() {
 		if r.Weight == 0 {
 			r.Weight = 1
 		}
-		if len(r.Serves) == 0 {
+		switch {
+		case len(r.Serves) > 0:
+		case r.Feed == FeedNative: // a standby writes no models
+			r.Serves = []Service{ServeInference, ServeReads}
+		default:
 			r.Serves = []Service{ServeTraining, ServeInference, ServeReads}
 		}
 	}

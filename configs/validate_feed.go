@@ -11,6 +11,8 @@ func (fs *findings) feed(r *Replica, key string) {
 	given := len(r.Tables) > 0 || len(r.Columns) > 0 || len(r.Where) > 0
 	fs.add(r.Feed == FeedNone && given, key+".tables", "there is no feed to bring them; set feed, or leave tables, columns and where out")
 	fs.add(r.Schedule != 0 && r.Feed != FeedDump, key+".schedule", "only feed: dump has a schedule")
+	fs.add(r.Feed == FeedNative && r.Does(ServeTraining), key+".serves",
+		"a standby of the primary cannot train; leave training out, and the primary trains, or another replica that serves it")
 	table := func(key, name string) {
 		schema, rest, ok := strings.Cut(name, ".")
 		fs.add(!ok || schema == "" || rest == "" || strings.ContainsAny(name, "*!"), key, "%q is not one table; write schema.name", name)
