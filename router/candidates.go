@@ -25,7 +25,7 @@ func (f *Fleet) servers(class Class) (set uint64) {
 // reads and calls. A standby cannot load a model, since that takes a transaction id.
 func (q *question) candidates(class Class) uint64 {
 	set := q.f.servers(class) & q.u.ready
-	if q.u.models || q.u.adminWrite {
+	if q.u.writesModels() {
 		set &^= q.f.standbys()
 	}
 	return set

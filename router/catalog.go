@@ -88,6 +88,7 @@ const (
 	gapSecurity                // row-level security or privileges must be made equal
 	gapView                    // the view is another one there
 	gapUnlooked                // nobody has looked yet
+	gapStandby                 // another server is needed
 )
 
 // routine are the functions of one schema and name. volatility is the worst of them.

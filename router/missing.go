@@ -52,8 +52,12 @@ func (q *question) lacks(target int) (lack, bool) {
 		l, _ := q.known.lacks(sourceRelation(q.u.source), q.u.source, target, q.v)
 		return l, true
 	}
-	if t := &q.f.Targets[target]; t.Standby && (q.u.models || q.u.adminWrite) {
-		return lack{subject: named(q.u.subject), kind: gapView, why: "loads a model, which a server in recovery cannot do"}, true
+	if t := &q.f.Targets[target]; t.Standby && q.u.writesModels() {
+		why := "loads a model, which a server in recovery cannot do"
+		if q.u.trains || q.u.adminWrite {
+			why = "writes, which a server in recovery cannot do"
+		}
+		return lack{subject: named(q.u.subject), kind: gapStandby, why: why}, true
 	}
 	return lack{}, false
 }
@@ -202,6 +206,8 @@ func (l lack) remedy(replica string, t *Target) string {
 		return "Try again in a moment; the log of pgshunt says why if it lasts."
 	case l.kind == gapSecurity:
 		return "Create the same policies and privileges there, or read what is needed in a statement of its own and pass it as a parameter."
+	case l.kind == gapStandby:
+		return "Install pgml in the primary, which then answers this, or add a replica that is no standby."
 	case l.kind == gapView:
 		return "Read what is needed in a statement of its own and pass it as a parameter, or make both servers alike."
 	case l.kind == gapColumns:

@@ -128,7 +128,7 @@ func (p *Policy) directed(q *question, to, rule, reason string) Decision {
 	case named && !q.f.Targets[target].Healthy:
 		return refuseTarget(q.u.class, rule, d.Subject)
 	case named:
-		if q.guarded(target) {
+		if q.guarded(target) || q.u.writesModels() && q.f.Targets[target].Standby {
 			return q.refuseMissing(d.Class, rule, 1<<target)
 		}
 		d.Target = name
@@ -184,6 +184,10 @@ func (q *question) guarded(target int) bool {
 	l, ok := q.lacks(target)
 	return ok && (l.kind == gapSecurity || l.kind == gapUnlooked)
 }
+
+// writesModels reports whether a server in recovery cannot run the statement: to load a model
+// takes a transaction id, as to train one does.
+func (u *usage) writesModels() bool { return u.models || u.adminWrite || u.trains }
 
 func (t *Target) trains() bool { return t != nil && t.fit(Training) }
 

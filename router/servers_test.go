@@ -91,6 +91,19 @@ func TestPrimaryWithPostgresML(t *testing.T) {
 	if d := decide(false, "SELECT * FROM pgml.train('p', 'regression', 'docs', 'y')"); d.Place != router.Primary || d.Class != router.Training {
 		t.Errorf("standbys cannot train: %s: %s", d.Place, d.Text())
 	}
+	for sql, why := range map[string]string{
+		"/*+ pgshunt: replica:ml1 */ SELECT pgml.predict('p', ARRAY[1.0])":                            "loads a model",
+		"/*+ pgshunt: replica:ml1 */ SELECT pgml.predict($1, ARRAY[1.0])":                             "loads a model",
+		"/*+ pgshunt: replica:ml1 */ SELECT * FROM pgml.train('p', 'regression', 'public.docs', 'y')": "writes",
+		"/*+ pgshunt: replica:ml1 */ DELETE FROM pgml.deployments":                                    "writes",
+	} {
+		if d := decide(false, sql); d.Place != router.Refused || !strings.Contains(d.Err.Detail, why) {
+			t.Errorf("a hint cannot make a standby do it: %s: %s: %s", sql, d.Place, d.Text())
+		}
+	}
+	if d := decide(false, "/*+ pgshunt: replica:ml1 */ SELECT pgml.embed('m', 'x')"); names(f, d) != "ml1" {
+		t.Errorf("embed needs no model: %s: %s", d.Place, d.Text())
+	}
 	f.Targets[1].Healthy, f.Targets[2].Healthy = false, false
 	if d := decide(false, "SELECT pgml.embed('m', 'x')"); d.Place != router.Refused || d.Err.Code != pgerr.CannotConnectNow {
 		t.Errorf("all are down, and the policy has no primary: %s: %s", d.Place, d.Text())
