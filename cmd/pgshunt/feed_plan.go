@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"text/tabwriter"
 	"time"
@@ -117,11 +118,12 @@ func printPlan(to feedStreams, p *plan.Report) {
 		s.WALLevel, s.SlotsUsed, s.Slots, s.SendersUsed, s.Senders, keep, wal)
 	for i := range p.Replicas {
 		fmt.Fprintln(to.out)
-		printReplicaPlan(to, &p.Replicas[i])
+		printReplicaPlan(to, p.Replicas, i)
 	}
 }
 
-func printReplicaPlan(to feedStreams, r *plan.Replica) {
+func printReplicaPlan(to feedStreams, all []plan.Replica, i int) {
+	r := &all[i]
 	if r.Error != "" {
 		fmt.Fprintf(to.out, "%s: %s\n", r.Name, paint(to.colour, red, r.Error))
 		return
@@ -132,7 +134,12 @@ func printReplicaPlan(to feedStreams, r *plan.Replica) {
 	}
 	fmt.Fprintf(to.out, "%s: PostgreSQL %s, %s, database %s of %s, %d workers (%d for logical replication, %d tables copied at once), role %s\n",
 		r.Name, r.Version, pgml, r.Database, prettyBytes(r.Bytes), r.Workers, r.Logical, r.SyncWorkers, r.Role)
-	printPlannedTables(to.out, r.Tables)
+	same := slices.IndexFunc(all[:i], func(other plan.Replica) bool { return slices.Equal(other.Tables, r.Tables) })
+	if same >= 0 {
+		fmt.Fprintf(to.out, "  %s, the same as for %s\n", counted(len(r.Tables), "table"), all[same].Name)
+	} else {
+		printPlannedTables(to.out, r.Tables)
+	}
 	switch {
 	case r.Configured == r.Recommended:
 		fmt.Fprintf(to.out, "  recommended: %s, which is configured\n", paint(to.colour, green, string(r.Recommended)))

@@ -192,8 +192,8 @@ func TestRecommendations(t *testing.T) {
 		want configs.Feed
 		why  string
 	}{
-		{measures{bytes: 2 * gb, rows: 1000, changes: 1}, configs.FeedDump, "2.0 GB is less than 10 GB, and about 0.1% of 1000 rows"},
-		{measures{bytes: 2 * gb, rows: 1000, changes: 500}, configs.FeedFDW, "about 50% of 1000 rows change in a day: a copy would soon"},
+		{measures{bytes: 2 * gb, rows: 1000, changes: 1}, configs.FeedDump, "2.0 GB is less than 10 GB, and about 0.1% of 1,000 rows"},
+		{measures{bytes: 2 * gb, rows: 1000, changes: 500}, configs.FeedFDW, "about 50% of 1,000 rows change in a day: a copy would soon"},
 		{measures{bytes: 2 * gb, rows: 1000, fresh: true}, configs.FeedFDW, "asks for fresh data"},
 		{measures{bytes: 50 * gb, rows: 1000, changes: 5}, configs.FeedDump, "a copy, made anew by a schedule"},
 		{measures{bytes: 50 * gb, rows: 1000, changes: 100, readers: 3}, configs.FeedFDW, "3 reads of the primary"},

@@ -124,6 +124,8 @@ func number(n int64) string {
 		return fmt.Sprintf("%.1f billion", float64(n)/1e9)
 	case n >= 1_000_000:
 		return fmt.Sprintf("%.1f million", float64(n)/1e6)
+	case n >= 1000:
+		return fmt.Sprintf("%d,%03d", n/1000, n%1000)
 	}
 	return fmt.Sprint(n)
 }

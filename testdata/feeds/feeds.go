@@ -1,12 +1,15 @@
-// Package feeds holds what tests of feeds bring from one server to another.
+// Package feeds has the scripts that the tests of feeds run on a primary.
 package feeds
 
 import _ "embed"
 
-// Awkward makes tables that a feed is likely to get wrong, in schemas shop and "Mixed
-// Case" of an empty database, with rows. shop.events has no key, shop.log is identified by
-// all columns, shop.scratch is unlogged, shop.secrets has row-level security. It is one
-// script, to be sent as one simple query.
+// Awkward makes tables that a feed is likely to get wrong, in an empty database.
 //
 //go:embed awkward.sql
 var Awkward string
+
+// Writes is a script for pgbench that changes them, with deletes, moves between partitions
+// and rows out of line.
+//
+//go:embed write.sql
+var Writes string
