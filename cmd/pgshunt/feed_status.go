@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -12,6 +13,7 @@ import (
 
 	"pgshunt/configs"
 	"pgshunt/feed"
+	"pgshunt/feed/schema"
 )
 
 // feedStatuses is what `pgshunt feed status --json` prints.
@@ -91,7 +93,17 @@ func feedState(ctx context.Context, cfg *configs.Config, name string) (feed.Stat
 	if !ok {
 		return feed.State{}, fmt.Errorf("feed: %s is not in this version", run.Replica.Feed)
 	}
-	return way.state(ctx, run)
+	state, err := way.state(ctx, run)
+	if err != nil || state.State == "absent" || slices.ContainsFunc(state.Tables, func(t feed.TableState) bool { return len(t.Drift) > 0 }) {
+		return state, err
+	}
+	if run.Replica.Feed == configs.FeedDump || run.Replica.Feed == configs.FeedLogical {
+		var drift []schema.Difference
+		if drift, err = schema.Drift(ctx, run); err == nil {
+			schema.Fill(&state, drift)
+		}
+	}
+	return state, err
 }
 
 // fine says whether nobody needs to do anything.

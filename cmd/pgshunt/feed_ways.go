@@ -5,6 +5,7 @@ import (
 
 	"pgshunt/configs"
 	"pgshunt/feed"
+	"pgshunt/feed/fdw"
 )
 
 // feedWay is what each package below feed offers.
@@ -17,7 +18,9 @@ type feedWay struct {
 }
 
 // feedWays has the ways by the words of replicas[].feed.
-var feedWays = map[configs.Feed]feedWay{}
+var feedWays = map[configs.Feed]feedWay{
+	configs.FeedFDW: {fdw.Check, fdw.Apply, fdw.Refresh, fdw.Drop, fdw.State},
+}
 
 // feedVerb is a command that works on the servers.
 type feedVerb struct {

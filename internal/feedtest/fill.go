@@ -48,6 +48,8 @@ func (r *Rig) Fill(ctx context.Context, s Sizes) error {
 		CREATE TABLE big.documents (id int PRIMARY KEY, body bytea NOT NULL);
 		ALTER TABLE big.documents ALTER body SET STORAGE EXTERNAL;
 		INSERT INTO big.documents SELECT i, decode(repeat(md5(i::text), %d), 'hex') FROM generate_series(1, %d) i;
+		CREATE TABLE big.measures (a float8 NOT NULL, b float8 NOT NULL, sum float8 NOT NULL, id int PRIMARY KEY);
+		INSERT INTO big.measures SELECT i %% 17, i %% 13, 2 * (i %% 17) + 3 * (i %% 13), i FROM generate_series(1, 2000) i;
 		ANALYZE`, strings.Join(columns, ", "), strings.Join(values, ", "), s.Wide, document/16, s.Toast/document))
 }
 

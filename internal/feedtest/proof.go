@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -208,11 +209,20 @@ func (p *Proof) Train(ctx context.Context, url string, r *Replica) error {
 	}
 	var project, task, algorithm string
 	var deployed bool
-	err = conn.QueryRow(ctx, "SELECT * FROM pgml.train($1, 'regression', 'shop.visits', 'seconds', preprocess => '{}')", "proof_"+string(r.Feed), pgx.QueryExecModeExec).Scan(&project, &task, &algorithm, &deployed)
+	name := "proof_" + string(r.Feed)
+	err = conn.QueryRow(ctx, "SELECT * FROM pgml.train($1, 'regression', relation_name => 'big.measures', y_column_name => 'sum')", pgx.QueryExecModeExec, name).
+		Scan(&project, &task, &algorithm, &deployed)
 	if err != nil {
 		return fmt.Errorf("training on the %s feed: %w", r.Feed, err)
 	}
-	p.Say("pgml.train on %s: %s, %s, deployed %v", r.Feed, project, algorithm, deployed)
+	var sum float64
+	if err := conn.QueryRow(ctx, "SELECT pgml.predict($1, ARRAY[4, 5, 100]::real[])", pgx.QueryExecModeExec, name).Scan(&sum); err != nil {
+		return fmt.Errorf("predicting on the %s feed: %w", r.Feed, err)
+	}
+	if math.Abs(sum-23) > 0.5 {
+		return fmt.Errorf("the model of the %s feed says that 2*4 + 3*5 is %g", r.Feed, sum)
+	}
+	p.Say("pgml.train on %s: %s, %s, deployed %v; 2*4 + 3*5 = %.2f", r.Name, project, algorithm, deployed, sum)
 	return nil
 }
 
@@ -240,4 +250,44 @@ func (p *Proof) Clear(ctx context.Context, r *Replica) error {
 		FOR s IN SELECT oid::regclass::text FROM pg_class WHERE relname ~ '^pgbench_' AND relkind IN ('r', 'f') LOOP
 			EXECUTE 'DROP ' || (SELECT CASE relkind WHEN 'f' THEN 'FOREIGN ' ELSE '' END FROM pg_class WHERE oid = s::regclass) || 'TABLE ' || s || ' CASCADE'; END LOOP;
 		END $$`)
+}
+
+// Printed checks that apply --print changes nothing and shows what it would do.
+func (p *Proof) Printed(ctx context.Context, r *Replica) error {
+	out, err := p.feed(ctx, "apply", r, "--print")
+	if err != nil {
+		return err
+	}
+	have, err := Left(ctx, r.Cluster)
+	if err == nil && len(have) > 0 {
+		err = fmt.Errorf("apply --print of the %s feed has made %q", r.Feed, have)
+	}
+	if err == nil && !strings.Contains(out, "-- ") {
+		err = fmt.Errorf("apply --print of the %s feed shows no step:\n%s", r.Feed, out)
+	}
+	return err
+}
+
+// Again checks that a second apply finds everything done.
+func (p *Proof) Again(ctx context.Context, r *Replica) error {
+	out, err := p.feed(ctx, "apply", r, "--json")
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	var summary struct {
+		Replicas []struct {
+			Done []struct{ Server, Step string }
+		}
+	}
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &summary); err != nil {
+		return fmt.Errorf("apply --json of %s: %w\n%s", r.Name, err, out)
+	}
+	done := summary.Replicas[0].Done
+	// Whether the replica still reaches the primary is tried each time.
+	done = slices.DeleteFunc(done, func(d struct{ Server, Step string }) bool { return strings.HasPrefix(d.Step, "log in") })
+	if len(done) > 0 {
+		return fmt.Errorf("a second apply of the %s feed still had to do %v", r.Feed, done)
+	}
+	return nil
 }
