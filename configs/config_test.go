@@ -37,6 +37,8 @@ func mustParse(t *testing.T, text string, env environment) *Config {
 
 func TestSampleFilesAreValid(t *testing.T) {
 	t.Setenv("APP_PASSWORD", "a")
+	t.Setenv("FEEDER_PASSWORD", "a")
+	t.Setenv("READER_PASSWORD", "a")
 	t.Setenv("REPORTING_PASSWORD", "b")
 	t.Setenv("ML_PASSWORD", "c")
 	t.Setenv("ANALYST_PASSWORD", "d")

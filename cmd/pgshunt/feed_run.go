@@ -164,21 +164,27 @@ func feedOne(ctx context.Context, cfg *configs.Config, name string, opts feedOpt
 		}
 		return verb.do(way)(ctx, run)
 	}()
+	result.end(ctx, progress, began, err, "run the same command again to go on, or `pgshunt feed drop --replica "+name+"` to undo it")
+	return result
+}
+
+// end notes how it ended: what was done, what blocks, or the error. next says what to do
+// after an interruption.
+func (r *feedResult) end(ctx context.Context, progress *feedProgress, began time.Time, err error, next string) {
 	progress.close()
-	result.Done, result.Skipped = progress.done, progress.skipped
-	result.Seconds = time.Since(began).Seconds()
+	r.Done, r.Skipped = progress.done, progress.skipped
+	r.Seconds = time.Since(began).Seconds()
 	if blocked := (*feed.Blocked)(nil); errors.As(err, &blocked) {
-		result.Problems = blocked.Problems
+		r.Problems = blocked.Problems
 	}
 	switch {
 	case err == nil:
-		result.OK = true
+		r.OK = true
 	case ctx.Err() != nil:
-		result.Error = "interrupted; run the same command again to go on, or `pgshunt feed drop --replica " + name + "` to undo it"
+		r.Error = "interrupted; " + next
 	default:
-		result.Error = err.Error()
+		r.Error = err.Error()
 	}
-	return result
 }
 
 // wayOf is the way to work by: the one of the configuration, or to remove, the one that has
