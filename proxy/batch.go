@@ -5,12 +5,15 @@ import "pgshunt/internal/wire"
 // sync handles a Sync message, the end of a batch.
 func (s *session) sync(m *wire.Message) error {
 	s.names.batch++
-	s.rec.spent = false
+	s.rec.spent, s.ran = false, false
 	if s.phase.copyIn.is() {
 		return nil // the server ignores it, and so it owes no answer
 	}
 	if s.refused || !s.atPrimary() {
 		if done, err := s.syncElsewhere(m); done || err != nil {
+			if err == nil {
+				err = s.follow()
+			}
 			return err
 		}
 	}
@@ -20,7 +23,10 @@ func (s *session) sync(m *wire.Message) error {
 	if err := s.takeBackNames(); err != nil || !s.toPrimary {
 		return err
 	}
-	return s.prove()
+	if err := s.prove(); err != nil {
+		return err
+	}
+	return s.follow()
 }
 
 // syncElsewhere turns to the server that a Sync is for, or answers it.

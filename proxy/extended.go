@@ -284,6 +284,17 @@ func (s *session) execute(m *wire.Message) error {
 	if done, err := s.followPortal(p); done || err != nil {
 		return err
 	}
+	if p.facts != nil && !p.onReplica && s.ordersChanges(p.facts) {
+		if err := s.settle(); err != nil || s.phaseSkipping() {
+			return err
+		}
+		if err := s.order(p.facts, !s.ran); err != nil {
+			return s.failAttach(err, false)
+		}
+	} else if s.ordering != nil {
+		return s.failAttach(s.order(p.facts, false), false)
+	}
+	s.ran = true
 	r := reply{kind: 'E'}
 	if p.facts != nil {
 		runs := p.facts

@@ -11,6 +11,9 @@ import (
 // no query, lock or transaction behind.
 func (s *session) finish() {
 	s.quitLine()
+	if s.ordering != nil {
+		s.followed(false)
+	}
 	if s.walsender != nil {
 		s.walsender.Close()
 	}

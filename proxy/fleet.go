@@ -34,6 +34,8 @@ type Routing struct {
 	Zone string
 	// Watcher knows how far the replicas have come; nil where nobody does.
 	Watcher Watcher
+	// Orderer has schema changes reach the replicas too; nil where the primary alone has them.
+	Orderer Orderer
 }
 
 // plan is a Routing with a snapshot of its servers. They are replaced together, since rules

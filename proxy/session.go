@@ -43,6 +43,11 @@ type session struct {
 	recentTallies
 	parsed, standsIn parsed // standsIn: where the primary has taken a replica's place
 
+	// ordering is a schema change of the session that replicas have been prepared for; ran,
+	// that something of the batch at hand has been. Both only for the session's goroutine.
+	ordering Ordering
+	ran      bool
+
 	// passing tells whether the pieces that follow of a large message go to the
 	// current backend; refused, that everything up to Sync is dropped because of an
 	// error made here. Both only for the session's goroutine.

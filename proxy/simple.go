@@ -58,11 +58,28 @@ func queryText(m *wire.Message) []byte {
 
 // queryPrimary sends a Query to the primary, where it may take as long as d allows.
 func (s *session) queryPrimary(m *wire.Message, st *parser.Statement, d *router.Decision) error {
-	unseen := d.MayWrite
 	s.ranOnPrimary(d.Class)
 	if err := s.onPrimary(); err != nil {
 		return s.failAttach(err, true)
 	}
+	if !s.ordersChanges(st) {
+		return s.queryThere(m, st, d)
+	}
+	if err := s.settle(); err != nil {
+		return err
+	}
+	if err := s.order(st, true); err != nil {
+		return s.failAttach(err, true)
+	}
+	if err := s.queryThere(m, st, d); err != nil {
+		return err
+	}
+	return s.follow()
+}
+
+// queryThere sends a Query to the primary, which the session has turned to.
+func (s *session) queryThere(m *wire.Message, st *parser.Statement, d *router.Decision) error {
+	unseen := d.MayWrite
 	if err := s.curb(d.Timeout); err != nil {
 		return err
 	}

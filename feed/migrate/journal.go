@@ -32,6 +32,8 @@ const (
 type plan struct {
 	Order   *Order   `json:"order"`
 	Changes []Change `json:"changes"`
+	// PID is the process of the primary that a client's own statement runs on.
+	PID uint32 `json:"pid,omitempty"`
 }
 
 // entry is a row of the journal.

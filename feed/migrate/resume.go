@@ -37,6 +37,12 @@ func (m *migration) finish(ctx context.Context, r *replica) error {
 	if e.phase == phasePrimary || e.phase == phaseLive {
 		var there bool
 		var err error
+		if e.phase == phaseLive && e.plan.PID != 0 {
+			err = idle(ctx, m, e.plan.PID)
+		}
+		if err != nil {
+			return m.onPrimary("wait for the end of the statement", err)
+		}
 		if e.xid != nil {
 			there, err = committed(ctx, m.primary, *e.xid, e.plan.Changes)
 		} else {

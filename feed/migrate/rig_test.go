@@ -309,4 +309,3 @@ func errorsIn(log string) string {
 	}
 	return strings.Join(out, "\n")
 }
-

@@ -296,7 +296,7 @@ func (m *migration) carryOut(ctx context.Context, st *Statement, chain string, c
 		text = st.SQL // what is of no replica's business may hold a password, and stays out
 	}
 	for _, r := range m.replicas {
-		if err := r.begin(ctx, chain, text, phaseBefore, plan{r.order, changes}); err != nil {
+		if err := r.begin(ctx, chain, text, phaseBefore, plan{Order: r.order, Changes: changes}); err != nil {
 			return err
 		}
 	}

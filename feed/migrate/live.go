@@ -1,0 +1,172 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"pgshunt/feed"
+)
+
+// Live is a statement that a client is about to send to the primary, or has. Its methods are
+// for one goroutine at a time.
+type Live struct{ m *migration }
+
+// Session is what is known of the client's session.
+type Session struct {
+	// Path is its search_path, resolved.
+	Path []string
+	// Alone is set where the statement is a transaction of its own.
+	Alone bool
+	// PID is the process of the primary that the statement runs on; 0 is not known.
+	PID uint32
+}
+
+// Begin prepares the replicas for a client's statement; nil where it is of no concern to any.
+// An error is a *Refusal where the statement cannot be ordered whoever tries; then, and on
+// any other error, nothing is left changed. On success the client's statement must be sent,
+// and Finish called.
+func Begin(ctx context.Context, runs []*feed.Run, st Statement, s Session) (l *Live, err error) {
+	m := &migration{runs: runs}
+	defer func() {
+		if l == nil {
+			m.close()
+		}
+	}()
+	concerned, changes, err := m.concerns(ctx, st, s.Path)
+	if err != nil || !concerned {
+		return nil, err
+	}
+	if !s.Alone {
+		return nil, refuse("this statement changes tables that PostgresML servers are fed from, and is not a transaction of its own",
+			"send it by itself, outside of a transaction block, or use \"pgshunt feed migrate -f FILE\"")
+	}
+	for _, r := range m.replicas {
+		if err := r.run.Lock(ctx, r.conn); err != nil {
+			return nil, err
+		}
+		if err := makeJournal(ctx, r.run, r.conn); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.resume(ctx); err != nil {
+		return nil, err
+	}
+	// Until the lock was there others may have changed what the orders are made from.
+	if changes, err = m.plan(ctx, s.Path, st.Changes, false); err != nil {
+		return nil, err
+	}
+	for _, r := range m.replicas {
+		if err := r.begin(ctx, "", st.SQL, phaseBefore, plan{Order: r.order, Changes: changes, PID: s.PID}); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range m.replicas {
+		err := r.before(ctx)
+		if err == nil {
+			err = r.turn(ctx, phaseLive, len(r.order.Before))
+		}
+		if err != nil {
+			// Also where the client has given up: what is half done would stay.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			defer cancel()
+			return nil, m.takeBack(ctx, err)
+		}
+	}
+	return &Live{m}, nil
+}
+
+// concerns finds the replicas that a statement concerns, and connects to them alone. One
+// that cannot be reached is an error where it may be concerned.
+func (m *migration) concerns(ctx context.Context, st Statement, path []string) (bool, []Change, error) {
+	if len(m.runs) == 0 || len(st.Changes) == 0 {
+		return false, nil, nil
+	}
+	var err error
+	if m.primary, err = m.runs[0].Primary.Connect(ctx); err != nil {
+		return false, nil, err
+	}
+	changes, err := resolve(ctx, m.primary, path, st.Changes)
+	if errors.Is(err, errTheirs) {
+		return false, nil, nil
+	}
+	if err != nil {
+		return false, nil, m.onPrimary("resolve names", err)
+	}
+	for _, run := range m.runs {
+		if !fedByUs(run) {
+			continue
+		}
+		conn, err := run.Target.Connect(ctx)
+		switch {
+		case err == nil:
+			m.replicas = append(m.replicas, &replica{run: run, conn: conn, primary: m.primary})
+		case selected(run, changes):
+			return false, nil, err
+		}
+	}
+	if _, err := m.plan(ctx, path, st.Changes, false); err != nil {
+		return false, nil, err
+	}
+	var concerned []*replica
+	for _, r := range m.replicas {
+		if r.order.empty() {
+			r.conn.Close(ctx)
+		} else {
+			concerned = append(concerned, r)
+		}
+	}
+	m.replicas = concerned
+	return len(concerned) > 0, changes, nil
+}
+
+// selected tells whether a change may be about a table that the configuration feeds to a
+// replica.
+func selected(run *feed.Run, changes []Change) bool {
+	for i := range changes {
+		c := &changes[i]
+		switch {
+		case c.Action == local || c.Action == createType:
+		case c.Name == "" || c.Action == addLabel || c.Action == renameLabel || c.Action == alterType || c.Action == dropType:
+			return true
+		case run.Selection.Has(c.Schema, c.Name), c.ParentName != "" && run.Selection.Has(c.ParentSchema, c.ParentName):
+			return true
+		}
+	}
+	return false
+}
+
+// Finish brings the replicas to where the primary is: further where it has changed, back where
+// it has not. answered is set where the primary has answered the client's statement, so
+// that nothing of it can still be under way. On an error the journal has what is left to
+// do, for Resume.
+func (l *Live) Finish(ctx context.Context, answered bool) error {
+	defer l.m.close()
+	for _, r := range l.m.replicas {
+		if answered {
+			r.entry.plan.PID = 0
+		}
+		if err := l.m.finish(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idle waits until a process of the primary has no transaction any more, in which a change
+// could still come: whoever has one holds a lock.
+func idle(ctx context.Context, m *migration, pid uint32) error {
+	const most = time.Minute
+	for began := time.Now(); ; {
+		busy, err := find1(ctx, m.primary, "SELECT 'yes' FROM pg_locks WHERE pid = $1 LIMIT 1", int32(pid))
+		if err != nil || busy == "" {
+			return err
+		}
+		if time.Since(began) > most {
+			return errors.New("the client's statement still runs on the primary")
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
