@@ -15,7 +15,6 @@ func (c *Config) notYet() []finding {
 		later(c.Replicas[i].Schedule != 0, fmt.Sprintf("replicas[%d].schedule", i), "refresh the copy by other means and leave it out")
 	}
 	r := &c.Routing
-	later(r.DDL == DDLOrdered, "routing.ddl", "use primary and repeat the change on the replicas")
 	later(r.Training.Slots != 0, "routing.training.slots", "leave it out; training is not queued")
 	later(r.Training.Queue != 0, "routing.training.queue", "leave it out; training is not queued")
 	later(r.Training.OnDisconnect == DisconnectFinish, "routing.training.on_disconnect", "use cancel")

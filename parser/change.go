@@ -82,8 +82,6 @@ type Definition struct {
 	Changes []Change
 	// Alone is set where PostgreSQL refuses the statement in a transaction block.
 	Alone bool
-	// Path is set for SET search_path: the schemas that it names.
-	Path []string
 }
 
 // Definitions reads a script. It is an error where a statement cannot be read, since
@@ -105,13 +103,6 @@ func Definitions(script string) ([]Definition, error) {
 			d := Definition{Text: text}
 			var part Part
 			d.Changes, d.Alone = changes(raw.Stmt)
-			if set := raw.Stmt.GetVariableSetStmt(); set.GetName() == "search_path" {
-				for _, arg := range set.Args {
-					if name, known := constant(arg); known {
-						d.Path = append(d.Path, name)
-					}
-				}
-			}
 			extract(&part, raw.Stmt, text) // changes the tree, and so comes last
 			d.Kind = part.Kind
 			out = append(out, d)

@@ -42,6 +42,10 @@ func (s *serving) reload(ctx context.Context, read *configs.Config) error {
 	if err != nil {
 		return fmt.Errorf("routing: %w", err)
 	}
+	changes, err := newOrderer(&next, s.log)
+	if err != nil {
+		return err
+	}
 	watch := s.watch
 	if !reflect.DeepEqual(s.cfg.Replicas, next.Replicas) {
 		if watch, err = s.newWatcher(&next); err != nil {
@@ -59,7 +63,7 @@ func (s *serving) reload(ctx context.Context, read *configs.Config) error {
 		}
 	}
 	c := changeOf(s.cfg, &next)
-	s.turnTo(&next, policy, watch, c)
+	s.turnTo(&next, policy, watch, changes, c)
 	for _, key := range unapplied(reflect.ValueOf(next), reflect.ValueOf(*read)) {
 		s.log.Warn("a change of the configuration needs a restart", "key", key)
 	}
@@ -69,7 +73,7 @@ func (s *serving) reload(ctx context.Context, read *configs.Config) error {
 
 // turnTo has everything go by another configuration. Backends of servers that are as they
 // were stay; others end when what they run is over.
-func (s *serving) turnTo(next *configs.Config, policy *router.Policy, watch *fleet.Watcher, c change) {
+func (s *serving) turnTo(next *configs.Config, policy *router.Policy, watch *fleet.Watcher, changes *orderer, c change) {
 	for _, name := range c.added {
 		s.pools.Add(s.who.target(name))
 	}
@@ -89,7 +93,7 @@ func (s *serving) turnTo(next *configs.Config, policy *router.Policy, watch *fle
 	moved := !slices.Equal(primaryHosts(next, last), primaryHosts(next, watch))
 	s.cfg, s.watch = next, watch
 	s.who.watch.Store(watch)
-	s.server.Reroute(routesBy(next, policy, watch), known)
+	s.server.Reroute(routesBy(next, policy, watch, changes), known)
 	if moved {
 		s.server.PrimaryMoved()
 	}

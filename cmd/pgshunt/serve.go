@@ -75,8 +75,10 @@ type serving struct {
 	watch  *fleet.Watcher // nil where there is nothing to watch
 	loops  *wire.Loops
 	who    *identity
-	grace  time.Duration
-	done   chan error
+	// unfinished ends the work on schema changes of earlier.
+	unfinished context.CancelFunc
+	grace      time.Duration
+	done       chan error
 }
 
 // connectTimeout bounds a login to a server.
@@ -97,6 +99,10 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 		return nil, err
 	}
 	peers, err := peersOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := newOrderer(cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +134,7 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 		Trouble: func(target string) { s.server.Look(target) },
 	}, who.targets())
 	s.server = proxy.New(proxy.Config{
-		Log: log, Pools: s.pools, Parser: parser.New(parser.Options{}), Routing: routesBy(cfg, policy, s.watch),
+		Log: log, Pools: s.pools, Parser: parser.New(parser.Options{}), Routing: routesBy(cfg, policy, s.watch, changes),
 		Random:      rand.Uint64,
 		SessionMode: cfg.Pool.Mode == configs.PoolSession, Auth: who.clients,
 		TLS: tlsConfig, RequireTLS: cfg.TLS.Mode == configs.TLSRequire || cfg.TLS.Mode == configs.TLSVerifyFull,
@@ -138,6 +144,10 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 	}, known)
 	if s.watch != nil {
 		begin(context.Background(), s.watch, firstLook)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if s.unfinished = cancel; changes != nil {
+		go changes.finish(ctx)
 	}
 	go func() { s.done <- s.server.Serve(l) }()
 	log.Info("listening", "address", l.Addr().String(), "replicas", len(cfg.Replicas), "mode", string(cfg.Pool.Mode))
@@ -172,6 +182,7 @@ func (s *serving) wait(ctx context.Context, hangUps <-chan os.Signal, file strin
 
 // close ends all sessions, giving those in a transaction some time.
 func (s *serving) close(grace time.Duration) {
+	s.unfinished()
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	if err := s.server.Shutdown(ctx); err != nil {
@@ -186,9 +197,12 @@ func (s *serving) close(grace time.Duration) {
 	s.log.Info("stopped")
 }
 
-// routesBy is a policy for package proxy; watch may be nil.
-func routesBy(cfg *configs.Config, policy *router.Policy, watch *fleet.Watcher) proxy.Routing {
+// routesBy is a policy for package proxy; watch and changes may be nil.
+func routesBy(cfg *configs.Config, policy *router.Policy, watch *fleet.Watcher, changes *orderer) proxy.Routing {
 	r := proxy.Routing{Policy: policy, Zone: cfg.Zone}
+	if changes != nil {
+		r.Orderer = changes
+	}
 	if watch != nil {
 		r.Watcher = watch
 	}

@@ -54,8 +54,6 @@ const (
 type Statement struct {
 	SQL     string
 	Changes []Change
-	// Path is the search_path that the statement sets.
-	Path []string
 	// Setting is set for SET and RESET, which are repeated when a script is resumed; Control
 	// for BEGIN, COMMIT and the like, which have no place in one.
 	Setting, Control bool

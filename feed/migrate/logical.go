@@ -40,7 +40,11 @@ func (s *situation) logical(o *Order, c *Change) error {
 	case detachPartition:
 		o.After = append(o.After, Step{
 			What: "detach " + c.table(), SQL: "ALTER TABLE " + feed.Quote(c.ParentSchema, c.ParentName) + " DETACH PARTITION " + feed.Quote(c.Schema, c.Name),
-		}, Step{Kind: refresh, What: "take " + c.table() + " out of the subscription"})
+		})
+		if s.published[c.table()] && !s.published[c.parent()] {
+			return nil // it is published by itself, and stays so
+		}
+		o.After = append(o.After, Step{Kind: refresh, What: "take " + c.table() + " out of the subscription"})
 		o.Notes = append(o.Notes, "what is written to "+c.table()+" from now on is not replicated; \"pgshunt feed apply\" feeds it anew")
 	case identity:
 		if c.To != "f" && (c.To != "d" || len(t.PrimaryKey) == 0) {

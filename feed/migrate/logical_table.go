@@ -27,6 +27,9 @@ func (s *situation) newTable(o *Order, c *Change) error {
 			})
 		}
 		if !s.viaRoot {
+			if !s.published[c.parent()] {
+				o.After = append(o.After, Step{Kind: publish, What: "publish " + c.table(), Schema: c.Schema, Name: c.Name})
+			}
 			o.After = append(o.After, Step{Kind: refresh, What: "take " + c.table() + " into the subscription"},
 				Step{Kind: copied, What: "wait for the first copy of " + c.table(), Schema: c.Schema, Name: c.Name})
 		}

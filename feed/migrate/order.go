@@ -112,13 +112,28 @@ func (s *situation) fed(table string) bool {
 	}
 	switch s.feed {
 	case configs.FeedLogical:
-		return s.published[table] || t.Partition() && (s.published[t.ParentSchema+"."+t.ParentName] || s.viaRoot)
+		return s.published[table] || t.Partition() && (s.published[t.ParentSchema+"."+t.ParentName] || s.viaRoot) || t.Kind == 'p' && s.divided(table)
 	case configs.FeedDump:
 		return s.selection.Has(t.Schema, t.Name) && s.replica[table].Kind != 'f'
 	case configs.FeedFDW:
 		return s.selection.Has(t.Schema, t.Name) && s.replica[table].Kind == 'f'
 	}
 	return false
+}
+
+// divided tells whether partitions of a table are published, or would be if it had any.
+func (s *situation) divided(table string) bool {
+	any := false
+	for name, t := range s.primary {
+		if t.ParentSchema+"."+t.ParentName == table {
+			if s.published[name] || t.Kind == 'p' && s.divided(name) {
+				return true
+			}
+			any = true
+		}
+	}
+	t := s.primary[table]
+	return !any && s.selection.Has(t.Schema, t.Name)
 }
 
 // column tells whether a column of a fed table is fed.

@@ -15,6 +15,7 @@ import (
 
 	"pgshunt/configs"
 	"pgshunt/feed"
+	"pgshunt/feed/schema"
 	"pgshunt/internal/pgtest"
 	"pgshunt/parser"
 )
@@ -78,14 +79,8 @@ func (g *rig) feed(way configs.Feed) {
 	if err := makeJournal(ctx, run, r.conn); err != nil {
 		g.t.Fatal(err)
 	}
-	for _, table := range tables {
-		if err := r.begin(ctx, "rig", "", phaseAfter, plan{Order: &Order{}}); err != nil {
-			g.t.Fatal(err)
-		}
-		if err := r.bringTable(ctx, &Step{Schema: table.Schema, Name: table.Name}, phaseAfter, 0); err != nil {
-			g.t.Fatal(err)
-		}
-		if err := r.turn(ctx, phaseDone, 0); err != nil {
+	for _, need := range []schema.Need{schema.Tables, schema.Indexes} {
+		if err := schema.Bring(ctx, run, tables, need); err != nil {
 			g.t.Fatal(err)
 		}
 	}
@@ -151,7 +146,7 @@ func read(t *testing.T, script string) (list []Statement) {
 		t.Fatal(err)
 	}
 	for _, d := range all {
-		st := Statement{SQL: d.Text, Path: d.Path, Alone: d.Alone, Setting: d.Kind == parser.Set || d.Kind == parser.Reset, Control: d.Kind == parser.Begin || d.Kind == parser.Commit}
+		st := Statement{SQL: d.Text, Alone: d.Alone, Setting: d.Kind == parser.Set || d.Kind == parser.Reset, Control: d.Kind == parser.Begin || d.Kind == parser.Commit}
 		for _, c := range d.Changes {
 			st.Changes = append(st.Changes, Change(c))
 		}

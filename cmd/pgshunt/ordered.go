@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+	"pgshunt/feed/migrate"
+	"pgshunt/internal/pgerr"
+	"pgshunt/parser"
+	"pgshunt/proxy"
+)
+
+// orderer has package feed/migrate order the schema changes of clients. It is read-only.
+type orderer struct {
+	cfg      *configs.Config
+	database string
+	log      *slog.Logger
+}
+
+// newOrderer is nil where the primary alone has schema changes.
+func newOrderer(cfg *configs.Config, log *slog.Logger) (*orderer, error) {
+	if cfg.Routing.DDL != configs.DDLOrdered {
+		return nil, nil
+	}
+	login, err := cfg.Login(configs.ToPrimary, "", "")
+	if err != nil {
+		return nil, err
+	}
+	return &orderer{cfg, login.Database, log}, nil
+}
+
+// runs opens a feed.Run for each replica.
+func (o *orderer) runs() ([]*feed.Run, error) {
+	var runs []*feed.Run
+	for i := range o.cfg.Replicas {
+		run, err := feed.Open(o.cfg, o.cfg.Replicas[i].Name, feed.Options{Sink: o.tell})
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, run)
+	}
+	return runs, nil
+}
+
+// tell logs what is done to replicas; SQL stays out of logs.
+func (o *orderer) tell(e feed.Event) {
+	switch e.Status {
+	case feed.StatusDone:
+		o.log.Info("schema change step done", "target", e.Server, "reason", e.Step, "elapsed", e.Took)
+	case feed.StatusNote:
+		o.log.Warn("schema change needs attention", "target", e.Server, "reason", e.Step)
+	}
+}
+
+// Order implements proxy.Orderer.
+func (o *orderer) Order(ctx context.Context, c proxy.SchemaChange) (proxy.Ordering, error) {
+	if c.Database != o.database {
+		return nil, nil // feeds work on one database
+	}
+	definitions, err := parser.Definitions(c.SQL)
+	if err != nil {
+		return nil, nil // PostgreSQL is the authority on it
+	}
+	var st migrate.Statement
+	for _, one := range statementsOf(definitions) {
+		for _, change := range one.Changes {
+			temporary := slices.ContainsFunc(c.Temporary, func(r parser.Relation) bool { return r.Name == change.Name })
+			if change.Schema == "" && temporary {
+				continue
+			}
+			st.Changes = append(st.Changes, change)
+		}
+	}
+	st.SQL = c.SQL
+	if len(st.Changes) == 0 {
+		return nil, nil
+	}
+	runs, err := o.runs()
+	if err != nil {
+		return nil, refusedChange(err)
+	}
+	live, err := migrate.Begin(ctx, runs, st, migrate.Session{Path: c.SearchPath, Alone: c.Alone, PID: c.PID})
+	if err != nil {
+		return nil, refusedChange(err)
+	}
+	if live == nil {
+		return nil, nil
+	}
+	return live, nil
+}
+
+// refusedChange is what a client is told.
+func refusedChange(err error) error {
+	var refusal *migrate.Refusal
+	if errors.As(err, &refusal) {
+		return pgerr.New(pgerr.FeatureNotSupported, "%s", refusal.Why).WithHint("%s.", sentence(refusal.Advice)).In("Order")
+	}
+	return pgerr.New(pgerr.NotInPrerequisiteState, "the schema change cannot be ordered with the PostgresML servers").
+		WithDetail("%s.", sentence(err.Error())).
+		WithHint("Nothing was changed. Try again, or see \"pgshunt feed status\".").Because(err).In("Order")
+}
+
+// sentence begins a text with a capital letter.
+func sentence(text string) string {
+	if text != "" && text[0] >= 'a' && text[0] <= 'z' {
+		return string(text[0]-'a'+'A') + text[1:]
+	}
+	return text
+}
+
+// finish finishes what an earlier process has left open, or takes it back.
+func (o *orderer) finish(ctx context.Context) {
+	runs, err := o.runs()
+	if err == nil {
+		err = migrate.Resume(ctx, runs)
+	}
+	if err != nil && ctx.Err() == nil {
+		o.log.Warn("schema changes of earlier are not finished; \"pgshunt feed migrate\" does it", "error", err)
+	}
+}
+
+// statementsOf are the statements of a script as package migrate takes them.
+func statementsOf(definitions []parser.Definition) []migrate.Statement {
+	list := make([]migrate.Statement, 0, len(definitions))
+	for _, d := range definitions {
+		st := migrate.Statement{SQL: d.Text, Alone: d.Alone, Setting: d.Kind == parser.Set || d.Kind == parser.Reset}
+		switch d.Kind {
+		case parser.Begin, parser.Commit, parser.Rollback, parser.Savepoint, parser.Release, parser.RollbackTo, parser.PrepareTransaction:
+			st.Control = true
+		}
+		for _, c := range d.Changes {
+			st.Changes = append(st.Changes, migrate.Change(c))
+		}
+		list = append(list, st)
+	}
+	return list
+}
