@@ -12,8 +12,9 @@ import (
 	"strconv"
 )
 
-// decisionRow is one text to route, as parser's benchmarks measure it: the decision
-// with the text in the cache and without, and pg_query's own time for it.
+// decisionRow is one text to route: the decision with the text in the cache, as a session
+// of package proxy asks for it, and as the benchmarks of package parser measure it the
+// decision without, and pg_query's own time for it.
 type decisionRow struct {
 	Text     string  `json:"text"`
 	Cached   spread  `json:"cached_ns"`
@@ -30,23 +31,26 @@ const (
 	benchParse    = "Parse"
 )
 
-// measureDecisions runs the benchmarks of package parser in rounds. They need no
-// server and no proxy.
+// measureDecisions runs the benchmarks of decisions in rounds. They need no server.
 func measureDecisions(ctx context.Context, r *rig, o options) ([]*table, error) {
-	binary := filepath.Join(r.dir, "decisions.test")
-	if _, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, "pgshunt/parser").Output(); err != nil {
-		return nil, fmt.Errorf("building the benchmarks of decisions: %w", explain(err))
+	packages := []string{"parser", "proxy"}
+	for _, p := range packages {
+		if _, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", filepath.Join(r.dir, p+".test"), "pgshunt/"+p).Output(); err != nil {
+			return nil, fmt.Errorf("building the benchmarks of decisions: %w", explain(err))
+		}
 	}
 	var all benchSeries
 	for range o.rounds {
-		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.bench=^BenchmarkDecision", "-test.benchtime=50ms")
-		cmd.SysProcAttr = helperAttr()
-		out, err := cmd.Output()
-		if err != nil {
-			return nil, fmt.Errorf("benchmarks of decisions: %w", explain(err))
-		}
-		if err := all.add(string(out)); err != nil {
-			return nil, err
+		for _, p := range packages {
+			cmd := exec.CommandContext(ctx, filepath.Join(r.dir, p+".test"), "-test.run=^$", "-test.bench=^BenchmarkDecision", "-test.benchtime=50ms")
+			cmd.SysProcAttr = helperAttr()
+			out, err := cmd.Output()
+			if err != nil {
+				return nil, fmt.Errorf("benchmarks of decisions: %w", explain(err))
+			}
+			if err := all.add(string(out)); err != nil {
+				return nil, err
+			}
 		}
 	}
 	t := &table{Title: "A routing decision (facts of the text, and where it goes)", Decisions: []decisionRow{}}

@@ -9,8 +9,8 @@ import (
 	"pgshunt/router"
 )
 
-// The benchmarks below are what `make bench` shows of routing: from a text to where it
-// goes, as a session asks for it. They are here because pg_query is the parser's.
+// The benchmarks below are what `make bench` shows of routing a text that is not in the cache;
+// package proxy has those of one that is. They are here because pg_query is the parser's.
 
 // decisions are texts that sessions send. other differs in a name, so that both have a
 // statement of their own in the cache; literal differs in literals only.
@@ -68,19 +68,6 @@ func newDesk(tb testing.TB, o parser.Options) *desk {
 
 func (d *desk) decide(text []byte) router.Decision {
 	return d.policy.Decide(d.cache.Statement(text), &d.view, &d.fleet)
-}
-
-func BenchmarkDecisionCached(b *testing.B) {
-	for _, c := range decisions {
-		b.Run(c.name, func(b *testing.B) {
-			d, text := newDesk(b, parser.Options{}), []byte(c.text)
-			d.decide(text)
-			b.ReportAllocs()
-			for b.Loop() {
-				d.decide(text)
-			}
-		})
-	}
 }
 
 // BenchmarkDecisionUncached has a cache of one statement and two texts that push each

@@ -65,13 +65,14 @@ func parse(text string, maxParse int) *Statement {
 		}
 		extract(part, raw.Stmt, text[part.Start:part.End])
 	}
-	if st.Plain = isPlain(st); st.Plain {
+	st.Plain = isPlain(st)
+	if len(st.Parts) == 1 && overRows(st.Parts[0].Kind) {
 		st.Serial = serial.Add(1)
 	}
 	return st
 }
 
-// serial counts plain Statements.
+// serial counts Statements over rows.
 var serial atomic.Uint32
 
 func parseTree(text string) (*pg.ParseResult, error) {

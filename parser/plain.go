@@ -8,12 +8,7 @@ func isPlain(st *Statement) bool {
 		return false
 	}
 	p := &st.Parts[0]
-	switch p.Kind {
-	case Select, Values, Insert, Update, Delete, Merge:
-	default:
-		return false
-	}
-	if p.Setting != nil || p.Pin != "" || p.Name != "" || p.Isolation != "" || p.Body != Other || len(p.Defines) > 0 ||
+	if !overRows(p.Kind) || p.Setting != nil || p.Pin != "" || p.Name != "" || p.Isolation != "" || p.Body != Other || len(p.Defines) > 0 ||
 		p.Drops || p.Unlocks || p.ReadOnlyTx || p.Chain || p.Analyze || p.Server || p.Opaque {
 		return false
 	}
@@ -28,4 +23,13 @@ func isPlain(st *Statement) bool {
 		}
 	}
 	return true
+}
+
+// overRows tells of the kinds of statements that read or change rows.
+func overRows(k Kind) bool {
+	switch k {
+	case Select, Values, Insert, Update, Delete, Merge:
+		return true
+	}
+	return false
 }

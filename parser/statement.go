@@ -24,7 +24,8 @@ type Statement struct {
 	// nothing else behind in the session, nor asks for anything the session has: it has one
 	// Part, which calls functions of pg_catalog alone. Most Statements are.
 	Plain bool
-	// Serial tells Statements that are Plain apart in tables; it comes round after 2^32.
+	// Serial tells Statements apart in tables that have one Part, which reads or changes rows;
+	// it is 0 on others and comes round after 2^32.
 	Serial uint32
 	// Backslashes is set when a plain string literal contains a backslash. Text was
 	// read as standard_conforming_strings = on reads it; a session that has turned

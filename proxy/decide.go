@@ -106,7 +106,7 @@ func (s *session) facts(text []byte) *parser.Statement {
 
 // consult asks the router, by the session's plan, unless the answer is known.
 func (s *session) consult(st *parser.Statement) *router.Decision {
-	remembered := st.Plain && s.usual
+	remembered := st.Serial != 0 && s.usual
 	if remembered {
 		if d := s.srv.verdicts.find(st, s.alike, s.view.InTransaction, s.plan); d != nil {
 			return d

@@ -9,7 +9,7 @@ import (
 	"pgshunt/router"
 )
 
-// verdicts remembers decisions about plain statements, which nearly every session that
+// verdicts remembers decisions about statements over rows, which nearly every session that
 // sends them would be given again. Only what the router has said is kept, and only
 // for views that differ in nothing but what is compared here. Safe for concurrent use.
 type verdicts struct {
@@ -68,7 +68,7 @@ func (vs *verdicts) slot(st *parser.Statement, a *alike, inTransaction bool) *at
 	return &vs.table[place%uint32(len(vs.table))]
 }
 
-// find returns the decision about a plain statement of a session that is as usual, nil where
+// find returns the decision about a statement of a session that is as usual, nil where
 // it is not known. The caller must not change it.
 func (vs *verdicts) find(st *parser.Statement, a *alike, inTransaction bool, p *plan) *router.Decision {
 	v := vs.slot(st, a, inTransaction).Load()
