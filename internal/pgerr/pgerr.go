@@ -19,6 +19,7 @@ const (
 	InvalidPassword        = "28P01"
 	InvalidAuth            = "28000"
 	UndefinedDatabase      = "3D000"
+	InsufficientPrivilege  = "42501"
 	TooManyConnections     = "53300"
 	CannotConnectNow       = "57P03"
 	AdminShutdown          = "57P01"
