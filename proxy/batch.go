@@ -17,7 +17,7 @@ func (s *session) sync(m *wire.Message) error {
 			return err
 		}
 	}
-	if err := s.expectAndSend(&reply{kind: 'S'}, m.Data); err != nil {
+	if err := s.expectAndPass(&reply{kind: 'S'}, m); err != nil {
 		return err
 	}
 	if err := s.takeBackNames(); err != nil || !s.toPrimary {
@@ -74,7 +74,7 @@ func (s *session) syncBeside(m *wire.Message) error {
 		return err
 	}
 	s.expect(&reply{kind: 'S'})
-	return s.send(m.Data)
+	return s.pass(m)
 }
 
 // flushMessage passes a Flush on; it has no answer of its own.
@@ -93,5 +93,5 @@ func (s *session) flushMessage(m *wire.Message) error {
 		return nil
 	}
 	s.hold()
-	return s.send(m.Data)
+	return s.pass(m)
 }

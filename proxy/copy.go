@@ -23,7 +23,7 @@ func (s *session) copyData(m *wire.Message) error {
 	}
 	s.mu.Unlock()
 	s.passing = true
-	return s.send(m.Data)
+	return s.pass(m)
 }
 
 // copying tells whether the server expects copy data.
@@ -37,7 +37,7 @@ func (s *session) interruptCopy(m *wire.Message) error {
 	s.phase.copyIn.set(false) // an answer is on its way
 	s.mu.Unlock()
 	s.passing, s.interrupted = true, true
-	return s.send(m.Data)
+	return s.pass(m)
 }
 
 // probeInterrupted has settle wait until the server has hung up, or has shown that it does

@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/jackc/pgx/v5/pgproto3"
+import (
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/wire"
+)
 
 // expect notes that a reply is owed for a message that is about to be sent. It
 // reports false where the server is skipping to a Sync and will ignore the message.
@@ -55,8 +59,9 @@ func (s *session) thinOut() {
 	}
 }
 
-// expectAndSend sends p unless the server is skipping to a Sync and would ignore it.
-func (s *session) expectAndSend(r *reply, p []byte) error {
+// expectAndPass passes m on unless the server is skipping to a Sync and would ignore it. A
+// message that will be skipped changes no names.
+func (s *session) expectAndPass(r *reply, m *wire.Message) error {
 	s.untouched = false
 	s.mu.Lock()
 	if !s.enqueue(r) {
@@ -66,7 +71,7 @@ func (s *session) expectAndSend(r *reply, p []byte) error {
 		return nil
 	}
 	s.mu.Unlock()
-	return s.send(p)
+	return s.pass(m)
 }
 
 // expectChange is expect for a message that may change names: one that will be

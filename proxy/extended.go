@@ -44,7 +44,7 @@ func (s *session) parse(m *wire.Message) error {
 		if !s.expectUnnamed(reply{kind: 'P', name: s.change(nil, known)}, p) {
 			return nil
 		}
-		return s.send(m.Data)
+		return s.pass(m)
 	}
 	return s.parseNamed(m, string(name), known)
 }
@@ -84,7 +84,7 @@ func (s *session) parseNamed(m *wire.Message, name string, known statement) erro
 				return err
 			}
 		}
-		return s.expectAndSend(&reply{kind: 'P', name: s.change([]byte(name), known)}, m.Data)
+		return s.expectAndPass(&reply{kind: 'P', name: s.change([]byte(name), known)}, m)
 	}
 	// The client's Parse always reaches the server: whether the text is right is the
 	// server's to say, today as when it was first prepared.
@@ -127,7 +127,7 @@ func (s *session) parseAgain(m *wire.Message, name string) error {
 		return err
 	}
 	s.names.lent = append(s.names.lent, name)
-	return s.expectAndSend(&reply{kind: 'P'}, m.Data)
+	return s.expectAndPass(&reply{kind: 'P'}, m)
 }
 
 // bind handles a Bind message, whose statement's name is replaced by the name it
@@ -175,7 +175,7 @@ func (s *session) bind(m *wire.Message) error {
 	if err != nil {
 		return s.failAttach(err, false)
 	}
-	return s.expectAndSend(&reply{kind: 'B'}, m.Data)
+	return s.expectAndPass(&reply{kind: 'B'}, m)
 }
 
 // bindNamed handles a Bind of a statement that has a name of ours on servers.
@@ -233,7 +233,7 @@ func (s *session) describe(m *wire.Message) error {
 		if done, err := s.followPortal(p); done || err != nil {
 			return err
 		}
-		return s.expectAndSend(&reply{kind: 'D'}, m.Data)
+		return s.expectAndPass(&reply{kind: 'D'}, m)
 	}
 	known, err := s.known(name)
 	if err != nil {
@@ -265,9 +265,12 @@ func (s *session) describe(m *wire.Message) error {
 		if err != nil {
 			return s.failAttach(err, false)
 		}
-		return s.expectAndSend(&reply{kind: 'D', uses: p, usedAs: known.name}, nameMessage('D', p.Name))
+		if !s.expect(&reply{kind: 'D', uses: p, usedAs: known.name}) {
+			return nil
+		}
+		return s.send(nameMessage('D', p.Name))
 	}
-	return s.expectAndSend(&reply{kind: 'D'}, m.Data)
+	return s.expectAndPass(&reply{kind: 'D'}, m)
 }
 
 // execute handles an Execute message; it goes where the portal is.
@@ -320,7 +323,7 @@ func (s *session) execute(m *wire.Message) error {
 		s.state.sendingUnseen()
 		s.mu.Unlock()
 	}
-	return s.expectAndSend(&r, m.Data)
+	return s.expectAndPass(&r, m)
 }
 
 // closeName handles a Close message. A statement is shared with other sessions,
@@ -354,7 +357,7 @@ func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 		if done, err := s.followPortal(p); done || err != nil {
 			return err
 		}
-		return s.expectAndSend(&reply{kind: 'C'}, m.Data)
+		return s.expectAndPass(&reply{kind: 'C'}, m)
 	}
 	if done, err := s.stay(); done || err != nil {
 		return err
@@ -368,7 +371,7 @@ func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 			s.to.Forget(string(name), nil)
 		}
 	}
-	return s.expectAndSend(&r, m.Data)
+	return s.expectAndPass(&r, m)
 }
 
 // emptyMessage is the size of a message without a body.

@@ -20,6 +20,19 @@ func (s *session) send(p []byte) error {
 	return nil
 }
 
+// pass is send for the message, or piece of one, that the client has just sent. It stays where
+// it is until the session has used its input and parks.
+func (s *session) pass(m *wire.Message) error {
+	b := s.to
+	if b == nil {
+		return nil
+	}
+	if err := b.Writer.Pass(s.turn, s.in, m); err != nil {
+		return s.backendWrite(b, err)
+	}
+	return nil
+}
+
 func (s *session) flush() error {
 	b := s.to
 	if b == nil {

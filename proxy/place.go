@@ -190,5 +190,5 @@ func (s *session) passToPrimary(m *wire.Message, kind byte) error {
 		return err
 	}
 	s.passing = true
-	return s.expectAndSend(&reply{kind: kind}, m.Data)
+	return s.expectAndPass(&reply{kind: kind}, m)
 }

@@ -312,7 +312,7 @@ func (s *session) idle() bool {
 func (s *session) dispatch(m *wire.Message) error {
 	if !m.First {
 		if s.passing {
-			return s.send(m.Data)
+			return s.pass(m)
 		}
 		return nil
 	}

@@ -110,7 +110,7 @@ func (s *session) sendQuery(m *wire.Message, r reply) error {
 		s.passing = false
 		return nil
 	}
-	return s.send(m.Data)
+	return s.pass(m)
 }
 
 // dropUnnamed follows the server, which drops the unnamed statement at every
@@ -147,7 +147,7 @@ func (s *session) queryBeside(m *wire.Message, st *parser.Statement, d router.De
 	}
 	s.sentToReplica(st, d)
 	s.expectUnnamed(reply{kind: 'Q', action: beside, name: s.dropUnnamed(nil)}, nil)
-	if err := s.send(m.Data); err != nil {
+	if err := s.pass(m); err != nil {
 		return err
 	}
 	if err := s.settle(); err != nil {
@@ -189,7 +189,7 @@ func (s *session) functionCall(m *wire.Message) error {
 	s.state.sendingUnseen()
 	s.mu.Unlock()
 	s.passing = true
-	return s.expectAndSend(&reply{kind: 'F'}, m.Data)
+	return s.expectAndPass(&reply{kind: 'F'}, m)
 }
 
 func detachedNotice() []byte {
