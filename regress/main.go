@@ -21,6 +21,7 @@ type options struct {
 	tests                []string // empty is the whole schedule
 	pgshunt, out, source string
 	oracle               bool // ask whether reads are reads, instead of comparing runs
+	catalog              bool // with oracle: with a catalog
 }
 
 func main() {
@@ -57,6 +58,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.pgshunt, "pgshunt", "bin/pgshunt", "the binary to test")
 	flags.StringVar(&o.out, "out", ".regress/differences", "folder for the files of tests that differ; emptied first")
 	flags.BoolVar(&o.oracle, "oracle", false, "run what the router takes for reads in read-only transactions, and nothing else")
+	flags.BoolVar(&o.catalog, "catalog", false, "with -oracle: route as with a catalog of the server, views and functions followed")
 	flags.StringVar(&o.source, "source", ".regress", "folder for PostgreSQL's source")
 	if err := flags.Parse(args); err != nil {
 		return o, err

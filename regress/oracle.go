@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -19,6 +20,7 @@ type oracle struct {
 	policy *router.Policy
 	view   router.View
 	fleet  *router.Fleet
+	sees   *seeing // nil where it decides without a catalog
 }
 
 func newOracle(conn *pgconn.PgConn) (*oracle, error) {
@@ -27,7 +29,7 @@ func newOracle(conn *pgconn.PgConn) (*oracle, error) {
 		return nil, err
 	}
 	return &oracle{
-		conn: conn, policy: policy, view: router.View{User: superuser, SearchPath: []string{"public"}},
+		conn: conn, policy: policy, view: router.View{User: superuser, Database: "postgres", SearchPath: []string{"public"}},
 		fleet: &router.Fleet{Targets: []router.Target{
 			{Name: "primary", Healthy: true},
 			{Name: "ml1", Replica: true, Healthy: true, Training: true, Inference: true, Reads: true},
@@ -127,12 +129,19 @@ func (o *oracle) follow(ctx context.Context) error {
 	if o.view.Failed {
 		return nil
 	}
-	results, err := o.conn.Exec(ctx, "SELECT current_user, current_setting('search_path')").ReadAll()
+	results, err := o.conn.Exec(ctx, `SELECT current_user, current_setting('search_path'),
+		(SELECT string_agg(relname, E'\n') FROM pg_class WHERE relpersistence = 't')`).ReadAll()
 	if err != nil {
 		return fmt.Errorf("search_path: %w", err)
 	}
 	row := results[0].Rows[0]
 	o.view.User = string(row[0])
+	if o.sees != nil {
+		o.sees.temporary = map[string]bool{}
+		for name := range strings.Lines(string(row[2])) {
+			o.sees.temporary[strings.TrimSuffix(name, "\n")] = true
+		}
+	}
 	o.view.SearchPath = nil
 	for _, name := range parser.SplitNames(string(row[1])) {
 		if name == "$user" {

@@ -34,6 +34,11 @@ CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = writes);`
 
 // askTheServer returns an oracle on a server with PostgresML's stand-in and those.
 func askTheServer(tb testing.TB) *oracle {
+	o, _ := askAServer(tb)
+	return o
+}
+
+func askAServer(tb testing.TB) (o *oracle, url string) {
 	tb.Helper()
 	server := pgtest.Replica(tb, pgtest.Options{Settings: map[string]string{"log_statement": "none"}})
 	for _, name := range []string{"schema.sql", "replica.sql"} {
@@ -44,19 +49,19 @@ func askTheServer(tb testing.TB) *oracle {
 		server.Exec(tb, string(sql))
 	}
 	server.Exec(tb, withEffects)
-	conn, err := pgconn.Connect(context.Background(), server.SocketURL(server.Superuser(), "postgres"))
+	url = server.SocketURL(server.Superuser(), "postgres")
+	conn, err := pgconn.Connect(context.Background(), url)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = conn.Close(context.Background()) })
-	o, err := newOracle(conn)
-	if err != nil {
+	if o, err = newOracle(conn); err != nil {
 		tb.Fatal(err)
 	}
 	if err := o.exec(context.Background(), "SET statement_timeout = '5s'"); err != nil {
 		tb.Fatal(err)
 	}
-	return o
+	return o, url
 }
 
 // routes are the statements of testdata/routes.
@@ -176,4 +181,37 @@ func FuzzReads(f *testing.F) {
 			try(t, o, cache, m.mutate(m.pick(corpus)), paths[m.IntN(len(paths))])
 		}
 	})
+}
+
+// With a catalog it decides as the live router does: views, functions, operators and casts
+// are what they call.
+func TestTheOracleDecidesWithACatalog(t *testing.T) {
+	o, url := askAServer(t)
+	o.sees = see(url)
+	ctx := t.Context()
+	if err := o.exec(ctx, `CREATE VIEW hides AS SELECT bump(id) FROM users; CREATE VIEW shows AS SELECT id + 1 AS next FROM users;
+		CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * $1';
+		CREATE OPERATOR =+= (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl);
+		CREATE TYPE boxed AS (v int); CREATE FUNCTION boxed(int) RETURNS boxed LANGUAGE sql AS 'SELECT ROW(bump($1))::boxed';
+		CREATE CAST (int AS boxed) WITH FUNCTION boxed(int)`); err != nil {
+		t.Fatal(err)
+	}
+	for text, reads := range map[string]bool{
+		"SELECT next FROM shows": true, "SELECT twice(id) FROM users": true, "SELECT 1 =+= 2": true, "SELECT id FROM users": true,
+		"SELECT * FROM hides": false, "SELECT bump(1)": false, "SELECT 1 === 1": false, "SELECT id::boxed FROM users": false,
+	} {
+		st := parser.Parse(text)
+		if judged, err := o.look(ctx, st); !judged || err != nil {
+			t.Fatalf("%s: %v, %v", text, judged, err)
+		}
+		if _, got := o.reads(st); got != reads {
+			t.Errorf("%s: taken for a read: %v", text, got)
+		}
+		if effect, err := o.check(ctx, text, router.Read); err != nil || (effect == "") != reads {
+			t.Errorf("%s: %q, %v", text, effect, err)
+		}
+	}
+	if o.sees.looks != 1 {
+		t.Errorf("looked %d times", o.sees.looks)
+	}
 }

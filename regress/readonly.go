@@ -99,6 +99,9 @@ func (s *suite) ask(ctx context.Context, server *cluster.Cluster, name string) (
 		if err != nil {
 			return nil, err
 		}
+		if s.opts.catalog {
+			o.sees = see(server.SocketURL(superuser, "postgres"))
+		}
 		return o, errors.Join(o.exec(ctx, "SET statement_timeout = '20s'"), o.follow(ctx))
 	}
 	o, err := connect()
@@ -131,7 +134,15 @@ func (s *suite) ask(ctx context.Context, server *cluster.Cluster, name string) (
 func (o *oracle) step(ctx context.Context, c command, row *fileResult) error {
 	ctx, cancel := context.WithTimeout(ctx, patience) // a text may ask for more data than it has
 	defer cancel()
-	if class, reads := o.reads(parser.Parse(c.sql)); reads && o.conn.TxStatus() == 'I' {
+	st := parser.Parse(c.sql)
+	judged := o.conn.TxStatus() == 'I'
+	if judged {
+		var err error
+		if judged, err = o.look(ctx, st); err != nil {
+			return err
+		}
+	}
+	if class, reads := o.reads(st); reads && judged {
 		row.read++
 		effect, err := o.check(ctx, c.sql, class)
 		if err != nil {
@@ -141,6 +152,7 @@ func (o *oracle) step(ctx context.Context, c command, row *fileResult) error {
 			row.findings = append(row.findings, finding{c.sql, effect})
 		}
 	}
+	o.sees.ran(st)
 	var err error
 	if c.copies {
 		_, err = o.conn.CopyFrom(ctx, strings.NewReader(c.data), c.sql)

@@ -36,18 +36,8 @@ type Catalog struct {
 	few       uint64 // those of them that have few of the primary's relations
 	relations map[string][]relation
 	functions map[string][]routine
-	// hazards are operators by names of pg_catalog's, and casts, that may have effects: what
-	// a statement does not show.
-	hazards []hazard
-}
-
-// hazard is one of them. An operator is one of its schema's; a cast is to a type, or to any
-// where it may happen without a sign of it.
-type hazard struct {
-	operators parser.Operators
-	schema    string
-	cast      string
-	text      string
+	// hazards are operators and casts with effects that a statement does not show.
+	hazards hazards
 }
 
 // Targets are sets of bits, each the index of a target in Fleet.Targets.
@@ -103,7 +93,7 @@ type routine struct {
 	// authors promise what the label says (c, internal).
 	hidden bool
 	uses   *closure
-	cast   string // as FunctionFacts.Cast
+	cast   Cast
 }
 
 // effects reports whether r may do more than compute.
@@ -121,8 +111,7 @@ type closure struct {
 	volatile, clock bool
 	infers, models  bool
 	system          bool
-	operators       parser.Operators
-	types           []string
+	traces          traces
 	// project is the first project that is named as a constant.
 	project string
 }

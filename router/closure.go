@@ -2,7 +2,6 @@ package router
 
 import (
 	"slices"
-	"strings"
 
 	"pgshunt/parser"
 )
@@ -32,9 +31,10 @@ func (b *builder) collectFunctions(sources []Source) error {
 			e := slices.IndexFunc(group, func(r routine) bool { return r.schema == f.Schema })
 			if e < 0 {
 				e = len(group)
-				group = append(group, routine{schema: f.Schema, text: f.Schema + "." + name, volatility: f.Volatility, cast: f.Cast})
+				group = append(group, routine{schema: f.Schema, text: f.Schema + "." + name, volatility: f.Volatility})
 			}
 			r := &group[e]
+			r.cast = f.Cast
 			r.has |= of[i]
 			r.volatility = max(r.volatility, f.Volatility) // 'i' < 's' < 'v'
 			switch {
@@ -96,13 +96,12 @@ func (b *builder) closeOver() {
 			if uses.pgml != "" || uses.unknown != "" || uses.volatile || len(uses.reads) > 0 {
 				group[i].uses = uses
 			}
-			b.hazard(name, &group[i])
 		}
 	}
-	slices.SortFunc(b.catalog.hazards, func(a, b hazard) int { return strings.Compare(a.text, b.text) })
+	b.hazardous()
 	for name, group := range b.catalog.functions {
 		for i := range group {
-			if len(b.catalog.hazards) > 0 && group[i].uses == nil { // now it matters which operators it uses
+			if b.catalog.hazards.any() && group[i].uses == nil { // now it matters which operators it uses
 				group[i].uses = b.closureOf(name, &group[i], queries, bodies)
 			}
 		}
@@ -113,18 +112,6 @@ func (b *builder) closureOf(name string, r *routine, queries map[parser.Relation
 	w := walker{catalog: b.catalog, queries: queries, bodies: bodies, uses: new(closure)}
 	w.routine(r, name)
 	return w.uses
-}
-
-// hazard keeps what has effects that statements do not show.
-func (b *builder) hazard(name string, r *routine) {
-	operators := parser.OperatorsNamed(name)
-	switch {
-	case !r.effects():
-	case r.cast != "":
-		b.catalog.hazards = append(b.catalog.hazards, hazard{cast: r.cast, text: name})
-	case operators != parser.Operators{}:
-		b.catalog.hazards = append(b.catalog.hazards, hazard{operators: operators, schema: r.schema, text: "operator " + r.text})
-	}
 }
 
 // walker collects one closure. It meets each view and function once, so those that
@@ -154,12 +141,7 @@ func (w *walker) part(p *parser.Part) {
 	if p.Opaque && u.unknown == "" {
 		u.unknown = "text that cannot be seen"
 	}
-	u.operators = u.operators.With(p.Operators)
-	for _, name := range p.Types {
-		if !slices.Contains(u.types, name) {
-			u.types = append(u.types, name)
-		}
-	}
+	u.traces.add(p)
 	for i := range p.Calls {
 		w.call(&p.Calls[i])
 	}

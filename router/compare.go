@@ -35,7 +35,7 @@ func NewCatalog(primary Source, replicas ...Source) (*Catalog, error) {
 			c.few |= 1 << s.Target
 		}
 	}
-	build := builder{catalog: c}
+	build := builder{catalog: c, typed: make(map[string]string)}
 	if err := build.compareRelations(sources); err != nil {
 		return nil, err
 	}
@@ -51,6 +51,8 @@ type builder struct {
 	// views and bodies are what closeOver resolves, by the entry they belong to.
 	views  []view
 	bodies []body
+	// typed are the columns whose types have a schema, by the name of their relation.
+	typed map[string]string
 }
 
 // stream is a Source's rows, one ahead.
@@ -135,6 +137,7 @@ func (b *builder) compareRelations(sources []Source) error {
 			func(r *RelationFacts) (string, string) { return r.Name, r.Schema })
 	}
 	return inStep(streams, func(name string, rows []RelationFacts, of []uint64) {
+		b.noteTypes(name, rows)
 		if b.catalog.plain(rows, of) {
 			return
 		}

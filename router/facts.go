@@ -72,10 +72,18 @@ type FunctionFacts struct {
 	// Body holds what the body calls and reads, as parsing its CREATE FUNCTION says; nil
 	// where it is not SQL or PL/pgSQL, or could not be read.
 	Body *parser.Part
-	// Cast is the type that the function casts to, where it is the one of a cast and Name and
-	// Schema are not to be called by; "*" where that may happen without a sign of it.
-	Cast string
+	// Cast is about a cast, whose Schema is "" and whose Name nothing is called by.
+	Cast Cast
 	// Definition tells apart what the functions compute, with their arguments; "" where the
 	// authors of an extension answer for that (c, internal).
 	Definition string
+}
+
+// Cast says where a cast may happen. The zero value is anywhere.
+type Cast struct {
+	// Types are the types of users that it is from or to, without their schemas.
+	Types string // with a comma between two
+	// Explicit is set where it happens only where a statement names the type that it is to, the
+	// only one of Types then.
+	Explicit bool
 }

@@ -97,10 +97,10 @@ func operator(name, calls string) router.FunctionFacts {
 	return f
 }
 
-// cast is one by a function of schema public, to a type or without a sign of it ("*").
-func cast(name, to, calls string) router.FunctionFacts {
+// cast is one by a function of schema public.
+func cast(name, types string, explicit bool, calls string) router.FunctionFacts {
 	f := operator("cast ("+name+")", calls)
-	f.Schema, f.Cast = "", to
+	f.Schema, f.Cast = "", router.Cast{Types: types, Explicit: explicit}
 	return f
 }
 
@@ -111,10 +111,13 @@ func TestOperatorsAndCastsOfUsers(t *testing.T) {
 	reads := routine("looks", 's', "sql", "SELECT true FROM public.local")
 	local := table("local")
 	local.Absent = "is not subscribed"
+	holds := table("holds")
+	holds.Columns = "id integer\nother public.mine"
+	const hidden = "primary: cast (mine AS text) is not known to be free of side effects"
 	catalog := func(more ...router.FunctionFacts) *router.Catalog {
 		with := func(target int, local router.RelationFacts, functions ...router.FunctionFacts) server {
 			return server{target: target, functions: append([]router.FunctionFacts{writes, computes, reads}, functions...),
-				relations: []router.RelationFacts{table("docs"), local, view("plus", "SELECT 1 + id FROM public.docs"), view("made", "SELECT id::public.mine FROM public.docs")}}
+				relations: []router.RelationFacts{table("docs"), holds, local, view("plus", "SELECT 1 + id FROM public.docs"), view("made", "SELECT id::public.mine FROM public.docs")}}
 		}
 		there := append([]router.FunctionFacts{operator("=&=", "writes")}, more...)
 		return mustCatalog(t, with(0, table("local"), append(there, operator("=|=", "computes"))...), with(1, local, append(there, operator("=|=", "computes"))...), with(2, local, there...))
@@ -144,11 +147,16 @@ func TestOperatorsAndCastsOfUsers(t *testing.T) {
 		{[]router.FunctionFacts{operator("+", "writes")}, "SELECT * FROM plus", "primary: operator public.+ is not known to be free of side effects"},
 		{[]router.FunctionFacts{operator("+", "writes")}, "SELECT id - 2 FROM docs", "ml1 ml2"},
 		{[]router.FunctionFacts{operator("=", "writes")}, "SELECT id FROM docs WHERE id IN (1, 2)", "primary: operator public.= is not known to be free of side effects"},
-		{[]router.FunctionFacts{cast("integer AS mine", "mine", "writes")}, "SELECT id FROM docs", "ml1 ml2"},
-		{[]router.FunctionFacts{cast("integer AS mine", "mine", "computes")}, "SELECT id::mine FROM docs", "ml1 ml2"},
-		{[]router.FunctionFacts{cast("integer AS mine", "mine", "writes")}, "SELECT id::mine FROM docs", "primary: cast (integer AS mine) is not known to be free of side effects"},
-		{[]router.FunctionFacts{cast("integer AS mine", "mine", "writes")}, "SELECT * FROM made", "primary: cast (integer AS mine) is not known to be free of side effects"},
-		{[]router.FunctionFacts{cast("mine AS text", "*", "writes")}, "SELECT id FROM docs", "primary: cast (mine AS text) is not known to be free of side effects"},
+		{[]router.FunctionFacts{cast("integer AS mine", "mine", true, "writes")}, "SELECT id FROM docs", "ml1 ml2"},
+		{[]router.FunctionFacts{cast("integer AS mine", "mine", true, "computes")}, "SELECT id::mine FROM docs", "ml1 ml2"},
+		{[]router.FunctionFacts{cast("integer AS mine", "mine", true, "writes")}, "SELECT id::mine FROM docs", "primary: cast (integer AS mine) is not known to be free of side effects"},
+		{[]router.FunctionFacts{cast("integer AS mine", "mine", true, "writes")}, "SELECT * FROM made", "primary: cast (integer AS mine) is not known to be free of side effects"},
+		{[]router.FunctionFacts{cast("mine AS text", "mine", false, "writes")}, "SELECT id FROM docs", "ml1 ml2"},
+		{[]router.FunctionFacts{cast("mine AS text", "mine", false, "writes")}, "SELECT id::mine FROM docs", hidden},
+		{[]router.FunctionFacts{cast("mine AS text", "mine", false, "writes")}, "SELECT computes(id) FROM docs", hidden},
+		{[]router.FunctionFacts{cast("mine AS text", "mine", false, "writes")}, "SELECT other FROM holds", hidden},
+		{[]router.FunctionFacts{cast("mine AS text", "mine", false, "writes"), operator("+", "computes")}, "SELECT id + 1 FROM docs", hidden},
+		{[]router.FunctionFacts{cast("mine AS text", "", false, "writes")}, "SELECT id FROM docs", hidden},
 	} {
 		if got := ask(catalog(test.more...), test.sql, "public"); got != test.want {
 			t.Errorf("%s: %s, expected %s", test.sql, got, test.want)

@@ -1,10 +1,6 @@
 package router
 
-import (
-	"slices"
-
-	"pgshunt/parser"
-)
+import "pgshunt/parser"
 
 // call resolves a function: PostgresML's own, one of the database's, or one that
 // nothing is known of.
@@ -73,20 +69,6 @@ func (u *usage) overload(c *parser.Call, v *View, known *Catalog) {
 			u.unknown = c.Text
 		}
 	}
-}
-
-// hazard is the first operator or cast that may have effects among those that are used with
-// operators and types, "" for none.
-func (c *Catalog) hazard(operators parser.Operators, types []string, v *View) string {
-	for i := range c.hazards {
-		switch h := &c.hazards[i]; {
-		case h.cast == "*", h.cast != "" && slices.Contains(types, h.cast):
-			return h.text
-		case h.cast == "" && v.searches(h.schema) && operators.Uses(h.operators):
-			return h.text
-		}
-	}
-	return ""
 }
 
 // foreign resolves a function that is neither pg_catalog's nor PostgresML's. Of several in
@@ -181,8 +163,8 @@ func (u *usage) through(uses *closure, text string, lone bool, v *View, known *C
 	if u.project == "" && u.param == 0 {
 		u.project = uses.project
 	}
-	if u.unknown == "" && len(known.hazards) > 0 {
-		u.unknown = known.hazard(uses.operators, uses.types, v)
+	if u.unknown == "" && known.hazards.any() {
+		u.unknown = known.hazards.meet(&uses.traces, uses.reads, v)
 	}
 	if uses.unknown != "" {
 		if u.unknown == "" {

@@ -73,8 +73,10 @@ func inspect(p *parser.Part, v *View, known *Catalog) usage {
 		}
 	}
 	u.system = u.system || p.System
-	if known != nil && len(known.hazards) > 0 && u.unknown == "" {
-		u.unknown = known.hazard(p.Operators, p.Types, v)
+	if known != nil && known.hazards.any() && u.unknown == "" {
+		var t traces
+		t.add(p)
+		u.unknown = known.hazards.meet(&t, p.Reads, v)
 	}
 	u.classify(p)
 	return u

@@ -115,21 +115,22 @@ const functionsQuery = `SELECT * FROM (SELECT p.nspname, p.proname, p.provolatil
 				JOIN pg_namespace fn ON fn.oid = f.pronamespace WHERE a.aggfnoid = p.oid), '')
 			WHEN p.prokind IN ('f', 'p', 'w') AND l.lanname IN ('sql', 'plpgsql') AND p.nspname <> 'pgml' THEN coalesce(pg_get_functiondef(p.oid), '') ELSE '' END AS body,
 		CASE WHEN l.lanname NOT IN ('c', 'internal') AND p.nspname <> 'pgml' THEN concat_ws(E'\n', l.lanname, p.proisstrict, p.prosecdef, p.proconfig,
-			pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), p.prosrc) ELSE '' END AS definition, '' AS casts
+			pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), p.prosrc) ELSE '' END AS definition, '' AS types, false AS explicit
 	FROM (SELECT n.nspname, p.oid, p.proname, p.provolatile, p.prokind, p.prolang, p.proisstrict, p.prosecdef, p.proconfig, p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 		WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY p.proname, n.nspname OFFSET 0) p
 	JOIN pg_language l ON l.oid = p.prolang
 	UNION ALL SELECT n.nspname, o.oprname, f.provolatile::text, l.lanname, 'SELECT ' || ` + calling + `,
-		concat_ws(' ', format_type(o.oprleft, NULL), format_type(o.oprright, NULL), fn.nspname, f.proname), ''
+		concat_ws(' ', format_type(o.oprleft, NULL), format_type(o.oprright, NULL), fn.nspname, f.proname), '', false
 	FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace JOIN pg_proc f ON f.oid = o.oprcode
 	JOIN pg_namespace fn ON fn.oid = f.pronamespace JOIN pg_language l ON l.oid = f.prolang
 	WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 	UNION ALL SELECT '', concat('cast (', format_type(c.castsource, NULL), ' AS ', format_type(c.casttarget, NULL), ')')::name, f.provolatile::text, l.lanname,
 		'SELECT ' || ` + calling + `, concat_ws(' ', c.castcontext, fn.nspname, f.proname),
-		CASE WHEN c.castcontext = 'i' OR t.typnamespace = 'pg_catalog'::regnamespace THEN '*' ELSE t.typname END
-	FROM pg_cast c JOIN pg_type t ON t.oid = c.casttarget JOIN pg_proc f ON f.oid = c.castfunc
+		CASE WHEN (c.castcontext <> 'i' AND t.typnamespace <> 'pg_catalog'::regnamespace) THEN t.typname ELSE concat_ws(',', CASE WHEN s.typnamespace <> 'pg_catalog'::regnamespace THEN s.typname END,
+			CASE WHEN t.typnamespace <> 'pg_catalog'::regnamespace THEN t.typname END) END, (c.castcontext <> 'i' AND t.typnamespace <> 'pg_catalog'::regnamespace)
+	FROM pg_cast c JOIN pg_type s ON s.oid = c.castsource JOIN pg_type t ON t.oid = c.casttarget JOIN pg_proc f ON f.oid = c.castfunc
 	JOIN pg_namespace fn ON fn.oid = f.pronamespace JOIN pg_language l ON l.oid = f.prolang WHERE c.oid >= 16384
-	UNION ALL SELECT '', concat('domain ', t.typname)::name, 'i', 'sql', 'SELECT ' || pg_get_expr(k.conbin, 0), k.conname || ' ' || pg_get_expr(k.conbin, 0), t.typname
+	UNION ALL SELECT '', concat('domain ', t.typname)::name, 'i', 'sql', 'SELECT ' || pg_get_expr(k.conbin, 0), k.conname || ' ' || pg_get_expr(k.conbin, 0), t.typname, false
 	FROM pg_constraint k JOIN pg_type t ON t.oid = k.contypid JOIN pg_namespace n ON n.oid = t.typnamespace
 	WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_') f
 	ORDER BY f.proname, f.nspname`
