@@ -5,6 +5,7 @@ import (
 
 	"pgshunt/configs"
 	"pgshunt/feed"
+	"pgshunt/feed/dump"
 	"pgshunt/feed/fdw"
 )
 
@@ -19,7 +20,8 @@ type feedWay struct {
 
 // feedWays has the ways by the words of replicas[].feed.
 var feedWays = map[configs.Feed]feedWay{
-	configs.FeedFDW: {fdw.Check, fdw.Apply, fdw.Refresh, fdw.Drop, fdw.State},
+	configs.FeedDump: {dump.Check, dump.Apply, dump.Refresh, dump.Drop, dump.State},
+	configs.FeedFDW:  {fdw.Check, fdw.Apply, fdw.Refresh, fdw.Drop, fdw.State},
 }
 
 // feedVerb is a command that works on the servers.

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"pgshunt/feed"
 	"pgshunt/feed/program"
 )
 
@@ -145,6 +144,3 @@ func (a *archive) sql(ctx context.Context, keep func(entry) bool) (string, error
 	}
 	return strings.TrimSpace(text) + "\n", nil
 }
-
-// pattern writes a table's name as one of pg_dump's patterns that only it meets.
-func pattern(schema, name string) string { return feed.Quote(schema, name) }

@@ -59,37 +59,77 @@ type bringing struct {
 }
 
 func (b *bringing) do(ctx context.Context) (err error) {
-	if b.primary, err = b.run.Primary.Connect(ctx); err != nil {
+	end, err := b.open(ctx)
+	if err != nil {
 		return err
 	}
-	defer b.primary.Close(ctx)
-	if b.target, err = b.run.Target.Connect(ctx); err != nil {
+	defer func() { err = errors.Join(err, end()) }()
+	if err := b.types(ctx); err != nil || b.need == Types {
 		return err
 	}
-	defer b.target.Close(ctx)
+	r, err := b.writeDown(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.look(ctx); err != nil {
+		return err
+	}
+	if err := r.bringTables(ctx); err != nil || b.need == Tables {
+		return err
+	}
+	return r.bringIndexes(ctx)
+}
+
+// open connects and looks at both servers. end closes what it has opened.
+func (b *bringing) open(ctx context.Context) (end func() error, err error) {
+	var ends []func() error
+	end = func() error {
+		var err error
+		for _, one := range slices.Backward(ends) {
+			err = errors.Join(err, one())
+		}
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, end())
+		}
+	}()
+	for _, one := range []struct {
+		conn   **pgx.Conn
+		server *feed.Server
+	}{{&b.primary, b.run.Primary}, {&b.target, b.run.Target}} {
+		conn, err := one.server.Connect(ctx)
+		if err != nil {
+			return end, err
+		}
+		*one.conn = conn
+		ends = append(ends, func() error { _ = conn.Close(context.WithoutCancel(ctx)); return nil })
+	}
 	if b.programs, err = program.Find(ctx, program.Major(b.primary.PgConn().ParameterStatus("server_version"))); err != nil {
-		return err
+		return end, err
 	}
 	if b.dir, err = os.MkdirTemp("", "pgshunt"); err != nil {
-		return err
+		return end, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	ends = append(ends, func() error { return os.RemoveAll(b.dir) })
 	if b.socket, err = program.OpenSocket(ctx, b.run.Primary); err != nil {
-		return err
+		return end, err
 	}
-	defer func() { err = errors.Join(err, b.socket.Close()) }()
-
+	ends = append(ends, b.socket.Close)
 	if b.around, err = needs(ctx, b.primary, b.tables, b.need); err != nil {
-		return &feed.Error{Server: b.run.Primary.Name, Doing: "look for what the tables need", Err: err}
+		return end, &feed.Error{Server: b.run.Primary.Name, Doing: "look for what the tables need", Err: err}
 	}
+	return end, b.takeStock(ctx)
+}
+
+// takeStock looks at what the replica has.
+func (b *bringing) takeStock(ctx context.Context) (err error) {
 	classes := append([]uint32{classRelation, classConstraint, classPolicy, classStatistics}, surroundings...)
 	if b.have, err = take(ctx, b.target, classes); err != nil {
 		return &feed.Error{Server: b.run.Target.Name, Doing: "look at what is there", Err: err}
 	}
-	if err := b.types(ctx); err != nil || b.need == Types {
-		return err
-	}
-	return b.relations(ctx)
+	return nil
 }
 
 // types brings what the tables need and is no relation.

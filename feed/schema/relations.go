@@ -11,13 +11,13 @@ import (
 	"pgshunt/feed"
 )
 
-// relations brings the tables and, if they are asked for, their indexes.
-func (b *bringing) relations(ctx context.Context) error {
+// writeDown makes the archive of the tables.
+func (b *bringing) writeDown(ctx context.Context) (*relations, error) {
 	r := &relations{bringing: b, byOID: make(map[uint32]*feed.Table)}
 	args := []string{"--strict-names"}
 	for _, t := range b.tables {
 		r.byOID[t.OID] = t
-		args = append(args, "--table="+pattern(t.Schema, t.Name))
+		args = append(args, "--table="+t.Qualified())
 	}
 	for _, s := range b.around {
 		if s.relation == "S" {
@@ -27,15 +27,9 @@ func (b *bringing) relations(ctx context.Context) error {
 	slices.Sort(args[1:])
 	var err error
 	if r.archive, err = dump(ctx, b.programs, b.socket, b.dir, "tables", args...); err != nil {
-		return &feed.Error{Server: b.run.Primary.Name, Doing: "write down its tables by pg_dump", Err: err}
+		return nil, &feed.Error{Server: b.run.Primary.Name, Doing: "write down its tables by pg_dump", Err: err}
 	}
-	if err := r.look(ctx); err != nil {
-		return &feed.Error{Server: b.run.Primary.Name, Doing: "look at its tables", Err: err}
-	}
-	if err := r.bringTables(ctx); err != nil || b.need == Tables {
-		return err
-	}
-	return r.bringIndexes(ctx)
+	return r, nil
 }
 
 // relations is the part of a bringing that is about relations.
@@ -67,13 +61,16 @@ func (r *relations) look(ctx context.Context) (err error) {
 			objects = append(objects, e.object)
 		}
 	}
-	if r.identity, err = identities(ctx, r.primary, objects); err != nil {
-		return err
+	if r.identity, err = identities(ctx, r.primary, objects); err == nil {
+		r.barred, err = r.bar(ctx)
 	}
-	if r.barred, err = r.bar(ctx); err != nil {
-		return err
+	if err == nil {
+		err = r.lookForParents(ctx)
 	}
-	return r.lookForParents(ctx)
+	if err != nil {
+		return &feed.Error{Server: r.run.Target.Name, Doing: "compare its tables with the primary's", Err: err}
+	}
+	return nil
 }
 
 // missing tells whether the replica lacks the object of an entry, and may have it.

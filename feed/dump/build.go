@@ -1,0 +1,173 @@
+package dump
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"pgshunt/feed"
+)
+
+// indexQuery writes the statements that give a table SQL calls $2 the indexes, keys and
+// checks of table $1, largest work first. What is not from pg_get_indexdef's known beginning on
+// is taken over as it is.
+const indexQuery = `SELECT statement FROM (
+		SELECT 1 AS n, format('ALTER TABLE %s ADD CONSTRAINT %I %s', $2::text, con.conname, pg_get_constraintdef(con.oid)) AS statement, con.conname AS name
+			FROM pg_constraint con WHERE con.conrelid = $1 AND con.contype IN ('p', 'u', 'x')
+		UNION ALL SELECT 2, format('CREATE %sINDEX %I ON %s %s', u, c.relname, $2::text, substr(def, length(head) + 1)), c.relname
+			FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
+			CROSS JOIN LATERAL (SELECT CASE WHEN indisunique THEN 'UNIQUE ' ELSE '' END AS u, pg_get_indexdef(indexrelid) AS def) d
+			CROSS JOIN LATERAL (SELECT format('CREATE %sINDEX %I ON %s%s ', u, c.relname, CASE WHEN t.relkind = 'p' THEN 'ONLY ' ELSE '' END, t.oid::regclass) AS head) h
+			WHERE x.indrelid = $1 AND NOT EXISTS (SELECT FROM pg_constraint con WHERE con.conindid = x.indexrelid AND con.conrelid = $1 AND con.contype IN ('p', 'u', 'x'))
+		UNION ALL SELECT 3, format('ALTER TABLE %s ADD CONSTRAINT %I %s', $2::text, conname, pg_get_constraintdef(oid)), conname
+			FROM pg_constraint WHERE conrelid = $1 AND contype = 'c' AND NOT convalidated
+		UNION ALL SELECT 4, format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', $2::text, c.relname), c.relname
+			FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid = $1 AND x.indisreplident AND (SELECT relreplident FROM pg_class WHERE oid = $1) = 'i'
+		UNION ALL SELECT 4, format('ALTER TABLE %s CLUSTER ON %I', $2::text, c.relname), c.relname
+			FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid = $1 AND x.indisclustered
+		UNION ALL SELECT 4, format('COMMENT ON INDEX %I.%I IS %L', $3::text, c.relname, obj_description(c.oid, 'pg_class')), c.relname
+			FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid = $1 AND obj_description(c.oid, 'pg_class') IS NOT NULL
+		UNION ALL SELECT 4, format('COMMENT ON CONSTRAINT %I ON %s IS %L', conname, $2::text, obj_description(oid, 'pg_constraint')), conname
+			FROM pg_constraint WHERE conrelid = $1 AND contype IN ('p', 'u', 'x') AND obj_description(oid, 'pg_constraint') IS NOT NULL) s
+	ORDER BY n, name`
+
+// foreignQuery writes the foreign keys of table $1 for one that SQL calls $2; what it refers
+// to is told beside, with the text that names it.
+const foreignQuery = `SELECT con.confrelid, format('ALTER TABLE %s ADD CONSTRAINT %I ', $2::text, con.conname), h.head, substr(h.def, length(h.head) + length(h.other) + 1), h.other, h.def
+	FROM pg_constraint con CROSS JOIN LATERAL (SELECT pg_get_constraintdef(con.oid) AS def, con.confrelid::regclass::text AS other,
+		'FOREIGN KEY (' || (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.n) FROM unnest(con.conkey) WITH ORDINALITY k(col, n)
+			JOIN pg_attribute a ON a.attrelid = con.conrelid AND a.attnum = k.col) || ') REFERENCES ' AS head) h
+	WHERE con.conrelid = $1 AND con.contype = 'f' AND con.conparentid = 0 ORDER BY con.conname`
+
+// memory is what one connection may take to sort an index: a share of the replica's
+// shared buffers, which tell what its machine can do.
+const memory = `SELECT greatest(65536, least(1048576, (SELECT setting::bigint * 8 / 4 FROM pg_settings WHERE name = 'shared_buffers') / $1::int))::text`
+
+// build gives the new tables their indexes and gathers statistics, then adds foreign keys.
+// Leaves come before what they are a partition of, whose indexes take theirs up.
+func (c *copying) build(ctx context.Context) error {
+	var leaves, after []feed.Step
+	sized := slices.Clone(c.tables)
+	slices.SortStableFunc(sized, func(a, b *table) int { return cmp.Compare(b.bytes.Load(), a.bytes.Load()) })
+	for _, t := range sized {
+		if t.Kind != 'p' && t.model != 0 { // 0 is only printed: there is nothing yet to read it from
+			sql, err := c.indexes(ctx, t)
+			if err != nil {
+				return err
+			}
+			sql = append(sql, "ANALYZE "+t.staged())
+			leaves = append(leaves, feed.Step{On: c.run.Target, What: "make the indexes of " + t.Plain() + " and gather statistics", SQL: strings.Join(sql, ";\n")})
+		}
+	}
+	for _, t := range slices.Backward(byDepth(c.tables)) {
+		if t.Kind == 'p' && t.model != 0 {
+			sql, err := c.indexes(ctx, t)
+			if err != nil {
+				return err
+			}
+			if len(sql) > 0 {
+				after = append(after, feed.Step{On: c.run.Target, What: "make the indexes of " + t.Plain(), SQL: strings.Join(sql, ";\n")})
+			}
+		}
+	}
+	for _, t := range c.tables {
+		if t.model != 0 {
+			steps, err := c.foreignKeys(ctx, t)
+			if err != nil {
+				return err
+			}
+			after = append(after, steps...)
+		}
+	}
+	if err := c.parallel(ctx, leaves); err != nil {
+		return err
+	}
+	for _, step := range after {
+		if err := c.run.Do(ctx, c.target, step); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parallel works off steps on as many connections as the run has jobs.
+func (c *copying) parallel(ctx context.Context, steps []feed.Step) error {
+	if c.run.Print {
+		for _, step := range steps {
+			_ = c.run.Do(ctx, nil, step) // only tells
+		}
+		return nil
+	}
+	var kb string
+	if err := c.target.QueryRow(ctx, memory, c.run.Jobs).Scan(&kb); err != nil {
+		return &feed.Error{Server: c.run.Target.Name, Doing: "look at its memory", Err: err}
+	}
+	setup := loading + "; SET maintenance_work_mem = '" + kb + "kB'; SET max_parallel_maintenance_workers = " + strconv.Itoa(max(0, c.run.Jobs-1))
+	var next atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for range min(c.run.Jobs, len(steps)) {
+		group.Go(func() error {
+			conn, err := c.run.Target.Connect(ctx)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = closeConn(conn) }()
+			if _, err := conn.Exec(ctx, setup); err != nil {
+				return &feed.Error{Server: c.run.Target.Name, Doing: "prepare to build indexes", Err: err}
+			}
+			for i := next.Add(1) - 1; i < int64(len(steps)); i = next.Add(1) - 1 {
+				if err := c.run.Do(ctx, conn, steps[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (c *copying) indexes(ctx context.Context, t *table) ([]string, error) {
+	rows, err := c.target.Query(ctx, indexQuery, t.model, t.staged(), t.staging)
+	if err != nil {
+		return nil, &feed.Error{Server: c.run.Target.Name, Doing: "look at the indexes of " + t.Plain(), Err: err}
+	}
+	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, &feed.Error{Server: c.run.Target.Name, Doing: "look at the indexes of " + t.Plain(), Err: err}
+	}
+	return statements, nil
+}
+
+func (c *copying) foreignKeys(ctx context.Context, t *table) (steps []feed.Step, err error) {
+	rows, err := c.target.Query(ctx, foreignQuery, t.model, t.staged())
+	var other uint32
+	var alter, head, rest, name, definition string
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, []any{&other, &alter, &head, &rest, &name, &definition}, func() error {
+			if definition != head+name+rest {
+				return fmt.Errorf("its foreign key %q is of a kind that is not known", definition)
+			}
+			for _, to := range c.tables {
+				if to.model == other || to.live == other {
+					name = to.staged()
+				}
+			}
+			steps = append(steps, feed.Step{
+				On: c.run.Target, What: "make the foreign keys of " + t.Plain(), SQL: alter + head + name + rest,
+				Next: "rows that one table refers to are not among those copied of the other, or the replica's own table lacks them",
+			})
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, &feed.Error{Server: c.run.Target.Name, Doing: "look at the foreign keys of " + t.Plain(), Err: err}
+	}
+	return steps, nil
+}

@@ -1,0 +1,162 @@
+package dump
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+	"pgshunt/feed/program"
+)
+
+// Check finds what stands against a copy. It changes nothing.
+func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
+	primary, err := run.Primary.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = closeConn(primary) }()
+	target, err := run.Target.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = closeConn(target) }()
+	chosen, err := choose(ctx, primary, run)
+	if err != nil {
+		return nil, err
+	}
+	k := &checking{run: run, tables: newTables(run, chosen)}
+	if len(chosen) == 0 {
+		k.add(run.Primary, "tables", "no table is selected by replicas[].tables", "", "")
+	}
+	if _, err := program.Find(ctx, program.Major(primary.PgConn().ParameterStatus("server_version"))); err != nil {
+		k.problems = append(k.problems, feed.Problem{Check: "programs", Blocks: true, What: err.Error()})
+	}
+	if err := k.primary(ctx, primary); err != nil {
+		return nil, &feed.Error{Server: run.Primary.Name, Doing: "check privileges", Err: err}
+	}
+	if err := k.replica(ctx, target); err != nil {
+		return nil, &feed.Error{Server: run.Target.Name, Doing: "check the tables there", Err: err}
+	}
+	way, err := run.Way(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	if way != "" && way != configs.FeedDump {
+		k.add(run.Target, "other_feed", fmt.Sprintf("it is fed by %s", way), "pgshunt feed drop --replica "+run.Replica.Name, "with the configuration of that feed")
+	}
+	return k.problems, nil
+}
+
+type checking struct {
+	run      *feed.Run
+	tables   []*table
+	problems []feed.Problem
+}
+
+func (k *checking) add(server *feed.Server, check, what, remedy, note string) {
+	k.problems = append(k.problems, feed.Problem{Server: server.Name, Check: check, Blocks: true, What: what, Remedy: remedy, Note: note})
+}
+
+// readable tells of a table whether the role may use its schema and read all of it, which
+// columns it may not read, and whether it would see only some rows.
+const readable = `SELECT has_schema_privilege(c.relnamespace, 'USAGE'), has_table_privilege(c.oid, 'SELECT'),
+	coalesce((SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+		AND NOT has_column_privilege(c.oid, attnum, 'SELECT')), '{}'), row_security_active(c.oid) FROM pg_class c WHERE c.oid = $1`
+
+func (k *checking) primary(ctx context.Context, conn *pgx.Conn) error {
+	user := feed.Quote("", k.run.Primary.User())
+	schemas := make(map[string]bool)
+	for _, t := range k.tables {
+		var usage, all, secured bool
+		var hidden []string
+		if err := conn.QueryRow(ctx, readable, t.OID).Scan(&usage, &all, &hidden, &secured); err != nil {
+			return err
+		}
+		if !usage && !schemas[t.Schema] {
+			schemas[t.Schema] = true
+			k.add(k.run.Primary, "usage", fmt.Sprintf("role %s may not use schema %s", user, t.Schema), "GRANT USAGE ON SCHEMA "+feed.Quote("", t.Schema)+" TO "+user+";", "")
+		}
+		hidden = slices.DeleteFunc(hidden, func(name string) bool { return !slices.Contains(t.columns, name) })
+		switch {
+		case !all && len(hidden) == len(t.columns) && !t.partial():
+			k.add(k.run.Primary, "select", fmt.Sprintf("role %s may not read %s", user, t.Plain()), "GRANT SELECT ON "+t.Qualified()+" TO "+user+";", "")
+		case len(hidden) > 0:
+			k.add(k.run.Primary, "select", fmt.Sprintf("role %s may not read %s of %s", user, strings.Join(hidden, ", "), t.Plain()),
+				"GRANT SELECT "+t.columnList()+" ON "+t.Qualified()+" TO "+user+";", "or feed fewer columns by replicas[].columns")
+		}
+		if secured {
+			k.add(k.run.Primary, "row_security", fmt.Sprintf("row-level security of %s would hide rows from role %s", t.Plain(), user), "ALTER ROLE "+user+" BYPASSRLS;", "or leave the table out of replicas[].tables")
+		}
+		if t.Inherits {
+			k.add(k.run.Primary, "inheritance", t.Plain()+" inherits from a table or is inherited from", "", "a copy knows only partitions; leave the table out of replicas[].tables")
+		}
+		if t.where != "" && usage && len(hidden) == 0 && !secured {
+			if _, err := conn.Exec(ctx, "SELECT FROM ONLY "+t.Qualified()+" WHERE ("+t.where+"\n) LIMIT 0"); err != nil {
+				k.add(k.run.Primary, "where", fmt.Sprintf("the condition for %s is not usable: %s", t.Plain(), feed.Cause(err)), "", "correct replicas[].where")
+			}
+		}
+	}
+	return k.selection()
+}
+
+// selection looks for columns in the configuration that there are not.
+func (k *checking) selection() error {
+	for _, t := range k.tables {
+		for _, name := range k.run.Selection.Columns(t.Schema, t.Name) {
+			if t.Column(name) == nil {
+				k.add(k.run.Primary, "columns", fmt.Sprintf("%s has no column %q", t.Plain(), name), "", "correct replicas[].columns")
+			}
+		}
+	}
+	return nil
+}
+
+// there tells of a relation of the replica what it is, whether we own it, and what feeds it.
+const there = `SELECT c.relkind::text, pg_has_role(c.relowner, 'USAGE'), r.rolname::text,
+	coalesce((SELECT s.subname::text FROM pg_subscription_rel p JOIN pg_subscription s ON s.oid = p.srsubid WHERE p.srrelid = c.oid LIMIT 1), ''),
+	EXISTS (SELECT FROM pg_inherits i WHERE (i.inhrelid = c.oid OR i.inhparent = c.oid) AND NOT c.relispartition AND c.relkind = 'r')
+	FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = to_regclass($1)`
+
+func (k *checking) replica(ctx context.Context, conn *pgx.Conn) error {
+	user := feed.Quote("", k.run.Target.User())
+	var standby, create bool
+	if err := conn.QueryRow(ctx, `SELECT pg_is_in_recovery(), has_database_privilege(current_database(), 'CREATE')`).Scan(&standby, &create); err != nil {
+		return err
+	}
+	if standby {
+		k.add(k.run.Target, "standby", "it is a standby, to which nothing can be copied", "", "name the server that it follows in replicas[].url, or another")
+		return nil
+	}
+	if !create {
+		k.add(k.run.Target, "create", fmt.Sprintf("role %s may not make schemas", user), "GRANT CREATE ON DATABASE "+feed.Quote("", k.run.Target.Database())+" TO "+user+";", "")
+	}
+	kinds := map[string]string{"v": "a view", "m": "a materialised view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
+	for _, t := range k.tables {
+		var kind, owner, subscription string
+		var own, inherits bool
+		err := conn.QueryRow(ctx, there, t.Qualified()).Scan(&kind, &own, &owner, &subscription, &inherits)
+		if err == pgx.ErrNoRows {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		name := t.Plain()
+		switch {
+		case kinds[kind] != "":
+			k.add(k.run.Target, "kind", fmt.Sprintf("%s is %s there", name, kinds[kind]), "", "drop it, or leave the table out of replicas[].tables")
+		case !own:
+			k.add(k.run.Target, "owner", fmt.Sprintf("%s belongs to %s, and role %s cannot replace it", name, owner, user), "GRANT "+feed.Quote("", owner)+" TO "+user+";", "")
+		case subscription != "":
+			k.add(k.run.Target, "subscription", fmt.Sprintf("%s is fed by subscription %q", name, subscription), "", "drop the subscription, or leave the table out of replicas[].tables")
+		case inherits:
+			k.add(k.run.Target, "inheritance", fmt.Sprintf("%s inherits from a table there or is inherited from", name), "", "a copy would break that; leave the table out of replicas[].tables")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,280 @@
+package dump
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+	"pgshunt/internal/pgtest"
+	"pgshunt/testdata/feeds"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// bed is a database on each of the two shared servers.
+type bed struct {
+	*feed.Run
+	primary, replica *pgx.Conn
+	mu               sync.Mutex
+	events           []feed.Event
+	// hear is called with each event, if it is set.
+	hear func(feed.Event)
+}
+
+func newBed(t *testing.T, change func(*configs.Replica)) *bed {
+	t.Helper()
+	return bedOn(t, pgtest.SharedPrimary(t), pgtest.SharedReplica(t), change)
+}
+
+func bedOn(t *testing.T, primary, replica *pgtest.Server, change func(*configs.Replica)) *bed {
+	t.Helper()
+	at, on := primary.NewDatabase(t), replica.NewDatabase(t)
+	cfg := configs.Default()
+	cfg.Primary.URL = configs.URL(primary.URL(primary.Superuser(), at))
+	r := configs.Replica{Name: "ml1", Server: configs.Server{URL: configs.URL(replica.URL(replica.Superuser(), on))}, Feed: configs.FeedDump}
+	if change != nil {
+		change(&r)
+	}
+	cfg.Replicas = []configs.Replica{r}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	b := &bed{primary: primary.Super(t, at), replica: replica.Super(t, on)}
+	var err error
+	if b.Run, err = feed.Open(cfg, "ml1", feed.Options{Jobs: 2, Sink: b.sink}); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *bed) sink(e feed.Event) {
+	b.mu.Lock()
+	b.events = append(b.events, e)
+	hear := b.hear
+	b.mu.Unlock()
+	if hear != nil {
+		hear(e)
+	}
+}
+
+func (b *bed) refresh(t *testing.T) {
+	t.Helper()
+	if err := Refresh(context.Background(), b.Run); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func exec(t *testing.T, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := conn.Exec(context.Background(), sql); err != nil {
+		t.Fatalf("%v\n%s", err, sql)
+	}
+}
+
+func value(t *testing.T, conn *pgx.Conn, sql string) (text string) {
+	t.Helper()
+	if err := conn.QueryRow(context.Background(), "SELECT coalesce(("+sql+")::text, 'NULL')").Scan(&text); err != nil {
+		t.Fatalf("%v\n%s", err, sql)
+	}
+	return text
+}
+
+// contents hashes the rows of every table of a server.
+func contents(t *testing.T, conn *pgx.Conn) (lines []string) {
+	t.Helper()
+	tables, err := feed.Tables(context.Background(), conn, func(schema, _ string) bool {
+		return schema != "pgml" && !strings.HasPrefix(schema, "pgshunt")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range tables {
+		hash := value(t, conn, "SELECT count(*) || ' ' || coalesce(md5(string_agg(r::text, E'\\n' ORDER BY r::text COLLATE \"C\")), '') FROM ONLY "+one.Qualified()+" r")
+		lines = append(lines, one.Plain()+" "+hash)
+	}
+	return lines
+}
+
+func (b *bed) equal(t *testing.T) {
+	t.Helper()
+	if diff := cmp.Diff(contents(t, b.primary), contents(t, b.replica)); diff != "" {
+		t.Error(diff)
+	}
+	b.tidy(t)
+}
+
+// tidy looks for what a copy should have taken away.
+func (b *bed) tidy(t *testing.T) {
+	t.Helper()
+	if left := value(t, b.replica, "SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE starts_with(nspname, 'pgshunt_')"); left != "NULL" {
+		t.Errorf("left over: %s", left)
+	}
+}
+
+func TestEveryRowArrives(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.primary, feeds.Awkward)
+	if err := Apply(context.Background(), b.Run); err != nil {
+		t.Fatal(err)
+	}
+	b.equal(t)
+	b.events = nil
+	if err := Apply(context.Background(), b.Run); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.events) != 1 || b.events[0].Status != feed.StatusSkip {
+		t.Errorf("the second apply did %+v", b.events)
+	}
+	exec(t, b.primary, "DELETE FROM shop.types WHERE id = 1; UPDATE shop.orders SET amount = amount + 1; INSERT INTO shop.visits VALUES (1000, '2026-05-05', 'xx', 1)")
+	b.refresh(t)
+	b.equal(t)
+	for _, sql := range []string{
+		"SELECT nextval('shop.audit_id_seq')", "SELECT nextval(pg_get_serial_sequence('shop.orders', 'id'))", "SELECT pg_get_serial_sequence('shop.orders', 'id')",
+		"SELECT string_agg(indexrelid::regclass || pg_get_indexdef(indexrelid) || indisvalid, E'\\n' ORDER BY indexrelid::regclass::text COLLATE \"C\") FROM pg_index WHERE indexrelid::regclass::text LIKE 'shop.%'",
+		"SELECT string_agg(conrelid::regclass || pg_get_constraintdef(oid) || convalidated, E'\\n' ORDER BY conname, conrelid::regclass::text COLLATE \"C\") FROM pg_constraint WHERE conrelid::regclass::text LIKE 'shop.%'",
+	} {
+		if diff := cmp.Diff(value(t, b.primary, sql), value(t, b.replica, sql)); diff != "" {
+			t.Errorf("%s: %s", sql, diff)
+		}
+	}
+	state, err := State(context.Background(), b.Run)
+	if err != nil || state.State != "ready" || len(state.Tables) != len(contents(t, b.primary)) || state.LagSeconds < 0 {
+		t.Errorf("%v %+v", err, state)
+	}
+	if err := Drop(context.Background(), b.Run); err != nil {
+		t.Fatal(err)
+	}
+	if got := value(t, b.replica, "SELECT count(*) FROM pgshunt.copies"); got != "0" {
+		t.Errorf("%s copies are remembered", got)
+	}
+	b.equal(t)
+}
+
+
+// What people have made on the replica over a fed table and on it.
+const local = `
+	CREATE ROLE %[1]s_reader; CREATE TABLE mine (id int PRIMARY KEY, o bigint REFERENCES shop.orders ON DELETE SET NULL); INSERT INTO mine VALUES (1, 5);
+	CREATE VIEW large WITH (security_barrier) AS SELECT o.id, l.item FROM shop.orders o JOIN shop.lines l ON l.order_id = o.id WHERE amount > 20;
+	CREATE VIEW larger AS SELECT * FROM large; CREATE MATERIALIZED VIEW sums AS SELECT customer, sum(amount) AS total FROM shop.orders GROUP BY 1;
+	CREATE UNIQUE INDEX ON sums (customer); CREATE VIEW over_sums AS SELECT max(total) AS m FROM sums; GRANT SELECT ON sums, large TO %[1]s_reader;
+	CREATE FUNCTION newest() RETURNS bigint BEGIN ATOMIC SELECT max(id) FROM shop.orders; END;
+	CREATE INDEX local_index ON shop.orders (placed); GRANT SELECT ON shop.orders TO %[1]s_reader; GRANT UPDATE (amount) ON shop.orders TO %[1]s_reader;
+	ALTER TABLE shop.codes ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON shop.codes FOR SELECT TO %[1]s_reader USING (EXISTS (SELECT FROM shop.orders WHERE id = 1));
+	ALTER TABLE mine ENABLE ROW LEVEL SECURITY; CREATE POLICY q ON mine USING (id IN (SELECT id FROM shop.orders));
+	CREATE FUNCTION count_me() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER tr BEFORE INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION count_me();
+	ALTER TABLE shop.orders DISABLE TRIGGER tr; COMMENT ON TABLE shop.orders IS 'ours'; COMMENT ON INDEX shop.local_index IS 'too';
+	CREATE STATISTICS shop.st ON customer, amount FROM shop.orders; ALTER TABLE shop.orders SET (fillfactor = 80); ALTER TABLE shop.orders ALTER customer SET STATISTICS 7;
+	ALTER TABLE shop.log REPLICA IDENTITY NOTHING; CREATE PUBLICATION pub FOR TABLE shop.orders (id, amount) WHERE (amount > 1), shop.lines;
+	CREATE RULE r AS ON DELETE TO mine DO ALSO UPDATE shop.log SET n = 0;`
+
+// belongings describes all of that.
+const belongings = `SELECT array_agg(line ORDER BY line) FROM (
+	SELECT 'view ' || oid::regclass || relkind::text || coalesce(reloptions::text, '') || pg_get_viewdef(oid) AS line FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace
+	UNION ALL SELECT 'acl ' || oid::regclass || relacl::text FROM pg_class WHERE relacl IS NOT NULL AND oid >= 16384
+	UNION ALL SELECT 'column acl ' || attrelid::regclass || attacl::text FROM pg_attribute WHERE attacl IS NOT NULL AND attrelid >= 16384
+	UNION ALL SELECT 'index ' || pg_get_indexdef(indexrelid) || coalesce(obj_description(indexrelid, 'pg_class'), '') FROM pg_index WHERE indrelid >= 16384
+	UNION ALL SELECT 'constraint ' || conrelid::regclass || pg_get_constraintdef(oid) || convalidated FROM pg_constraint WHERE conrelid >= 16384
+	UNION ALL SELECT 'policy ' || polname || polrelid::regclass || pg_get_expr(polqual, polrelid) || polroles::regrole[]::text FROM pg_policy
+	UNION ALL SELECT 'trigger ' || pg_get_triggerdef(oid) || tgenabled::text FROM pg_trigger WHERE NOT tgisinternal
+	UNION ALL SELECT 'function ' || pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prokind = 'f'
+	UNION ALL SELECT 'statistics ' || pg_get_statisticsobjdef(oid) FROM pg_statistic_ext
+	UNION ALL SELECT 'table ' || oid::regclass || relpersistence::text || relreplident::text || relrowsecurity || coalesce(reloptions::text, '') || coalesce(obj_description(oid, 'pg_class'), '') || relowner::regrole
+		FROM pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384
+	UNION ALL SELECT 'column ' || attrelid::regclass || attname || attstattarget FROM pg_attribute WHERE attrelid >= 16384 AND attnum > 0 AND attstattarget >= 0
+	UNION ALL SELECT 'publication ' || tablename || coalesce(attnames::text, '') || coalesce(rowfilter, '') FROM pg_publication_tables
+	UNION ALL SELECT 'sequence ' || oid::regclass || pg_get_userbyid(relowner) FROM pg_class WHERE relkind = 'S' AND oid >= 16384
+	UNION ALL SELECT 'rule ' || pg_get_ruledef(oid) FROM pg_rewrite WHERE rulename <> '_RETURN' AND ev_class >= 16384) b WHERE line !~ 'pgml'`
+
+func TestWhatHangsOnATableFollows(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) { r.Tables = configs.Patterns{"shop.*", "!scratch"} })
+	exec(t, b.primary, feeds.Awkward)
+	b.refresh(t)
+	role := b.replica.Config().Database
+	t.Cleanup(func() { exec(t, b.replica, "DROP OWNED BY "+role+"_reader; DROP ROLE "+role+"_reader") })
+	exec(t, b.replica, fmt.Sprintf(local, role))
+	var before, after []string
+	if err := b.replica.QueryRow(context.Background(), belongings).Scan(&before); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, b.primary, "UPDATE shop.orders SET amount = amount + 1000, customer = 1")
+	b.refresh(t)
+	if err := b.replica.QueryRow(context.Background(), belongings).Scan(&after); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Error(diff)
+	}
+	for sql, want := range map[string]string{
+		"SELECT count(*) FROM larger": "300", "SELECT newest()": "100", "SELECT count(*) FROM sums": "1", "SELECT m FROM over_sums": value(t, b.primary, "SELECT sum(amount) FROM shop.orders"),
+		"SELECT count(*) FROM pg_depend WHERE objid::regclass::text = 'shop.orders_number_seq' AND refobjid = 'shop.orders'::regclass": "1",
+	} {
+		if got := value(t, b.replica, sql); got != want {
+			t.Errorf("%s: %s, want %s", sql, got, want)
+		}
+	}
+	b.tidy(t)
+}
+
+func TestWhatCannotFollowStopsTheSwap(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) { r.Tables = configs.Patterns{"public.a"} })
+	exec(t, b.primary, "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)")
+	b.refresh(t)
+	exec(t, b.replica, "CREATE FUNCTION whole(a) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+	exec(t, b.primary, "INSERT INTO a VALUES (2)")
+	err := Refresh(context.Background(), b.Run)
+	if err == nil || !strings.Contains(err.Error(), "function whole(a) depends on type a") {
+		t.Errorf("%v", err)
+	}
+	if got := value(t, b.replica, "SELECT count(*) FROM a"); got != "1" {
+		t.Errorf("%s rows", got)
+	}
+	b.tidy(t)
+	exec(t, b.replica, "DROP FUNCTION whole(a)")
+	b.refresh(t)
+	b.equal(t)
+}
+
+func TestColumnsAndRowsAsConfigured(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) {
+		r.Tables = configs.Patterns{"public.*"}
+		r.Columns = map[string][]string{"public.people": {"id", "town"}}
+		r.Where = map[string]string{"public.visits": "id % 2 = 0 -- even"}
+	})
+	exec(t, b.primary, `CREATE TABLE people (id int PRIMARY KEY, secret text NOT NULL, town text); INSERT INTO people SELECT i, 'x', 't' FROM generate_series(1, 10) i;
+		CREATE TABLE visits (id int, at date) PARTITION BY RANGE (at); CREATE TABLE v1 PARTITION OF visits DEFAULT; INSERT INTO visits SELECT i, '2026-01-01' FROM generate_series(1, 10) i`)
+	b.refresh(t)
+	for sql, want := range map[string]string{
+		"SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'people'::regclass AND attnum > 0 AND NOT attisdropped": "id,town",
+		"SELECT count(*) FROM people": "10", "SELECT array_agg(id ORDER BY id) FROM visits": "{2,4,6,8,10}", "SELECT string_agg(relation, ' ' ORDER BY relation) FROM pgshunt.copies WHERE partial": "public.people public.v1 public.visits",
+	} {
+		if got := value(t, b.replica, sql); got != want {
+			t.Errorf("%s: %s, want %s", sql, got, want)
+		}
+	}
+	if err := Apply(context.Background(), b.Run); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAChangedDefinitionFollows(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.primary, `CREATE TYPE mood AS ENUM ('a'); CREATE TABLE a (id int PRIMARY KEY, gone text, m mood); INSERT INTO a VALUES (1, 'x', 'a'); CREATE TABLE b (id int REFERENCES a)`)
+	b.refresh(t)
+	exec(t, b.replica, "CREATE VIEW v AS SELECT id FROM a; CREATE INDEX here ON a (m)")
+	exec(t, b.primary, `ALTER TABLE a DROP COLUMN gone, ADD COLUMN more int NOT NULL DEFAULT 7, ALTER id TYPE bigint; ALTER TYPE mood ADD VALUE 'b'; CREATE TABLE c (x int)`)
+	exec(t, b.replica, "DROP VIEW v")
+	exec(t, b.primary, "INSERT INTO a VALUES (2, 'b'); INSERT INTO b VALUES (2)")
+	b.refresh(t)
+	b.equal(t)
+	if diff := cmp.Diff(value(t, b.primary, "SELECT string_agg(pg_get_constraintdef(oid), ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid IN ('a'::regclass, 'b'::regclass)"),
+		value(t, b.replica, "SELECT string_agg(pg_get_constraintdef(oid), ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid IN ('a'::regclass, 'b'::regclass)")); diff != "" {
+		t.Error(diff)
+	}
+}

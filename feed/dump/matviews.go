@@ -1,0 +1,122 @@
+package dump
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"pgshunt/feed"
+)
+
+// A materialised view has the rows of its query, which would hold the swap up. So the swap
+// only writes down its definition over the new tables, in another schema and without rows,
+// and leaves the old tables to the old view. Then the new one is filled, while the old one
+// serves, and takes its place. A kill in between leaves both, and the next copy begins with
+// finishing that.
+
+// materialized lists the materialised views over live tables.
+const materialized = `SELECT DISTINCT v.oid::regclass::text FROM f JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = f.live AND d.classid = 'pg_rewrite'::regclass
+	JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'm' ORDER BY 1`
+
+// newViewQuery writes the statements that make the materialised view $1 anew in schema $2.
+const newViewQuery = `SELECT s FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner LEFT JOIN pg_am m ON m.oid = c.relam CROSS JOIN LATERAL (
+		SELECT 1 AS n, format('CREATE MATERIALIZED VIEW %I.%I USING %I', $2::text, c.relname, m.amname) || coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '')
+			|| ' AS ' || rtrim(pg_get_viewdef(c.oid), ';') || ' WITH NO DATA' AS s
+		UNION ALL SELECT 2, format('CREATE %sINDEX %I ON %I.%I %s', u, i.relname, $2::text, c.relname, substr(def, length(head) + 1))
+			FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+			CROSS JOIN LATERAL (SELECT CASE WHEN indisunique THEN 'UNIQUE ' ELSE '' END AS u, pg_get_indexdef(indexrelid) AS def) d
+			CROSS JOIN LATERAL (SELECT format('CREATE %sINDEX %I ON %s ', u, i.relname, c.oid::regclass) AS head) h WHERE x.indrelid = c.oid
+		UNION ALL SELECT 3, format('GRANT %s ON %I.%I TO %s%s', a.privilege_type, $2::text, c.relname, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE (SELECT quote_ident(rolname) FROM pg_roles WHERE oid = a.grantee) END,
+			CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner
+		UNION ALL SELECT 4, format('COMMENT ON MATERIALIZED VIEW %I.%I IS %L', $2::text, c.relname, obj_description(c.oid, 'pg_class')) WHERE obj_description(c.oid, 'pg_class') IS NOT NULL
+		UNION ALL SELECT v.n, v.s FROM (VALUES (5, format('GRANT CREATE, USAGE ON SCHEMA %I TO %I', $2::text, o.rolname)),
+			(6, format('ALTER MATERIALIZED VIEW %I.%I OWNER TO %I', $2::text, c.relname, o.rolname))) v(n, s) WHERE o.rolname <> current_user) q
+	WHERE c.oid = $1::text::regclass ORDER BY n`
+
+// newViews writes the statements of the swap that prepare materialised views.
+func (c *copying) newViews(ctx context.Context, views []string) (sql []string, err error) {
+	schemas := make(map[string]string)
+	for _, view := range views {
+		var home string
+		if err := c.target.QueryRow(ctx, `SELECT n.nspname FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace WHERE v.oid = $1::text::regclass`, view).Scan(&home); err != nil {
+			return nil, err
+		}
+		if schemas[home] == "" {
+			schemas[home] = fmt.Sprintf("%s%d", viewsPrefix, len(schemas)+1)
+			sql = append(sql, "CREATE SCHEMA "+schemas[home], "COMMENT ON SCHEMA "+schemas[home]+" IS "+feed.Literal(home))
+		}
+		rows, err := c.target.Query(ctx, newViewQuery, view, schemas[home])
+		if err != nil {
+			return nil, err
+		}
+		statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return nil, err
+		}
+		sql = append(sql, statements...)
+	}
+	return sql, nil
+}
+
+// finish fills the materialised views that a swap has prepared, puts them in their places,
+// and drops the old tables that their predecessors read.
+func (c *copying) finish(ctx context.Context) error {
+	if c.run.Print {
+		return nil
+	}
+	failed := func(doing string, err error) error {
+		return &feed.Error{Server: c.run.Target.Name, Doing: doing, Err: err, Next: "the tables themselves are new already; run it again to finish"}
+	}
+	rows, err := c.target.Query(ctx, `SELECT n.nspname, c.relname, obj_description(n.oid, 'pg_namespace') FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind = 'm'
+		WHERE starts_with(n.nspname, $1) ORDER BY c.oid`, viewsPrefix)
+	if err != nil {
+		return failed("look for materialised views", err)
+	}
+	type view struct{ schema, name, home string }
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (v view, err error) { return v, row.Scan(&v.schema, &v.name, &v.home) })
+	if err != nil {
+		return failed("look for materialised views", err)
+	}
+	var place strings.Builder
+	for _, v := range all {
+		step := feed.Step{On: c.run.Target, What: "fill materialised view " + v.home + "." + v.name, SQL: "REFRESH MATERIALIZED VIEW " + feed.Quote(v.schema, v.name)}
+		if err := c.run.Do(ctx, c.target, step); err != nil {
+			return err
+		}
+		dependents, err := c.viewDependents(ctx, feed.Quote(v.home, v.name))
+		if err != nil {
+			return failed("look for what reads "+v.home+"."+v.name, err)
+		}
+		fmt.Fprintf(&place, "ALTER MATERIALIZED VIEW IF EXISTS %s SET SCHEMA %s%s;\n", feed.Quote(v.home, v.name), oldPrefix, "1")
+		fmt.Fprintf(&place, "ALTER MATERIALIZED VIEW %s SET SCHEMA %s;\n%s", feed.Quote(v.schema, v.name), feed.Quote("", v.home), dependents)
+		fmt.Fprintf(&place, "DROP MATERIALIZED VIEW IF EXISTS %s1.%s;\n", oldPrefix, feed.Quote("", v.name))
+	}
+	var left []string
+	// Without CASCADE: what somebody has made over an old table meanwhile is not ours to drop.
+	if err := c.target.QueryRow(ctx, `WITH n AS (SELECT * FROM pg_namespace WHERE starts_with(nspname, $1) OR starts_with(nspname, $2))
+		SELECT coalesce(array_agg(s ORDER BY o), '{}') FROM (
+			SELECT 1 AS o, 'DROP TABLE ' || string_agg(format('%I.%I', n.nspname, c.relname), ', ') AS s FROM n JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
+			UNION ALL SELECT 2, 'DROP SCHEMA ' || string_agg(quote_ident(nspname), ', ') FROM n) q WHERE s IS NOT NULL`, oldPrefix, viewsPrefix).Scan(&left); err != nil {
+		return failed("look for old tables", err)
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	sql := "SET lock_timeout = '30s';\n" + place.String() + strings.Join(left, ";\n") + ";\nRESET lock_timeout"
+	return c.run.Do(ctx, c.target, feed.Step{
+		On: c.run.Target, What: "drop the old tables", SQL: sql, Next: "the tables themselves are new already; run it again to finish",
+	})
+}
+
+// viewDependents writes the statements that turn the views over a materialised one to its
+// successor.
+func (c *copying) viewDependents(ctx context.Context, view string) (string, error) {
+	var sql string
+	err := c.target.QueryRow(ctx, `SELECT coalesce(string_agg(DISTINCT format('CREATE OR REPLACE VIEW %s%s AS %s', v.oid::regclass,
+			coalesce(' WITH (' || array_to_string(v.reloptions, ', ') || ')', ''), pg_get_viewdef(v.oid)), E'\n'), '')
+		FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
+		WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass($1) AND d.classid = 'pg_rewrite'::regclass AND r.rulename = '_RETURN'`, view).Scan(&sql)
+	return sql, err
+}
