@@ -15,8 +15,9 @@ import (
 type snapshot struct {
 	// guard holds the lock of a reader on every table, keeper the snapshot itself.
 	guard, keeper *pgx.Conn
-	id            string
-	tables        []*feed.Table
+	// id is for other connections, visible is pg_current_snapshot().
+	id, visible string
+	tables      []*feed.Table
 }
 
 // lockPatience is how long a lock on the primary is waited for, lest others queue behind us.
@@ -68,7 +69,7 @@ func take(ctx context.Context, run *feed.Run) (s *snapshot, err error) {
 func (s *snapshot) export(ctx context.Context, run *feed.Run) error {
 	_, err := s.keeper.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 	if err == nil {
-		err = s.keeper.QueryRow(ctx, "SELECT pg_export_snapshot()").Scan(&s.id)
+		err = s.keeper.QueryRow(ctx, "SELECT pg_export_snapshot(), pg_current_snapshot()::text").Scan(&s.id, &s.visible)
 	}
 	if err != nil {
 		return &feed.Error{Server: run.Primary.Name, Doing: "take a snapshot", Err: err}

@@ -94,7 +94,10 @@ func (c *copying) models(ctx context.Context, numbers map[string]int) error {
 			t.live, t.model, t.home = have.OID, have.OID, t.Schema
 		}
 	}
-	anew := c.differing(replica)
+	anew, err := c.differing(ctx, replica)
+	if err != nil {
+		return err
+	}
 	if len(anew) == 0 {
 		return nil
 	}
@@ -116,23 +119,31 @@ func (c *copying) models(ctx context.Context, numbers map[string]int) error {
 }
 
 // differing lists the tables whose definition on the replica is missing or not the primary's.
-func (c *copying) differing(replica []*feed.Table) (anew []*table) {
+// Types that differ are mended at once, where no value is lost by it.
+func (c *copying) differing(ctx context.Context, replica []*feed.Table) (anew []*table, err error) {
 	var all []*feed.Table
+	roots := make(map[*feed.Table]bool)
 	for _, t := range c.tables {
 		all = append(all, t.Table)
-	}
-	roots := make(map[*feed.Table]bool)
-	for _, d := range schema.Compare(schema.Listed(c.run, all), replica, c.run.Replica.Feed) {
-		if t := c.byName[d.Schema+"."+d.Table]; t != nil && d.Matters {
-			roots[c.root(t)] = true
-			if d.Kind != schema.KindMissingTable {
-				c.run.Note(c.run.Target.Name, "%s differs from the primary's (%s) and is made anew by that", t.Plain(), d)
-			}
+		if t.live == 0 {
+			roots[c.root(t.Table)] = true
 		}
 	}
-	for _, t := range c.tables {
-		if t.live == 0 || roots[c.root(t.Table)] {
-			roots[c.root(t.Table)] = true
+	var types []schema.Difference
+	for _, d := range schema.Compare(schema.Listed(c.run, all), replica, c.run.Replica.Feed) {
+		t := c.byName[d.Schema+"."+d.Table]
+		switch {
+		case t == nil || !d.Matters || d.Kind == schema.KindMissingTable:
+		case slices.Contains([]string{schema.KindEnumLabels, schema.KindDomain, schema.KindAttributes}, d.Kind) && !d.Destroys && len(d.Repair) > 0:
+			types = append(types, d)
+		default:
+			roots[c.root(t)] = true
+			c.run.Note(c.run.Target.Name, "%s differs from the primary's (%s) and is made anew by that", t.Plain(), d)
+		}
+	}
+	for _, sql := range schema.Repairs(types) {
+		if err := c.run.Do(ctx, c.target, feed.Step{On: c.run.Target, What: "mend a type", SQL: sql}); err != nil {
+			return nil, err
 		}
 	}
 	for _, t := range c.tables {
@@ -140,7 +151,7 @@ func (c *copying) differing(replica []*feed.Table) (anew []*table) {
 			anew = append(anew, t)
 		}
 	}
-	return anew
+	return anew, nil
 }
 
 // root is the table that t is in the end a partition of.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -42,11 +43,9 @@ func (c *copying) swap(ctx context.Context) error {
 		if _, rerr := c.target.Exec(ctx, "ROLLBACK"); rerr != nil {
 			return &feed.Error{Server: c.run.Target.Name, Doing: step.What, Err: errors.Join(err, rerr)}
 		}
-		var pg *pgconn.PgError
-		passing := errors.As(err, &pg) && (pg.Code == "55P03" || pg.Code == "40P01")
-		if !passing || try == swapTries {
+		if !passing(err) || try == swapTries {
 			e := &feed.Error{Server: c.run.Target.Name, Doing: step.What, Err: err}
-			if passing {
+			if passing(err) {
 				e.Next = "queries on them never ended for long enough; run it again when they have"
 			}
 			return e
@@ -79,7 +78,7 @@ func (c *copying) swapOnce(ctx context.Context) error {
 	for _, sql := range [][]string{d.before, c.exchange(), d.after} {
 		for _, one := range sql {
 			if _, err := c.target.Exec(ctx, one); err != nil {
-				return c.explain(one, err)
+				return explain(one, err)
 			}
 		}
 	}
@@ -97,16 +96,21 @@ func (c *copying) swapOnce(ctx context.Context) error {
 }
 
 // explain adds what was tried to the error of a statement that brings a dependent along.
-func (c *copying) explain(sql string, err error) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code != "55P03" && pg.Code != "40P01" {
-		const most = 200
-		if sql = strings.Join(strings.Fields(sql), " "); len(sql) > most {
-			sql = sql[:most] + "..."
-		}
-		return fmt.Errorf("%s: %w", sql, err)
+func explain(sql string, err error) error {
+	if passing(err) {
+		return err
 	}
-	return err
+	const most = 200
+	if sql = strings.Join(strings.Fields(sql), " "); len(sql) > most {
+		sql = sql[:most] + "..."
+	}
+	return fmt.Errorf("%s, at %s", feed.Cause(err), sql)
+}
+
+// passing tells whether an error is of a lock that another session held.
+func passing(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "55P03" || pg.Code == "40P01")
 }
 
 // lockLive locks the live tables, and makes sure that they are still those that were looked at.
@@ -184,11 +188,14 @@ func (c *copying) dropOld(ctx context.Context, d *dependents) error {
 	_, err := c.target.Exec(ctx, drop.String())
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "2BP01" {
-		return fmt.Errorf("something depends on the tables that cannot follow to their new copies: %s; drop it, or make it anew without their row types: %w",
-			strings.ReplaceAll(pg.Detail, "\n", ", "), err)
+		detail := staging.ReplaceAllString(strings.ReplaceAll(pg.Detail, "\n", ", "), "")
+		return fmt.Errorf("something cannot follow to the new tables: %s; drop it, or make it so that it does not depend on a table's row type", detail)
 	}
 	return err
 }
+
+// staging is what stands before a name while its table is elsewhere.
+var staging = regexp.MustCompile(`pgshunt_(old|new|shape)_[0-9]+\.`)
 
 // record writes the journal of the copy, in the transaction that shows it.
 func (c *copying) record(ctx context.Context) error {
@@ -196,9 +203,10 @@ func (c *copying) record(ctx context.Context) error {
 	batch := &pgx.Batch{}
 	for _, t := range c.tables {
 		names = append(names, t.Plain())
-		batch.Queue(`INSERT INTO pgshunt.copies (relation, copied_at, copied_rows, copied_bytes, partial) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (relation) DO UPDATE SET copied_at = excluded.copied_at, copied_rows = excluded.copied_rows, copied_bytes = excluded.copied_bytes, partial = excluded.partial`,
-			t.Plain(), c.at, t.rows.Load(), t.bytes.Load(), t.partial())
+		batch.Queue(`INSERT INTO pgshunt.copies (relation, copied_at, copied_rows, copied_bytes, partial, snapshot) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (relation) DO UPDATE SET copied_at = excluded.copied_at, copied_rows = excluded.copied_rows, copied_bytes = excluded.copied_bytes, partial = excluded.partial,
+			snapshot = excluded.snapshot`,
+			t.Plain(), c.at, t.rows.Load(), t.bytes.Load(), t.partial(), c.snapshot.visible)
 	}
 	batch.Queue(`DELETE FROM pgshunt.copies WHERE relation <> ALL($1)`, names)
 	if err := c.target.SendBatch(ctx, batch).Close(); err != nil {
