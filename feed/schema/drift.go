@@ -110,16 +110,26 @@ func Listed(run *feed.Run, tables []*feed.Table) []*feed.Table {
 	return all
 }
 
-// Fill writes differences into the tables of a state, what matters first.
+// Fill writes differences into the tables of a state, what matters first. What changes
+// neither a value nor a name that a query could use is left out: the replica may be laxer
+// than the primary, and its columns in another order.
 func Fill(state *feed.State, all []Difference) {
 	for i := range state.Tables {
 		t := &state.Tables[i]
 		for _, matters := range []bool{true, false} {
 			for _, d := range all {
-				if d.Schema == t.Schema && d.Table == t.Name && d.Matters == matters {
+				if d.Schema == t.Schema && d.Table == t.Name && d.Matters == matters && (matters || d.visible()) {
 					t.Drift = append(t.Drift, d.String())
 				}
 			}
 		}
 	}
+}
+
+func (d Difference) visible() bool {
+	switch d.Kind {
+	case KindOrder, KindNotNull, KindIdentity, KindRelation, KindPrimaryKey, KindBound, KindPartitionKey, KindDomain:
+		return false
+	}
+	return true
 }

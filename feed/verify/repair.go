@@ -145,7 +145,8 @@ func (c *comparison) still(ctx context.Context, tx pgx.Tx) error {
 	return s.failed("repair", err)
 }
 
-// write deletes the replica's rows and copies the primary's.
+// write brings the replica's rows to what the primary has: it deletes and copies them, or,
+// where the replica has columns of its own, changes those that it has.
 func (c *comparison) write(ctx context.Context, tx pgx.Tx, found map[string]pair) (written int64, err error) {
 	if len(found) == 0 {
 		return 0, nil
@@ -153,11 +154,16 @@ func (c *comparison) write(ctx context.Context, tx pgx.Tx, found map[string]pair
 	if c.primary.key == nil {
 		return c.writeKeyless(ctx, tx, found)
 	}
+	own := c.ownColumns()
 	for keys := slices.Sorted(maps.Keys(found)); len(keys) > 0; {
 		n := min(len(keys), keysAtOnce)
-		var gone, come []string
+		var gone, come, change []string
 		for _, k := range keys[:n] {
-			if found[k].replica != nil {
+			switch one := found[k]; {
+			case one.primary != nil && one.replica != nil && own:
+				change = append(change, k)
+				continue
+			case one.replica != nil:
 				gone = append(gone, k)
 			}
 			if found[k].primary != nil {
@@ -170,11 +176,12 @@ func (c *comparison) write(ctx context.Context, tx pgx.Tx, found map[string]pair
 			}
 		}
 		if len(come) > 0 {
-			condition := c.primary.among(come)
-			if c.primary.where != "" {
-				condition += " AND (" + c.primary.where + ")"
+			if err := c.copy(ctx, c.rowsOf(come), c.replica.table.Qualified()); err != nil {
+				return 0, err
 			}
-			if _, err := c.copy(ctx, condition, ""); err != nil {
+		}
+		if len(change) > 0 {
+			if err := c.change(ctx, tx, change); err != nil {
 				return 0, err
 			}
 		}
@@ -184,15 +191,68 @@ func (c *comparison) write(ctx context.Context, tx pgx.Tx, found map[string]pair
 	return written, nil
 }
 
+// ownColumns tells whether the replica's table has columns that are not written.
+func (c *comparison) ownColumns() bool {
+	return slices.ContainsFunc(c.replica.table.Columns, func(col feed.Column) bool {
+		return col.Generated == 0 && !slices.Contains(c.written(), col.Name)
+	})
+}
+
+// written are the columns that can be written on the replica.
+func (c *comparison) written() (list []string) {
+	for _, col := range c.primary.columns {
+		if own := c.replica.table.Column(col.Name); own.Generated == 0 {
+			list = append(list, col.Name)
+		}
+	}
+	return list
+}
+
+// rowsOf is a query of the primary's rows of some keys.
+func (c *comparison) rowsOf(keys []string) string {
+	condition := c.primary.among(keys)
+	if c.primary.where != "" {
+		condition += " AND (" + c.primary.where + ")"
+	}
+	return "SELECT " + columns("t.", c.written()) + " FROM " + c.primary.from() + " WHERE " + condition
+}
+
+// change gives rows the primary's values and keeps those of the replica's own columns.
+func (c *comparison) change(ctx context.Context, tx pgx.Tx, keys []string) error {
+	const stage = "pg_temp.pgshunt_rows"
+	_, err := tx.Exec(ctx, "CREATE TEMP TABLE pgshunt_rows ON COMMIT DROP AS SELECT "+columns("t.", c.written())+" FROM "+c.replica.from()+" WHERE false", direct)
+	if err != nil {
+		return err
+	}
+	if err := c.copy(ctx, c.rowsOf(keys), stage); err != nil {
+		return err
+	}
+	var set, same []string
+	for _, name := range c.written() {
+		name = feed.Quote("", name)
+		if slices.ContainsFunc(c.primary.key, func(col *feed.Column) bool { return feed.Quote("", col.Name) == name }) {
+			same = append(same, "t."+name+" = s."+name)
+		} else {
+			set = append(set, name+" = s."+name)
+		}
+	}
+	if _, err := tx.Exec(ctx, "UPDATE "+c.replica.from()+" SET "+strings.Join(set, ", ")+" FROM "+stage+" s WHERE "+strings.Join(same, " AND "), direct); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, "DROP TABLE "+stage, direct)
+	return err
+}
+
 // writeKeyless evens out the numbers of rows that are all the same.
 func (c *comparison) writeKeyless(ctx context.Context, tx pgx.Tx, found map[string]pair) (written int64, err error) {
 	for k, one := range found {
 		what, n := one.number()
 		if what == wasExtra {
 			_, err = tx.Exec(ctx, "DELETE FROM "+c.replica.from()+" WHERE "+c.replica.version()+" IN (SELECT v FROM ("+c.replica.rows("")+
-				" OFFSET 0) AS y WHERE h = $1::bigint LIMIT $2)", k, n)
+				" OFFSET 0) AS y WHERE h = "+k+" LIMIT "+strconv.Itoa(n)+")", direct)
 		} else {
-			_, err = c.copy(ctx, "", k, n)
+			err = c.copy(ctx, "SELECT "+columns("t.", c.written())+" FROM "+c.primary.from()+" JOIN (SELECT v FROM ("+c.primary.rows("")+
+				" OFFSET 0) AS y WHERE h = "+k+" LIMIT "+strconv.Itoa(n)+") AS few ON few.v = "+c.primary.version(), c.replica.table.Qualified())
 		}
 		if err != nil {
 			return written, err
@@ -202,36 +262,22 @@ func (c *comparison) writeKeyless(ctx context.Context, tx pgx.Tx, found map[stri
 	return written, nil
 }
 
-// copy brings the primary's rows that meet a condition over t, or n of those whose hash is
-// given, into the transaction on the replica. Memory depends on the longest of them only.
-func (c *comparison) copy(ctx context.Context, condition, hash string, n ...int) (int64, error) {
-	var list []string
-	for _, col := range c.primary.columns {
-		if own := c.replica.table.Column(col.Name); col.Generated == 0 && own.Generated == 0 {
-			list = append(list, col.Name)
-		}
-	}
-	source := "SELECT " + columns("t.", list) + " FROM " + c.primary.from()
-	if condition != "" {
-		source += " WHERE " + condition
-	}
-	if hash != "" {
-		source = "SELECT " + columns("t.", list) + " FROM " + c.primary.from() + " JOIN (SELECT v FROM (" + c.primary.rows("") + " OFFSET 0) AS y WHERE h = " + hash +
-			" LIMIT " + strconv.Itoa(n[0]) + ") AS few ON few.v = " + c.primary.version()
-	}
+// copy brings what a query finds on the primary into a table on the replica, within the
+// transaction there. Memory depends on the longest row only.
+func (c *comparison) copy(ctx context.Context, query, to string) error {
 	read, write := io.Pipe()
 	failed := make(chan error, 1)
 	go func() {
-		_, err := c.primary.conn.PgConn().CopyTo(ctx, write, "COPY ("+source+") TO STDOUT")
+		_, err := c.primary.conn.PgConn().CopyTo(ctx, write, "COPY ("+query+") TO STDOUT")
 		_ = write.CloseWithError(err) // nil is the end of the data
 		failed <- err
 	}()
-	tag, err := c.replica.conn.PgConn().CopyFrom(ctx, read, "COPY "+c.replica.table.Qualified()+" ("+columns("", list)+") FROM STDIN")
+	_, err := c.replica.conn.PgConn().CopyFrom(ctx, read, "COPY "+to+" ("+columns("", c.written())+") FROM STDIN")
 	_ = read.CloseWithError(err) // so that the other side does not wait for a reader
 	if reading := <-failed; reading != nil && (err == nil || !errors.Is(reading, err)) {
-		return 0, c.primary.failed("read", reading)
+		return c.primary.failed("read", reading)
 	}
-	return tag.RowsAffected(), err
+	return err
 }
 
 func columns(prefix string, names []string) string {

@@ -1,0 +1,107 @@
+package verify
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+)
+
+// With a condition and a list of columns the replica has a part of the table, and nothing
+// else is compared or written.
+func TestOnlyWhatIsFedIsCompared(t *testing.T) {
+	d := two(t, "CREATE TABLE t (id int PRIMARY KEY, country text, v text, n int); INSERT INTO t SELECT i, CASE i % 2 WHEN 0 THEN 'de' ELSE 'fr' END, 'v' || i, i FROM generate_series(1, 20) i")
+	d.replica.ExecIn(t, d.theirs, "DELETE FROM t WHERE country = 'fr'; UPDATE t SET n = NULL")
+	run := d.run(t, configs.FeedDump, func(r *configs.Replica) {
+		r.Columns = map[string][]string{"public.t": {"id", "country", "v"}}
+		r.Where = map[string]string{"public.t": "country = 'de'"}
+	})
+	if found := findings(verify(t, run, Options{})); found != nil {
+		t.Error(found)
+	}
+	d.replica.ExecIn(t, d.theirs, "UPDATE t SET v = 'x' WHERE id = 4; DELETE FROM t WHERE id = 8; INSERT INTO t VALUES (3, 'fr', 'v3', 3)")
+	d.replica.ExecIn(t, d.theirs, "UPDATE t SET n = 7")
+	if diff := cmp.Diff([]string{"public.t differs e:3 c:4 m:8"}, findings(verify(t, run, Options{}))); diff != "" {
+		t.Error(diff)
+	}
+	for _, repair := range []bool{true, false} {
+		if found := findings(verify(t, run, Options{Repair: repair})); found != nil {
+			t.Error(found)
+		}
+	}
+	var kept int
+	if err := d.replica.Super(t, d.theirs).QueryRow(t.Context(), "SELECT count(*) FROM t WHERE n = 7").Scan(&kept); err != nil || kept != 9 {
+		t.Errorf("%d rows have kept the replica's own column: %v", kept, err)
+	}
+}
+
+// Foreign tables are read through while the primary is written to; nothing is to be repaired.
+func TestForeignTablesAreReadThrough(t *testing.T) {
+	d := two(t, "")
+	d.primary.ExecIn(t, d.ours, liveTables+"; "+liveRows)
+	d.replica.ExecIn(t, d.theirs, fmt.Sprintf(`CREATE EXTENSION postgres_fdw; CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '%s', port '%d', dbname '%s');
+		CREATE USER MAPPING FOR PUBLIC SERVER s OPTIONS (user '%s', password_required 'false'); IMPORT FOREIGN SCHEMA public FROM SERVER s INTO public`, d.primary.SocketDir(), d.primary.Port, d.ours, d.primary.Superuser()))
+	run := d.run(t, configs.FeedFDW, nil)
+	for _, rows := range []int{0, 400} {
+		if found := findings(verify(t, run, Options{RangeRows: rows})); found != nil {
+			t.Error(found)
+		}
+	}
+	d.primary.ExecIn(t, d.ours, "CREATE TABLE other (LIKE accounts); INSERT INTO other SELECT * FROM accounts WHERE id < 3000")
+	d.replica.ExecIn(t, d.theirs, "ALTER FOREIGN TABLE accounts OPTIONS (SET table_name 'other')")
+	run = d.run(t, configs.FeedFDW, func(r *configs.Replica) { r.Tables = configs.Patterns{"public.accounts"} })
+	if diff := cmp.Diff([]string{"public.accounts differs m:3000"}, findings(verify(t, run, Options{}))); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := Run(t.Context(), run, Options{Repair: true}); err == nil {
+		t.Error("a foreign table is repaired")
+	}
+}
+
+// Where there is a snapshot of the copy, rows that have changed since are told from wrong ones.
+func TestWhatHasChangedSinceTheCopyIsCounted(t *testing.T) {
+	d := two(t, "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 20) i")
+	var snapshot string
+	if err := d.primary.Super(t, d.ours).QueryRow(t.Context(), "SELECT pg_current_snapshot()::text").Scan(&snapshot); err != nil {
+		t.Fatal(err)
+	}
+	run := d.run(t, configs.FeedDump, nil)
+	target := d.replica.Super(t, d.theirs)
+	if err := run.Journal(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+	d.replica.ExecIn(t, d.theirs, "INSERT INTO pgshunt.copies (relation, copied_at, snapshot) VALUES ('public.t', now(), "+feed.Literal(snapshot)+"); UPDATE t SET v = 0 WHERE id IN (1, 2)")
+	d.primary.ExecIn(t, d.ours, "UPDATE t SET v = -1 WHERE id IN (3, 4, 5); INSERT INTO t VALUES (21, 21)")
+	one := table(verify(t, run, Options{}), "t")
+	if one.Changed != 5 || one.Missing != 1 || one.Newer != 4 {
+		t.Errorf("%+v", one)
+	}
+}
+
+// What stands in the way of one table is said there, and the others are compared.
+func TestOneTableThatCannotBeComparedIsSaid(t *testing.T) {
+	d := two(t, "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY, v int); CREATE TABLE c (id int PRIMARY KEY)")
+	d.replica.ExecIn(t, d.theirs, "DROP TABLE a; ALTER TABLE b ALTER v TYPE bigint, ADD w int; DROP TABLE c; CREATE VIEW c AS SELECT 1 AS id")
+	d.primary.ExecIn(t, d.ours, "ALTER TABLE b ADD x int; CREATE FUNCTION stop(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$; CREATE TABLE d (id int PRIMARY KEY); INSERT INTO d VALUES (1)")
+	d.replica.ExecIn(t, d.theirs, "CREATE TABLE d (id int PRIMARY KEY)")
+	run := d.run(t, configs.FeedDump, func(r *configs.Replica) { r.Where = map[string]string{"public.d": "public.stop(id)"} })
+	report := verify(t, run, Options{})
+	want := []string{"a missing", "b differs", "c missing", "d failed"}
+	var got []string
+	for _, one := range report.Tables {
+		got = append(got, one.Name+" "+one.State)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"v is bigint there and not integer", "x is not there"}, table(report, "b").Columns); diff != "" {
+		t.Error(diff)
+	}
+	if note := table(report, "d").Note; !strings.Contains(note, "primary: read the keys of public.d: no [P0001]") && !strings.Contains(note, "primary: read public.d: no [P0001]") {
+		t.Error(note)
+	}
+}
