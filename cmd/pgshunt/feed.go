@@ -50,7 +50,7 @@ func feedCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(feedPlanCommand(), feedStatusCommand(), feedMigrateCommand())
+	cmd.AddCommand(feedPlanCommand(), feedStatusCommand(), feedVerifyCommand(), feedMigrateCommand())
 	for _, verb := range feedVerbs {
 		cmd.AddCommand(feedVerbCommand(verb))
 	}

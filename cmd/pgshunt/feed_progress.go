@@ -156,6 +156,13 @@ func (p *feedProgress) progress(s *activeStep, e feed.Event) {
 	}
 }
 
+// finish ends a step without a line.
+func (p *feedProgress) finish(e feed.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.active = slices.DeleteFunc(p.active, func(s *activeStep) bool { return s.Server == e.Server && s.Step == e.Step })
+}
+
 func (p *feedProgress) add(e feed.Event) {
 	for i := range p.done {
 		if d := &p.done[i]; d.Server == e.Server && d.Step == e.Step {

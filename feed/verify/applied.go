@@ -93,6 +93,9 @@ const (
 	longestPause = 200 * time.Millisecond
 )
 
+// worthTelling is how many bytes behind a person is told of.
+const worthTelling = 1 << 20
+
 // wait returns when the subscription has applied all that the primary had when it was
 // called. meanwhile is called between the looks, if it is not nil.
 func (a *applied) wait(ctx context.Context, meanwhile func() error) error {
@@ -107,6 +110,7 @@ func (a *applied) wait(ctx context.Context, meanwhile func() error) error {
 		return wrong(err)
 	}
 	want, settled = recordEnd(want), flushes*settled
+	told := false
 	began, since, pause := time.Now(), time.Now(), firstPause
 	for {
 		err := v.primary.QueryRow(ctx, `SELECT coalesce(greatest(s.confirmed_flush_lsn, r.replay_lsn) - '0/0', 0)::bigint,
@@ -130,8 +134,9 @@ func (a *applied) wait(ctx context.Context, meanwhile func() error) error {
 			if err := meanwhile(); err != nil {
 				return err
 			}
-		} else if want-have > 1<<20 {
-			v.run.Tell(feed.Event{Status: feed.StatusProgress, Step: "wait until the replica has applied what the primary has", TotalBytes: want - have})
+		} else if want-have > worthTelling && !told {
+			told = true
+			v.run.Note(v.run.Target.Name, "%d bytes of WAL are to be applied before it can be compared", want-have)
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return err

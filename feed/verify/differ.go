@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -85,7 +86,7 @@ func (c *comparison) differs(ctx context.Context, one part) error {
 		return err
 	}
 	if len(found) > 0 && repair && c.v.run.Print {
-		c.v.run.Tell(feed.Event{Status: feed.StatusWould, Server: c.v.run.Target.Name, Step: "write the primary's rows", Table: c.primary.table.Plain(), Rows: int64(len(found))})
+		c.v.run.Tell(feed.Event{Status: feed.StatusWould, Server: c.v.run.Target.Name, Step: fmt.Sprintf("write %d of the primary's rows to %s", len(found), c.primary.table.Plain())})
 	} else if len(found) > 0 && repair {
 		if found, err = c.repair(ctx, found); err != nil {
 			return err

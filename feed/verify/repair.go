@@ -39,7 +39,7 @@ func (c *comparison) repair(ctx context.Context, found map[string]pair) (map[str
 		return nil, c.replica.failed("repair", err)
 	}
 	c.report.Repaired += written
-	c.v.run.Tell(feed.Event{Status: feed.StatusNote, Server: c.replica.server.Name, Step: "rows repaired", Table: c.primary.table.Plain(), Rows: written})
+	c.v.run.Note(c.replica.server.Name, "%d rows of %s repaired", written, c.primary.table.Plain())
 	return c.again(ctx, keys)
 }
 

@@ -147,7 +147,7 @@ func (v *verification) table(ctx context.Context, p, r *feed.Table, all []*feed.
 	one := TableReport{Schema: p.Schema, Name: p.Name, Newer: -1}
 	if state, note := v.fit(p, r, all); state != "" {
 		one.State, one.Note = state, note
-		v.run.Tell(feed.Event{Status: feed.StatusSkip, Step: "compare", Table: p.Plain(), TablesDone: len(v.report.Tables) + 1, TablesTotal: v.total})
+		v.run.Note("", "%s is not compared: %s", p.Plain(), note)
 		return one, nil
 	}
 	c := newComparison(v, p, r, &one)
