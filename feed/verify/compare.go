@@ -28,6 +28,9 @@ type comparison struct {
 	live bool
 	// snapshot is what the primary's rows were visible in when the copy was made, "" unknown.
 	snapshot string
+	// conflicts are rows whose repair is put off to the end, late is set then.
+	conflicts map[string]pair
+	late      bool
 }
 
 func newComparison(v *verification, p, r *feed.Table, report *TableReport) *comparison {
@@ -112,6 +115,9 @@ func (c *comparison) run(ctx context.Context) error {
 			return err
 		}
 		err := c.ranges(ctx)
+		if err == nil {
+			return c.repairConflicts(ctx)
+		}
 		if !errors.Is(err, errOrder) {
 			return err
 		}
@@ -120,7 +126,10 @@ func (c *comparison) run(ctx context.Context) error {
 	if err := c.plan(ctx, "on"); err != nil {
 		return err
 	}
-	return c.buckets(ctx)
+	if err := c.buckets(ctx); err != nil {
+		return err
+	}
+	return c.repairConflicts(ctx)
 }
 
 // plan keeps the planner from reading a whole table for one range of it, however wrong its

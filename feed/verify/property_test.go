@@ -204,7 +204,7 @@ func (r *random) sql(rows map[string][]string) string {
 }
 
 // propertyChecks is how often the property is tried unless -rapid.checks says more.
-const propertyChecks = 12
+const propertyChecks = 8
 
 // Of random tables with random damage exactly the damaged rows are found, and the repair
 // leaves none.

@@ -35,12 +35,33 @@ func (c *comparison) repair(ctx context.Context, found map[string]pair) (map[str
 	if err == nil {
 		err = tx.Commit(ctx)
 	}
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "23505" && !c.late {
+		if c.conflicts == nil {
+			c.conflicts = make(map[string]pair)
+		}
+		maps.Copy(c.conflicts, found)
+		return nil, nil
+	}
 	if err != nil {
 		return nil, c.replica.failed("repair", err)
 	}
 	c.report.Repaired += written
 	c.v.run.Note(c.replica.server.Name, "%d rows of %s repaired", written, c.primary.table.Plain())
 	return c.again(ctx, keys)
+}
+
+// repairConflicts writes the rows that could not be, because of a unique value that another
+// row has which differs too: all at once.
+func (c *comparison) repairConflicts(ctx context.Context) error {
+	if len(c.conflicts) == 0 {
+		return nil
+	}
+	c.late = true
+	found, err := c.repair(ctx, c.conflicts)
+	if err != nil {
+		return err
+	}
+	return c.record(ctx, Range{}, found)
 }
 
 // asCompared returns those of the rows that both servers still have as they were compared.
@@ -154,41 +175,36 @@ func (c *comparison) write(ctx context.Context, tx pgx.Tx, found map[string]pair
 	if c.primary.key == nil {
 		return c.writeKeyless(ctx, tx, found)
 	}
-	own := c.ownColumns()
-	for keys := slices.Sorted(maps.Keys(found)); len(keys) > 0; {
-		n := min(len(keys), keysAtOnce)
-		var gone, come, change []string
-		for _, k := range keys[:n] {
-			switch one := found[k]; {
-			case one.primary != nil && one.replica != nil && own:
-				change = append(change, k)
-				continue
-			case one.replica != nil:
-				gone = append(gone, k)
-			}
-			if found[k].primary != nil {
-				come = append(come, k)
-			}
+	var gone, come, change []string
+	for _, k := range slices.Sorted(maps.Keys(found)) {
+		one := found[k]
+		if one.primary != nil && one.replica != nil && c.ownColumns() {
+			change = append(change, k)
+			continue
 		}
-		if len(gone) > 0 {
-			if _, err := tx.Exec(ctx, "DELETE FROM "+c.replica.from()+" WHERE "+c.replica.among(gone), direct); err != nil {
-				return 0, err
-			}
+		if one.replica != nil {
+			gone = append(gone, k)
 		}
-		if len(come) > 0 {
-			if err := c.copy(ctx, c.rowsOf(come), c.replica.table.Qualified()); err != nil {
-				return 0, err
-			}
+		if one.primary != nil {
+			come = append(come, k)
 		}
-		if len(change) > 0 {
-			if err := c.change(ctx, tx, change); err != nil {
-				return 0, err
-			}
-		}
-		written += int64(n)
-		keys = keys[n:]
 	}
-	return written, nil
+	for keys := range slices.Chunk(gone, keysAtOnce) {
+		if _, err := tx.Exec(ctx, "DELETE FROM "+c.replica.from()+" WHERE "+c.replica.among(keys), direct); err != nil {
+			return 0, err
+		}
+	}
+	for keys := range slices.Chunk(come, keysAtOnce) {
+		if err := c.copy(ctx, c.rowsOf(keys), c.replica.table.Qualified()); err != nil {
+			return 0, err
+		}
+	}
+	for keys := range slices.Chunk(change, keysAtOnce) {
+		if err := c.change(ctx, tx, keys); err != nil {
+			return 0, err
+		}
+	}
+	return int64(len(found)), nil
 }
 
 // ownColumns tells whether the replica's table has columns that are not written.
@@ -273,8 +289,8 @@ func (c *comparison) copy(ctx context.Context, query, to string) error {
 		failed <- err
 	}()
 	_, err := c.replica.conn.PgConn().CopyFrom(ctx, read, "COPY "+to+" ("+columns("", c.written())+") FROM STDIN")
-	_ = read.CloseWithError(err) // so that the other side does not wait for a reader
-	if reading := <-failed; reading != nil && (err == nil || !errors.Is(reading, err)) {
+	_, _ = io.Copy(io.Discard, read) // where it failed: the primary's connection is still needed
+	if reading := <-failed; reading != nil && err == nil {
 		return c.primary.failed("read", reading)
 	}
 	return err
