@@ -46,7 +46,7 @@ func (c *comparison) repair(ctx context.Context, found map[string]pair) (map[str
 		return nil, c.replica.failed("repair", err)
 	}
 	c.report.Repaired += written
-	c.v.run.Note(c.replica.server.Name, "%d rows of %s repaired", written, c.primary.table.Plain())
+	c.v.run.Note(c.replica.server.Name, "rows repaired in %s: %d", c.primary.table.Plain(), written)
 	return c.again(ctx, keys)
 }
 
