@@ -33,8 +33,11 @@ func publicationChange(p *publication, wanted []*table) change {
 			continue
 		}
 		have, there := p.tables[name]
-		same := there && p.where[name] == t.where && sameColumns(have.columns, t.columns)
-		if same {
+		condition, known := p.where[name]
+		if !known && have.filtered { // it was published by feed migrate, or renamed
+			condition = t.where
+		}
+		if there && condition == t.where && have.filtered == (t.where != "") && sameColumns(have.columns, t.columns) {
 			continue
 		}
 		if there {

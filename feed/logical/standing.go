@@ -27,10 +27,12 @@ type publication struct {
 	tables map[string]published
 }
 
-// published is a table of the publication: its name as SQL, and its columns or nil for all.
+// published is a table of the publication: its name as SQL, its columns or nil for all, and
+// whether its rows must meet a condition.
 type published struct {
-	sql     string
-	columns []string
+	sql      string
+	columns  []string
+	filtered bool
 }
 
 // slot is that of the feed's name.
@@ -90,7 +92,8 @@ const publicationQuery = `SELECT p.oid, p.pubviaroot, p.pubinsert AND p.pubupdat
 
 const publishedQuery = `SELECT n.nspname || '.' || c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
 	(SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid
-		AND a.attnum::text = ANY (string_to_array(to_jsonb(r) ->> 'prattrs', ' ')))
+		AND a.attnum::text = ANY (string_to_array(to_jsonb(r) ->> 'prattrs', ' '))),
+	to_jsonb(r) ->> 'prqual' IS NOT NULL
 	FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = $1`
 
 const slotQuery = `SELECT coalesce(plugin::text, ''), coalesce(database::text, ''), active, coalesce(active_pid, 0), coalesce(wal_status, ''),
@@ -113,7 +116,7 @@ func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
 		if err != nil {
 			return err
 		}
-		if _, err = pgx.ForEachRow(rows, []any{&name, &t.sql, &t.columns}, func() error {
+		if _, err = pgx.ForEachRow(rows, []any{&name, &t.sql, &t.columns, &t.filtered}, func() error {
 			p.tables[name] = t
 			t.columns = nil
 			return nil
