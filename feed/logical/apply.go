@@ -29,11 +29,12 @@ func Apply(ctx context.Context, run *feed.Run) error {
 	if err := s.run.Block(found); err != nil {
 		return err
 	}
-	return s.apply(ctx, all)
+	return s.apply(ctx, all, false)
 }
 
-// apply does what Apply does, after the check.
-func (s *session) apply(ctx context.Context, all []*table) error {
+// apply does what Apply does, after the check. The sequences are set after a first copy, and
+// with numbers also when there was nothing to be copied.
+func (s *session) apply(ctx context.Context, all []*table, numbers bool) error {
 	if err := s.run.Journal(ctx, s.target); err != nil {
 		return err
 	}
@@ -52,6 +53,7 @@ func (s *session) apply(ctx context.Context, all []*table) error {
 		st.slot = nil
 	}
 	wanted := leaves(all)
+	numbers = numbers || st.sub == nil || st.sub.DisableOnError || !st.sub.has(wanted)
 	if err := s.publish(ctx, st.publication, wanted); err != nil {
 		return err
 	}
@@ -68,10 +70,12 @@ func (s *session) apply(ctx context.Context, all []*table) error {
 	if err := s.watch(ctx, wanted); err != nil {
 		return err
 	}
-	if err := s.settle(ctx); err != nil {
-		return err
+	if numbers {
+		if err := s.sequences(ctx, all); err != nil {
+			return err
+		}
 	}
-	return s.sequences(ctx, all)
+	return s.settle(ctx)
 }
 
 // bring makes the tables on the replica and sees that they can take what comes.

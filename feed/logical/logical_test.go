@@ -46,7 +46,7 @@ func TestAwkwardTablesAreFedAndFollow(t *testing.T) {
 	r.told()
 	r.apply(t)
 	again := r.told()
-	if steps := did(again, feed.StatusDone); len(steps) > 0 && !slices.Equal(steps, []string{"set the sequences"}) {
+	if steps := did(again, feed.StatusDone); len(steps) > 0 {
 		t.Errorf("a second run did %q", steps)
 	}
 	if err := Drop(limited(t), r.run(t)); err != nil {

@@ -14,7 +14,8 @@ import (
 // Refresh makes right what Apply refuses to touch, and else does what Apply does: a feed
 // whose slot or publication is gone is made anew, all its tables emptied and copied again;
 // tables that hold rows from elsewhere, or are fed in another part than is configured now,
-// are emptied and copied again. What follows the primary is left as it is; see [Resync].
+// are emptied and copied again. What follows the primary is left as it is; see [Resync]. The
+// sequences are set.
 func Refresh(ctx context.Context, run *feed.Run) error {
 	return refresh(ctx, run, func(string, string) bool { return false })
 }
@@ -70,7 +71,7 @@ func refresh(ctx context.Context, run *feed.Run, pick func(schema, name string) 
 	if err := s.empty(ctx, st, all); err != nil {
 		return err
 	}
-	return s.apply(ctx, all)
+	return s.apply(ctx, all, true)
 }
 
 // discard removes the subscription and the slot of a feed that cannot go on. The tables keep

@@ -190,6 +190,16 @@ func (s *session) standingOnTarget(ctx context.Context, st *standing) error {
 	return err
 }
 
+// has tells whether the tables are all subscribed and copied.
+func (sub *subscription) has(all []*table) bool {
+	for _, t := range all {
+		if sub.states[t.Plain()] != "r" {
+			return false
+		}
+	}
+	return true
+}
+
 // ready tells whether every table of the subscription has been copied.
 func (sub *subscription) ready() bool {
 	for _, state := range sub.states {
