@@ -41,7 +41,7 @@ func inProcess(file string) func(context.Context, ...string) (string, int, error
 func TestFeedsSideBySide(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	rig, err := feedtest.Start(ctx, t.TempDir(), feedtest.Options{}, configs.FeedFDW)
+	rig, err := feedtest.Start(ctx, t.TempDir(), feedtest.Options{}, configs.FeedFDW, configs.FeedLogical)
 	if err != nil {
 		t.Fatal(err)
 	}

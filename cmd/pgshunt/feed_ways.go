@@ -7,6 +7,8 @@ import (
 	"pgshunt/feed"
 	"pgshunt/feed/dump"
 	"pgshunt/feed/fdw"
+	"pgshunt/feed/logical"
+	"pgshunt/feed/native"
 )
 
 // feedWay is what each package below feed offers.
@@ -20,8 +22,10 @@ type feedWay struct {
 
 // feedWays has the ways by the words of replicas[].feed.
 var feedWays = map[configs.Feed]feedWay{
-	configs.FeedDump: {dump.Check, dump.Apply, dump.Refresh, dump.Drop, dump.State},
-	configs.FeedFDW:  {fdw.Check, fdw.Apply, fdw.Refresh, fdw.Drop, fdw.State},
+	configs.FeedDump:    {dump.Check, dump.Apply, dump.Refresh, dump.Drop, dump.State},
+	configs.FeedFDW:     {fdw.Check, fdw.Apply, fdw.Refresh, fdw.Drop, fdw.State},
+	configs.FeedLogical: {logical.Check, logical.Apply, logical.Refresh, logical.Drop, logical.State},
+	configs.FeedNative:  {native.Check, native.Apply, native.Refresh, native.Drop, native.State},
 }
 
 // feedVerb is a command that works on the servers.
