@@ -89,6 +89,9 @@ func (s *session) bring(ctx context.Context, all []*table) error {
 		return s.failed(s.run.Target, "read the tables", err)
 	}
 	byName := feed.Index(there)
+	if err := s.secured(ctx, all); err != nil {
+		return err
+	}
 	for _, t := range leaves(all) {
 		have := byName[t.Plain()]
 		if have == nil {
@@ -100,6 +103,24 @@ func (s *session) bring(ctx context.Context, all []*table) error {
 		if err := s.fit(ctx, t, have); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// secured refuses tables whose policies the subscription would have to obey, which from
+// PostgreSQL 15 on is an error of every row.
+func (s *session) secured(ctx context.Context, all []*table) error {
+	var wanted []string
+	for _, t := range leaves(all) {
+		wanted = append(wanted, t.Plain())
+	}
+	some, err := column[string](ctx, s.target, `SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind = 'r' AND n.nspname || '.' || c.relname = ANY ($1) AND row_security_active(c.oid) ORDER BY 1`, wanted)
+	if err == nil && len(some) > 0 {
+		err = fmt.Errorf("row-level security of %s is in force for %s, which would apply the rows", list(some), s.run.Target.User())
+	}
+	if err != nil {
+		return &feed.Error{Server: s.run.Target.Name, Doing: "look at row-level security", Err: err, Next: "ALTER ROLE " + role(s.run.Target.User()) + " BYPASSRLS there, and run this again"}
 	}
 	return nil
 }

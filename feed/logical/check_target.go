@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
+
 	"pgshunt/feed"
 )
 
@@ -101,7 +103,14 @@ func (s *session) checkRows(ctx context.Context, all []*table, anew bool) ([]fee
 	if err != nil {
 		return nil, s.failed(s.run.Target, "read the tables", err)
 	}
+	foreign, err := s.foreigners(ctx, there)
+	if err != nil {
+		return nil, s.failed(s.run.Target, "read the tables' owners", err)
+	}
 	for _, t := range there {
+		if owner := foreign[t.OID]; owner != "" {
+			p.block("owner", fmt.Sprintf("%s owns %s there, whose rights %s does not have", owner, t.Plain(), s.run.Target.User()), "GRANT "+role(owner)+" TO "+role(s.run.Target.User()), "")
+		}
 		if by := st.others[t.Plain()]; by != "" {
 			p.block("subscribed", fmt.Sprintf("subscription %s brings %s already", by, t.Plain()), "DROP SUBSCRIPTION "+feed.Quote("", by), "or leave the table to it by '!"+t.Plain()+"' in tables")
 		}
@@ -121,6 +130,26 @@ func (s *session) checkRows(ctx context.Context, all []*table, anew bool) ([]fee
 		}
 	}
 	return p.all, nil
+}
+
+// foreigners are the owners of tables that are not the role's own, by table.
+func (s *session) foreigners(ctx context.Context, there []*feed.Table) (map[uint32]string, error) {
+	oids := make([]uint32, len(there))
+	for i, t := range there {
+		oids[i] = t.OID
+	}
+	rows, err := s.target.Query(ctx, "SELECT oid, pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = ANY ($1) AND NOT pg_has_role(relowner, 'USAGE')", oids)
+	if err != nil {
+		return nil, err
+	}
+	owners := make(map[uint32]string)
+	var oid uint32
+	var owner string
+	_, err = pgx.ForEachRow(rows, []any{&oid, &owner}, func() error {
+		owners[oid] = owner
+		return nil
+	})
+	return owners, err
 }
 
 func states(st *standing) map[string]string {

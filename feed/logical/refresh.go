@@ -51,11 +51,9 @@ func refresh(ctx context.Context, run *feed.Run, pick func(schema, name string) 
 		if err := s.discard(ctx, st); err != nil {
 			return err
 		}
-		st.sub = nil
-		if !run.Print {
-			if st, err = s.standing(ctx); err != nil {
-				return err
-			}
+		s.discarded = run.Print
+		if st, err = s.standing(ctx); err != nil {
+			return err
 		}
 	}
 	if st.sub != nil {

@@ -202,3 +202,33 @@ func TestPrintingChangesNothing(t *testing.T) {
 		t.Errorf("%+v", state)
 	}
 }
+
+// A transaction that is open on the primary holds the slot up, for longer than anything else
+// waits for a lock; whose it is is told.
+func TestTheSlotWaitsForOpenTransactions(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
+	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY)")
+	conn := r.primary.Super(t, "postgres")
+	if _, err := conn.Exec(limited(t), "BEGIN; INSERT INTO t VALUES (1)"); err != nil {
+		t.Fatal(err)
+	}
+	told := false
+	r.heard = func(e feed.Event) {
+		if e.Status != feed.StatusNote || !strings.Contains(e.Step, "process") {
+			return
+		}
+		told = true
+		pgtest.Eventually(func() bool {
+			return ask(t, r.primary, `SELECT coalesce(bool_and(clock_timestamp() - query_start > '5.3s'), true)::text FROM pg_stat_activity
+				WHERE query LIKE 'SELECT pg_create_logical_replication_slot%' AND state = 'active'`) == "true"
+		})
+		if _, err := conn.Exec(context.Background(), "COMMIT"); err != nil {
+			t.Error(err)
+		}
+	}
+	r.apply(t)
+	if !told {
+		t.Error("it was not told what the slot waited for")
+	}
+	r.equal(t)
+}

@@ -17,6 +17,9 @@ type session struct {
 	primary, target *pgx.Conn
 	// on is server_version_num of the primary, to that of the replica; 0 without connection.
 	on, to int
+	// discarded is set once the subscription and the slot are only said to be dropped, since
+	// nothing is done but printed.
+	discarded bool
 	// source is how the replica reaches the primary, with the password.
 	source string
 }
@@ -56,8 +59,9 @@ func connect(ctx context.Context, server *feed.Server) (*pgx.Conn, int, error) {
 		return nil, 0, err
 	}
 	var version int
-	// What locks on a server in use gives up soon: others would queue up behind it.
-	err = conn.QueryRow(ctx, "SELECT set_config('lock_timeout', '5s', false) <> '', current_setting('server_version_num')::int").Scan(new(bool), &version)
+	if _, err = conn.Exec(ctx, patience); err == nil {
+		err = conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version)
+	}
 	if err == nil && version < v13 {
 		err = fmt.Errorf("PostgreSQL %d is too old for a feed; it needs 13 or later", version/10000)
 	}
@@ -82,9 +86,12 @@ func (s *session) lock(ctx context.Context) error {
 	if err := s.run.Lock(ctx, s.target); err != nil || s.run.Print {
 		return err
 	}
-	_, err := s.target.Exec(ctx, "SET lock_timeout = '5s'")
+	_, err := s.target.Exec(ctx, patience)
 	return s.failed(s.run.Target, "lock the feed", err)
 }
+
+// patience is how long anything waits for a lock on a server in use: others queue up behind it.
+const patience = "SET lock_timeout = '5s'"
 
 // busy is what to do when a lock was not to be had.
 const busy = "if a lock was waited for: SELECT pid, query FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0 or look for long transactions, then run this again"

@@ -27,6 +27,10 @@ func (s *session) makeSlot(ctx context.Context, have *slot) error {
 	if s.run.Print {
 		return s.run.Do(ctx, nil, step)
 	}
+	// The wait is one for locks, and as long as the oldest transaction.
+	if _, err := s.primary.Exec(ctx, "SET lock_timeout = 0"); err != nil {
+		return s.failed(s.run.Primary, step.What, err)
+	}
 	// Should we be killed the server is to stop waiting too.
 	if s.on >= v14 {
 		if _, err := s.primary.Exec(ctx, "SET client_connection_check_interval = '1s'"); err != nil && sqlstate(err) == "" {
@@ -42,6 +46,10 @@ func (s *session) makeSlot(ctx context.Context, have *slot) error {
 	err := s.run.Do(ctx, s.primary, step)
 	close(done)
 	<-told
+	if err == nil {
+		_, err = s.primary.Exec(ctx, patience)
+		err = s.failed(s.run.Primary, step.What, err)
+	}
 	return err
 }
 
@@ -52,8 +60,8 @@ const holdingQuery = `SELECT format('process %s of %s, since %s', pid, coalesce(
 // tellWhoHoldsUp notes, while the slot is being made by process pid, which transactions it
 // waits for. It returns soon after done is closed.
 func (s *session) tellWhoHoldsUp(ctx context.Context, pid uint32, done <-chan struct{}) {
-	const patience = 5 * time.Second
-	timer := time.NewTimer(patience)
+	const calm = 5 * time.Second
+	timer := time.NewTimer(calm)
 	defer timer.Stop()
 	for {
 		select {
@@ -69,9 +77,10 @@ func (s *session) tellWhoHoldsUp(ctx context.Context, pid uint32, done <-chan st
 		}
 		who, err := column[string](ctx, conn, holdingQuery, pid)
 		_ = conn.Close(context.WithoutCancel(ctx))
-		if err == nil && len(who) > 0 {
-			s.run.Note(s.run.Primary.Name, "the slot waits for the end of open transactions: %s", strings.Join(who, "; "))
+		if err != nil || len(who) == 0 { // those of other roles are hidden from one with few rights
+			who = []string{"of other roles"}
 		}
+		s.run.Note(s.run.Primary.Name, "the slot waits for the end of open transactions: %s", strings.Join(who, "; "))
 		timer.Reset(time.Minute)
 	}
 }
@@ -79,8 +88,7 @@ func (s *session) tellWhoHoldsUp(ctx context.Context, pid uint32, done <-chan st
 // freeSlot ends what uses a slot of the feed. Only processes that can be nothing but the
 // feed's own are ended: the sender of its subscription, and a command that was killed.
 func (s *session) freeSlot(ctx context.Context, name string) error {
-	const patience = 15 * time.Second
-	until := time.Now().Add(patience)
+	until := time.Now().Add(15 * time.Second)
 	for {
 		var pid int
 		rows, err := column[int](ctx, s.primary, "SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IS NOT NULL", name)

@@ -18,10 +18,8 @@ type standing struct {
 
 // publication is that of the feed's name.
 type publication struct {
-	OID      uint32
-	ViaRoot  bool
-	Complete bool // all four kinds of changes are published
-	All      bool // it is FOR ALL TABLES: somebody has made it, not a feed
+	OID uint32
+	All bool // it is FOR ALL TABLES: somebody has made it, not a feed
 	// where are the conditions as they were configured when the publication was last changed.
 	where  map[string]string
 	tables map[string]published
@@ -83,12 +81,13 @@ func (s *session) standing(ctx context.Context) (*standing, error) {
 			return nil, s.failed(s.run.Target, "look for the subscription", err)
 		}
 	}
+	if s.discarded {
+		st.sub, st.slot = nil, nil
+	}
 	return st, nil
 }
 
-const publicationQuery = `SELECT p.oid, p.pubviaroot, p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,
-	p.puballtables,
-	coalesce(obj_description(p.oid, 'pg_publication'), '') FROM pg_publication p WHERE p.pubname = $1`
+const publicationQuery = `SELECT p.oid, p.puballtables, coalesce(obj_description(p.oid, 'pg_publication'), '') FROM pg_publication p WHERE p.pubname = $1`
 
 const publishedQuery = `SELECT n.nspname || '.' || c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
 	(SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid
@@ -104,7 +103,7 @@ const slotQuery = `SELECT coalesce(plugin::text, ''), coalesce(database::text, '
 func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
 	p := &publication{where: make(map[string]string), tables: make(map[string]published)}
 	var comment string
-	err := s.primary.QueryRow(ctx, publicationQuery, s.run.Name).Scan(&p.OID, &p.ViaRoot, &p.Complete, &p.All, &comment)
+	err := s.primary.QueryRow(ctx, publicationQuery, s.run.Name).Scan(&p.OID, &p.All, &comment)
 	switch {
 	case err == nil:
 		if len(comment) > len(marker) && comment[:len(marker)] == marker {

@@ -72,6 +72,15 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 		p.block("unpublished", list(some)+": taken out of the publication, while the replica has the rows of that time", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
 	}
 	s.unfed(p, st, all)
+	// Between two attempts nobody is connected; nor is for a moment after any change.
+	for range 10 {
+		if st.connected() || !st.sub.Enabled || wait(ctx, pace) != nil {
+			break
+		}
+		if now, err := s.standing(ctx); err == nil && now.sub != nil && now.slot != nil {
+			st.sub, st.slot = now.sub, now.slot
+		}
+	}
 	failures, err := s.errorCount(ctx, st.sub)
 	if err != nil {
 		failures = 0
@@ -80,7 +89,7 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 	case !st.sub.Enabled && failures == 0:
 		p.block("disabled", "the subscription is disabled", "ALTER SUBSCRIPTION "+feed.Quote("", s.run.Name)+" ENABLE", "on the replica, unless somebody wants it so")
 		return "stopped"
-	case !st.sub.Enabled, st.sub.PID == 0 && !st.slot.Active:
+	case !st.sub.Enabled, !st.connected():
 		p.all = append(p.all, s.conflictProblem(ctx, st.sub, failures))
 		return "broken"
 	case !st.sub.ready():
@@ -88,6 +97,9 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 	}
 	return "ready"
 }
+
+// connected tells whether the subscription has a worker that the primary sends to.
+func (st *standing) connected() bool { return st.sub.PID != 0 && st.slot.Active }
 
 // unfed tells of tables that are configured, and not published or not subscribed yet.
 func (s *session) unfed(p *problems, st *standing, all []*table) {
