@@ -77,9 +77,10 @@ func (q *question) modelled(d *Decision) {
 }
 
 // Fresh reports whether the target's data is known to be within bound of the primary's.
-// A bound of 0 is none. What reads through postgres_fdw reads the primary itself.
+// A bound of 0 is none. What reads through postgres_fdw reads the primary itself, but for the
+// copies it may have, whose age Lag is.
 func (t *Target) Fresh(bound time.Duration) bool {
-	return bound == 0 || t.Feed == FeedFDW || t.LagKnown && t.Lag <= bound
+	return bound == 0 || t.LagKnown && t.Lag <= bound
 }
 
 // fresh is the part of set that is within bound.
@@ -91,6 +92,38 @@ func (f *Fleet) fresh(set uint64, bound time.Duration) (is uint64) {
 		}
 	}
 	return is
+}
+
+// live is the set of targets that read all of what the statement reads on the primary.
+func (q *question) live() (set uint64) {
+	for i := range min(len(q.f.Targets), maxTargets) {
+		if q.f.Targets[i].Feed == FeedFDW {
+			set |= 1 << i
+		}
+	}
+	return set &^ q.copied()
+}
+
+// copied is the set of targets of foreign tables that read copies instead, of what the
+// statement reads or what a training of it reads.
+func (q *question) copied() uint64 {
+	set := q.u.copied
+	if q.u.source == "" || q.known == nil {
+		return set
+	}
+	r := q.known.find(sourceRelation(q.u.source), q.v).relation
+	if r == nil {
+		return set
+	}
+	set |= r.copied
+	if r.uses != nil {
+		for _, base := range r.uses.reads {
+			if b := q.known.find(base, q.v).relation; b != nil {
+				set |= b.copied
+			}
+		}
+	}
+	return set
 }
 
 // demand puts into d what the policy asks for, where the data matters.
@@ -107,22 +140,17 @@ func (r Requirement) demand(d *Decision, q *question) {
 	if d.Target != "" {
 		set = 1 << q.f.index(d.Target)
 	}
-	if q.f.allFDW(set) {
+	live, is := set&q.live(), q.f.fresh(set, d.Freshness.Within)
+	switch {
+	case live != 0 && (live == set || d.Freshness.Session || is == 0):
+		// What reads the primary itself has everything, though others of its tables may be copies.
 		d.Freshness, d.Wait = Freshness{}, 0
-		return
-	}
-	if is := q.f.fresh(set, d.Freshness.Within); is != 0 && d.Target == "" {
+		if d.Target == "" {
+			d.Candidates = live
+		}
+	case is != 0 && d.Target == "":
 		d.Candidates = is // no need to wait for the others
 	}
-}
-
-func (f *Fleet) allFDW(set uint64) bool {
-	for rest := set; rest != 0; rest &= rest - 1 {
-		if f.Targets[bits.TrailingZeros64(rest)].Feed != FeedFDW {
-			return false
-		}
-	}
-	return set != 0
 }
 
 // first is the name of the first target of set.

@@ -21,6 +21,7 @@ import (
 //
 //   - a relation of the group is not equal on the primary and on a replica: it is
 //     missing, cannot be read, has other columns, row-level security or readers, or is there only
+//   - it is a copy on a replica that else reads the primary
 //   - one of them is a view, is written with effects on others, or has row-level security that
 //     reads others
 //
@@ -49,6 +50,8 @@ type relation struct {
 	schema, text string
 	has, ready   uint64
 	narrow       uint64
+	// copied are the targets of a feed of foreign tables where it is a copy.
+	copied uint64
 	// barred are the targets where somebody may not use its schema, and so would find the
 	// name in a later one of search_path.
 	barred  uint64

@@ -187,7 +187,7 @@ func at(rows []RelationFacts, schema string) int {
 }
 
 func alike(our, their *RelationFacts) bool {
-	return their.Absent == "" && our.Columns == their.Columns && our.Security == their.Security &&
+	return their.Absent == "" && !their.Copied && our.Columns == their.Columns && our.Security == their.Security &&
 		(our.Readers == their.Readers || within(their.Readers, our.Readers)) && their.View == nil
 }
 
@@ -205,6 +205,9 @@ func (b *builder) keep(name string, rows []RelationFacts, of []uint64) {
 		}
 		entry, ours := &group[e], first[e]
 		entry.has |= of[i]
+		if r.Copied {
+			entry.copied |= of[i]
+		}
 		switch {
 		case of[i] == b.catalog.primary:
 			entry.touches = r.Touches

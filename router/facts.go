@@ -36,6 +36,9 @@ type RelationFacts struct {
 	// primary's: "is not subscribed", "is still being copied", "its subscription is
 	// disabled", "is replicated there only in part". "" where they are, and on the primary.
 	Absent string
+	// Copied is set on a replica that reads through foreign tables, where this relation is a copy
+	// instead: it is as old as Target.Lag.
+	Copied bool
 	// Security tells apart what row-level security lets see: any text that is equal where
 	// the policies are, "" where it is not enabled.
 	Security string

@@ -63,7 +63,7 @@ func (p *Policy) read(q *question) Decision {
 		reason = reasonUnlooked
 	default:
 		if set = q.candidates(Read); set != 0 {
-			if set = q.f.fresh(set, p.maxLag); set == 0 {
+			if set = q.f.fresh(set, p.maxLag) | set&q.live(); set == 0 {
 				reason = reasonBehind
 			}
 			break

@@ -113,8 +113,11 @@ func (u *usage) routine(r *routine, c *parser.Call, lone bool, v *View, known *C
 // relation resolves the i-th relation that p reads.
 func (u *usage) relation(p *parser.Part, i int, v *View, known *Catalog) {
 	f := known.find(p.Reads[i], v)
-	if f.relation != nil && f.relation.narrow != 0 {
-		f.ready |= f.relation.without(p) &^ f.other
+	if f.relation != nil {
+		u.copied |= f.relation.copied
+		if f.relation.narrow != 0 {
+			f.ready |= f.relation.without(p) &^ f.other
+		}
 	}
 	u.ready &= f.ready
 	if f.only {
@@ -177,6 +180,9 @@ func (u *usage) through(uses *closure, text string, lone bool, v *View, known *C
 	for _, r := range uses.reads {
 		f := known.find(r, v)
 		u.ready &= f.ready
+		if f.relation != nil {
+			u.copied |= f.relation.copied
+		}
 		if f.only {
 			u.pgml, u.lone = true, true
 			u.about(text)

@@ -217,3 +217,53 @@ func TestFreshness(t *testing.T) {
 		t.Errorf("what reads the primary is never behind: %+v", d)
 	}
 }
+
+func TestCopiesBesideForeignTables(t *testing.T) {
+	copied := table("hot")
+	copied.Copied = true
+	over := view("over", "SELECT id FROM public.hot")
+	primary := server{relations: slices.Concat(tables("docs", "hot"), []router.RelationFacts{over})}
+	ml1 := server{target: 1, relations: []router.RelationFacts{table("docs"), copied, over}}
+	ml2 := server{target: 2, relations: primary.relations}
+	f := twoReplicas()
+	f.Catalogs = map[string]*router.Catalog{"shop": mustCatalog(t, primary, ml1, ml2)}
+	f.Targets[1].Feed, f.Targets[1].LagKnown, f.Targets[1].Lag = router.FeedFDW, true, time.Hour
+	f.Targets[1].Training, f.Targets[2].Training = true, false
+	f.Targets[2].Feed, f.Targets[2].LagKnown, f.Targets[2].Lag = router.FeedLogical, true, time.Minute
+	v := &router.View{SearchPath: []string{"public"}, Database: "shop"}
+	decide := func(fresh router.Freshness, sql string) (string, bool) {
+		p := mustPolicy(t, router.Config{
+			Reads: "replica", MaxLag: fresh.Within, Inference: router.Requirement{Freshness: fresh, Wait: time.Second}, Training: router.Requirement{Freshness: fresh, Wait: time.Second},
+		})
+		d := p.Decide(parser.Parse(sql), v, f)
+		if d.Place != router.Replica {
+			return d.Place.String(), false
+		}
+		return names(f, d), !d.Freshness.Any()
+	}
+	second, session := router.Freshness{Within: time.Second}, router.Freshness{Session: true}
+	for _, c := range []struct {
+		fresh router.Freshness
+		sql   string
+		want  string
+		waits bool
+	}{
+		{second, "SELECT pgml.embed('m', body) FROM docs", "ml1", false},
+		{session, "SELECT pgml.embed('m', body) FROM docs", "ml1", false},
+		{router.Freshness{Within: 2 * time.Minute}, "SELECT pgml.embed('m', body) FROM docs", "ml2", true},
+		{second, "SELECT pgml.embed('m', body) FROM hot", "ml1 ml2", true},
+		{second, "SELECT pgml.embed('m', id::text) FROM over", "ml1 ml2", true},
+		{session, "SELECT pgml.embed('m', body) FROM hot", "ml1 ml2", true},
+		{router.Freshness{}, "SELECT pgml.embed('m', body) FROM hot", "ml1 ml2", false},
+		{router.Freshness{Within: 2 * time.Hour}, "SELECT pgml.embed('m', body) FROM hot", "ml1 ml2", true},
+		{second, "SELECT * FROM pgml.train('p', 'regression', 'public.docs', 'y')", "ml1", false},
+		{second, "SELECT * FROM pgml.train('p', 'regression', 'public.hot', 'y')", "ml1", true},
+		{second, "SELECT * FROM pgml.train('p', 'regression', 'public.over', 'y')", "ml1", true},
+		{second, "SELECT * FROM docs", "ml1", false},
+		{second, "SELECT * FROM hot", "primary", false},
+	} {
+		if got, waits := decide(c.fresh, c.sql); got != c.want || waits != c.waits {
+			t.Errorf("%s, %s: %s, waits: %v", c.fresh, c.sql, got, waits)
+		}
+	}
+}

@@ -157,6 +157,7 @@ func (u *usage) merge(o *usage) {
 	u.lone = u.lone || o.lone
 	u.models = u.models || o.models
 	u.ready &= o.ready
+	u.copied |= o.copied
 	if u.source == "" && u.sourceParam == 0 {
 		u.source, u.sourceParam = o.source, o.sourceParam
 		u.sourceHidden = u.sourceHidden || o.sourceHidden

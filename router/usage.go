@@ -29,6 +29,7 @@ type usage struct {
 	sourceParam            int    // and the number of the parameter, where it is one
 	sourceHidden           bool   // and whether it is some other expression
 	ready                  uint64 // the targets that have all that is read and called
+	copied                 uint64 // those of foreign tables where some of it is a copy
 }
 
 // inspect resolves the names of p.

@@ -214,7 +214,7 @@ func (p *Policy) fresh(q *question, there Decision, more Freshness) Decision {
 	if !q.v.Snapshot {
 		return there
 	}
-	if !q.v.FollowsFresh.covers(there.Freshness) && !q.f.allFDW(1<<q.f.index(there.Target)) {
+	if !q.v.FollowsFresh.covers(there.Freshness) && !holds(q.live(), q.f.index(there.Target)) {
 		return refuseLeaving(q, "", "the snapshot was taken for "+q.v.FollowsFresh.String()+" freshness, and this statement asks for "+there.Freshness.String())
 	}
 	there.ReadsTables, there.Freshness, there.Wait = false, Freshness{}, 0

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -313,6 +314,24 @@ func TestWhatOtherFeedsBring(t *testing.T) {
 	replica.Exec(t, "UPDATE pgshunt.copies SET partial = true")
 	if got := absent(router.FeedDump); got != copiedInPart+"|" {
 		t.Errorf("got %q", got)
+	}
+	replica.Exec(t, "UPDATE pgshunt.copies SET partial = false, copied_at = now() - interval '10 minutes'")
+	w := watch(t, pair(primary, replica, router.FeedFDW))
+	if relations, _ := w.facts("ml1"); relations["public.a"].Absent != "" || !relations["public.a"].Copied || relations["public.b"].Copied {
+		t.Errorf("beside foreign tables: %+v", relations)
+	}
+	for _, within := range []time.Duration{time.Minute, time.Hour} {
+		var behind *Behind
+		if err := w.WaitLag(t.Context(), "ml1", within); errors.As(err, &behind) != (within == time.Minute) {
+			t.Errorf("a copy of ten minutes, within %v: %v", within, err)
+		}
+	}
+	var unknown *NotMeasured
+	if err := w.WaitApplied(t.Context(), "ml1", 1); !errors.As(err, &unknown) {
+		t.Errorf("of a copy it is not known what it has: %v", err)
+	}
+	if ml1 := w.Snapshot().Targets[1]; !ml1.LagKnown || ml1.Lag < 10*time.Minute {
+		t.Errorf("the copy's age is not shown: %+v", ml1)
 	}
 }
 

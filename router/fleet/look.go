@@ -19,8 +19,8 @@ type seen struct {
 	wal     wal
 	// subscriptions are those of a replica with a logical feed, by database.
 	subscriptions []subscription
-	// copied is when the oldest table of a dump was copied, by the watcher's clock; zero if
-	// nobody knows.
+	// copied is when the oldest copy was made, by the watcher's clock: of a dump's tables, or of
+	// those that are copies beside foreign tables. It is zero if nobody knows, or there is none.
 	copied time.Time
 }
 
@@ -85,7 +85,7 @@ func (s *server) look(ctx context.Context, conn *pgx.Conn) (seen, error) {
 		if f.subscriptions, err = pgx.CollectRows(rows, pgx.RowToStructByPos[subscription]); err != nil {
 			return f, err
 		}
-	case s.Feed == router.FeedDump:
+	case s.Feed == router.FeedDump || s.Feed == router.FeedFDW:
 		if f.copied, err = copiedAt(ctx, conn); err != nil {
 			return f, err
 		}

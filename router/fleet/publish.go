@@ -120,10 +120,10 @@ func (s *server) judge(f finding) (phrase string, healthy bool) {
 // behind is the lag that a snapshot shows.
 func (s *server) behind(f finding) (time.Duration, bool) {
 	switch {
+	case (s.Feed == router.FeedDump || s.Feed == router.FeedFDW) && !f.copied.IsZero():
+		return coarse(time.Since(f.copied)), true
 	case s.Feed == router.FeedFDW:
 		return 0, true
-	case s.Feed == router.FeedDump && !f.copied.IsZero():
-		return coarse(time.Since(f.copied)), true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

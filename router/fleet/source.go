@@ -26,7 +26,7 @@ type source struct {
 	readers   readers
 	failed    error // of one of its streams
 	left      bool  // it is left out of the catalog
-	// recorded is set where a dump's copies are recorded.
+	// recorded is set where copies are recorded, those of a dump or of hot tables beside foreign ones.
 	recorded bool
 	// relations is how many there are, fed how many of them have the primary's rows, about.
 	relations, fed int
@@ -128,7 +128,7 @@ func (s *source) prepare(ctx context.Context, primary *source) error {
 	if _, err := s.conn.PgConn().Exec(ctx, beginQuery).ReadAll(); err != nil {
 		return err
 	}
-	if s.server.Feed == router.FeedDump {
+	if s.server.Feed == router.FeedDump || s.server.Feed == router.FeedFDW {
 		if err := s.conn.QueryRow(ctx, recordedQuery).Scan(&s.recorded); err != nil {
 			return err
 		}
@@ -199,6 +199,7 @@ func (s *source) readRelations(ctx context.Context, primary *source, known *bodi
 		if row.Absent == "" {
 			row.Absent = s.partial[f.Schema+"."+f.Name]
 		}
+		row.Copied = fed && s.server.Feed == router.FeedFDW && kind != "f" && kind != "v"
 		// A partitioned table that is itself subscribed has all rows, whatever its partitions.
 		if p, ok := primary.parents[f.Schema+"\x00"+f.Name]; ok && s.server.Replica && row.Absent == "" &&
 			kind != "f" && children != p.children && !(p.partitioned && fed) {

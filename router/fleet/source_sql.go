@@ -71,7 +71,7 @@ const (
 			SELECT max(coalesce(fed.why, 'is not subscribed')) FROM d LEFT JOIN fed ON fed.oid = d.oid)
 		ELSE 'is not subscribed' END`
 	absentDump = `CASE WHEN c.relkind IN ('v', 'f', 'p') OR f.oid IS NOT NULL THEN '' ELSE 'has not been copied' END`
-	absentFDW  = `CASE WHEN c.relkind IN ('v', 'f', 'p') THEN '' ELSE 'is no foreign table' END`
+	absentFDW  = `CASE WHEN c.relkind IN ('v', 'f', 'p') OR f.oid IS NOT NULL THEN '' ELSE 'is no foreign table' END`
 	absentNone = `''`
 )
 
@@ -90,6 +90,8 @@ func (s *source) queries() (relations, count string) {
 		switch {
 		case s.server.Feed == router.FeedLogical:
 			fed, absent, counted = fedLogical, absentLogical, "f.oid IS NOT NULL OR c.relkind IN ('v', 'f')"
+		case s.server.Feed == router.FeedFDW && s.recorded:
+			fed, absent, counted = fedDump, absentFDW, "f.oid IS NOT NULL OR c.relkind IN ('v', 'f')"
 		case s.server.Feed == router.FeedFDW:
 			absent, counted = absentFDW, "c.relkind IN ('v', 'f')"
 		case s.recorded:

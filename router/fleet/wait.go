@@ -93,7 +93,8 @@ func (w *Watcher) readPrimary(ctx context.Context) (*reading, error) {
 const unflushed = 700 * time.Millisecond
 
 // WaitApplied returns nil once everything up to position, a result of Position, can be
-// read on the replica. An fdw feed has everything at once. The error is a NotMeasured
+// read on the replica. An fdw feed has everything at once, unless some of its tables are copies;
+// router.Decide asks for no wait where none of those is read. The error is a NotMeasured
 // at once, a Behind when ctx ends, or that of a watcher that was closed. ctx is to have a
 // deadline.
 func (w *Watcher) WaitApplied(ctx context.Context, target string, position uint64) error {
@@ -105,10 +106,10 @@ func (w *Watcher) WaitApplied(ctx context.Context, target string, position uint6
 }
 
 // WaitLag returns nil once the replica is seen to be at most within behind the primary:
-// it has all that was committed before that. Errors are as for WaitApplied; for a dump feed
+// it has all that was committed before that. Errors are as for WaitApplied; for copies
 // there is nothing to wait for, and a Behind at once.
 func (w *Watcher) WaitLag(ctx context.Context, target string, within time.Duration) error {
-	if s := w.byName[target]; s != nil && s.Replica && s.Feed == router.FeedDump {
+	if s := w.byName[target]; s != nil && s.Replica && (s.Feed == router.FeedDump || s.copies()) {
 		return s.young(within)
 	}
 	return w.wait(ctx, target, func(s *server, r *reading, b *Behind) (bool, error) {
@@ -132,6 +133,11 @@ func (s *server) young(within time.Duration) error {
 	return &Behind{Target: s.Name, Lag: age, LagKnown: true, Reason: "its copy is that old"}
 }
 
+// copies reports whether some tables of a feed of foreign tables are copies.
+func (s *server) copies() bool {
+	return s.Replica && s.Feed == router.FeedFDW && !s.hosts[0].finding().copied.IsZero()
+}
+
 // wait has progress ask until done. unsent reports of a reading of the primary that what
 // is waited for has not left it yet.
 func (w *Watcher) wait(ctx context.Context, target string, done func(*server, *reading, *Behind) (bool, error), unsent func(*reading) bool) error {
@@ -139,7 +145,10 @@ func (w *Watcher) wait(ctx context.Context, target string, done func(*server, *r
 	if s == nil {
 		return &NotMeasured{target, "no such replica is configured"}
 	}
-	if !s.Replica || s.Feed == router.FeedFDW {
+	switch {
+	case s.copies():
+		return &NotMeasured{target, "what is read there is a copy"}
+	case !s.Replica || s.Feed == router.FeedFDW:
 		return nil
 	}
 	p, err := s.gauge()
