@@ -107,8 +107,8 @@ func (s *story) killOnce(ctx context.Context, r *feedtest.Replica, verb, victim 
 	if err := s.proof.Equal(ctx, r); err != nil {
 		return err
 	}
-	if out, code, err := s.proof.Command(ctx, "verify", "--replica", r.Name); err != nil || code != 0 {
-		return fmt.Errorf("verify: %w, exit code %d\n%s", err, code, out)
+	if err := s.proof.Verified(ctx, r); err != nil {
+		return err
 	}
 	say("%s killed after %s of %s: run again, equal, verified", victim, at.Round(time.Millisecond), verb)
 	return s.proof.PrimaryLeft(ctx, s.proof.Replicas...)

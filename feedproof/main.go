@@ -160,7 +160,10 @@ func (s *story) tell(ctx context.Context) error {
 	if err := s.each(ctx, p.Settle, p.Equal); err != nil {
 		return err
 	}
-	say("all feeds are equal again")
+	if err := s.each(ctx, p.Verified); err != nil {
+		return err
+	}
+	say("all feeds are equal again, and verify says so")
 	if err := s.train(ctx); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,11 +61,15 @@ func TestFeedsSideBySide(t *testing.T) {
 	p := &feedtest.Proof{Rig: rig, Command: inProcess(file), Say: t.Logf}
 	each := func(what string, do func(context.Context, *feedtest.Replica) error) {
 		t.Helper()
+		var work sync.WaitGroup
 		for _, r := range rig.Replicas {
-			if err := do(ctx, r); err != nil {
-				t.Errorf("%s: %v", what, err)
-			}
+			work.Go(func() {
+				if err := do(ctx, r); err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+			})
 		}
+		work.Wait()
 		if t.Failed() {
 			t.FailNow()
 		}
@@ -76,12 +81,13 @@ func TestFeedsSideBySide(t *testing.T) {
 	each("print", p.Printed)
 	each("apply", p.Apply)
 	each("equal", p.Equal)
+	each("apply again", p.Again)
 	if err := p.Write(ctx, t.TempDir(), 1, time.Second); err != nil {
 		t.Fatal(err)
 	}
 	each("settle", p.Settle)
 	each("equal after writes", p.Equal)
-	each("apply again", p.Again)
+	each("verify", p.Verified)
 	if err := p.PrimaryLeft(ctx, rig.Replicas...); err != nil {
 		t.Error(err)
 	}

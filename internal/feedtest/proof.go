@@ -291,3 +291,9 @@ func (p *Proof) Again(ctx context.Context, r *Replica) error {
 	}
 	return nil
 }
+
+// Verified checks that the command verify finds nothing that differs.
+func (p *Proof) Verified(ctx context.Context, r *Replica) error {
+	_, err := p.feed(ctx, "verify", r)
+	return err
+}
