@@ -141,6 +141,25 @@ func TestOnlyWhatIsFedIsBrought(t *testing.T) {
 	}
 }
 
+func TestTheOwnerOnThePrimaryMayReadTheReplica(t *testing.T) {
+	b := newBed(t, nil)
+	for _, conn := range []*pgx.Conn{b.primary, b.replica} {
+		exec(t, conn, `CREATE ROLE test_owner`)
+	}
+	t.Cleanup(func() {
+		for _, conn := range []*pgx.Conn{b.primary, b.replica} {
+			exec(t, conn, `DROP OWNED BY test_owner CASCADE; DROP ROLE test_owner`)
+		}
+	})
+	exec(t, b.primary, `CREATE SCHEMA s AUTHORIZATION test_owner; CREATE TABLE s.t (id int PRIMARY KEY); ALTER TABLE s.t OWNER TO test_owner`)
+	b.bring(t, Indexes)
+	var may bool
+	if err := b.replica.QueryRow(context.Background(), `SELECT has_table_privilege('test_owner', 's.t', 'SELECT') AND has_schema_privilege('test_owner', 's', 'USAGE')
+		AND NOT has_table_privilege('test_owner', 's.t', 'INSERT')`).Scan(&may); err != nil || !may {
+		t.Errorf("%v, %v", may, err)
+	}
+}
+
 func TestTypesComeWithoutTables(t *testing.T) {
 	b := newBed(t, nil)
 	exec(t, b.primary, feeds.Awkward)

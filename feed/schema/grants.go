@@ -11,7 +11,8 @@ import (
 )
 
 // privilegesQuery lists what roles other than the owner may do with relations and their
-// columns, and with schemas. Only what was granted by hand is there.
+// columns, and with schemas. Only what was granted by hand is there; and the owner may read,
+// who is nobody in particular on the replica.
 const privilegesQuery = `SELECT r.rolname::text, n.nspname, c.relname, p.privilege_type, '', p.is_grantable
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) p LEFT JOIN pg_roles r ON r.oid = p.grantee
 	WHERE c.oid = ANY($1) AND p.grantee <> c.relowner
@@ -20,6 +21,10 @@ const privilegesQuery = `SELECT r.rolname::text, n.nspname, c.relname, p.privile
 	CROSS JOIN LATERAL aclexplode(a.attacl) p LEFT JOIN pg_roles r ON r.oid = p.grantee WHERE c.oid = ANY($1) AND p.grantee <> c.relowner
 	UNION ALL SELECT r.rolname::text, n.nspname, '', p.privilege_type, '', p.is_grantable
 	FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) p LEFT JOIN pg_roles r ON r.oid = p.grantee WHERE n.oid = ANY($2) AND p.grantee <> n.nspowner
+	UNION ALL SELECT r.rolname::text, n.nspname, c.relname, 'SELECT', '', false
+	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = ANY($1)
+	UNION ALL SELECT r.rolname::text, n.nspname, '', 'USAGE', '', false
+	FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE n.oid = ANY($2)
 	ORDER BY 2, 3, 1, 4, 5`
 
 // grants writes the privileges on tables and schemas of the primary as far as the replica
@@ -44,7 +49,7 @@ func (b *bringing) grants(ctx context.Context, tables []*feed.Table, schemas []u
 	_, err = pgx.ForEachRow(rows, []any{&role, &schema, &name, &privilege, &column, &grantable}, func() error {
 		to := "PUBLIC"
 		if role != nil {
-			if !roles[*role] {
+			if !roles[*role] || *role == b.run.Target.User() {
 				return nil
 			}
 			to = feed.Quote("", *role)
