@@ -155,7 +155,7 @@ func (d *demo) serve() error {
 	if d.proxy, err = startServing(cfg, log); err != nil {
 		return err
 	}
-	d.report.Config = file
+	d.report.Config, d.fleet.file = file, file
 	d.report.URL = fmt.Sprintf("postgres://%s@%s/%s", demoUser, d.proxy.addr, demoDatabase)
 	d.page.say("\npgshunt in front of them, with this configuration:")
 	d.page.block(text)

@@ -14,52 +14,38 @@ import (
 // demoTables are the tables that the feed brings to the PostgresML servers.
 var demoTables = []string{"patients", "flowers", "visits"}
 
-// feed sets up logical replication from the primary to both PostgresML servers:
-// what an administrator does once, past the proxy. It returns when the initial
-// copy is over.
+// feed sets up logical replication from the primary to both PostgresML servers, by the
+// commands of pgshunt that anybody would use. It returns when the first copy is over. A
+// view is no data: it is made on each server.
 func (f *demoFleet) feed(ctx context.Context, page *demoPage) error {
-	publication := "CREATE PUBLICATION " + demoDatabase + " FOR TABLE " + strings.Join(demoTables, ", ")
-	page.directly(f.primary.Name, publication+";")
-	if err := f.primary.exec(ctx, demoDatabase, publication); err != nil {
+	if err := f.command(ctx, page, "apply", func(to feedStreams) error {
+		return runFeed(ctx, feedOptions{config: f.file}, feedVerbs[0], to)
+	}); err != nil {
 		return err
 	}
 	for _, r := range f.replicas {
-		page.directly(r.Name, "pg_dump --schema-only (from the primary) | psql")
-		if err := f.copySchema(ctx, r); err != nil {
-			return err
-		}
-		source := fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=%s", f.primary.Port, f.primary.Superuser(), demoDatabase)
-		subscription := fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION '%s' PUBLICATION %s", r.Name, source, demoDatabase)
-		page.directly(r.Name, subscription+";")
-		if err := r.exec(ctx, demoDatabase, subscription); err != nil {
-			return err
-		}
-	}
-	for _, r := range f.replicas {
-		if err := r.await(ctx, "the first copy of the tables",
-			"SELECT count(*) = $1 FROM pg_subscription_rel WHERE srsubstate = 'r'", len(demoTables)); err != nil {
+		page.directly(r.Name, demoView+";")
+		if err := r.exec(ctx, demoDatabase, "SET ROLE "+demoUser, demoView); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// copySchema makes the primary's tables and views on a PostgresML server.
-func (f *demoFleet) copySchema(ctx context.Context, to *demoServer) error {
-	dump := demoProgram(ctx, f.primary.Binaries.Dir, "pg_dump", "--schema-only", "--no-publications", "--no-subscriptions",
-		"--dbname", f.primary.SocketURL(f.primary.Superuser(), demoDatabase))
-	var schema, complaint bytes.Buffer
-	dump.Stdout, dump.Stderr = &schema, &complaint
-	if err := dump.Run(); err != nil {
-		return fmt.Errorf("pg_dump of the primary's schema: %w\n%s", err, complaint.String())
+// command runs a command of `pgshunt feed` and shows what it prints.
+func (f *demoFleet) command(ctx context.Context, page *demoPage, name string, run func(feedStreams) error) error {
+	page.say("\n%s", page.paint(bold, "$ pgshunt feed "+name+" -c "+f.file))
+	var out bytes.Buffer
+	err := run(feedStreams{in: strings.NewReader(""), out: &out, err: &out, colour: page.colour})
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	if err == nil {
+		page.output(lines)
+		return nil
 	}
-	load := demoProgram(ctx, to.Binaries.Dir, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1",
-		"--dbname", to.SocketURL(to.Superuser(), demoDatabase))
-	load.Stdin, load.Stderr = &schema, &complaint
-	if err := load.Run(); err != nil {
-		return fmt.Errorf("schema of the primary on %s: %w\n%s", to.Name, err, complaint.String())
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	return nil
+	return fmt.Errorf("pgshunt feed %s: %w\n%s", name, err, out.String())
 }
 
 // caughtUp waits until both PostgresML servers have applied everything that is

@@ -14,10 +14,12 @@ import (
 	"pgshunt/testdata/pgml"
 )
 
-// The demo's application: who it connects as, and to what.
+// The demo's application: who it connects as, and to what; and who pgshunt itself is, which
+// has the rights that a feed needs.
 const (
 	demoUser     = "app"
 	demoDatabase = "clinic"
+	demoFeeder   = "feeder"
 )
 
 // demoServer is one PostgreSQL server of the demo.
@@ -31,6 +33,7 @@ type demoServer struct {
 type demoFleet struct {
 	primary  *demoServer
 	replicas []*demoServer
+	file     string // the configuration of the proxy in front of them
 }
 
 func (f *demoFleet) all() []*demoServer { return append([]*demoServer{f.primary}, f.replicas...) }
@@ -63,9 +66,11 @@ func (s *demoServer) start(ctx context.Context, name, dir string) error {
 		// Every statement with its time: the demo reads from these logs where things ran.
 		Settings: map[string]string{"log_statement": "all", "log_min_duration_statement": "0"},
 	}
-	setup := []string{}
+	setup := []string{"GRANT " + demoUser + " TO " + demoFeeder}
+	feeder := "REPLICATION"
 	if name != "primary" {
 		cfg.Extensions = pgml.Files()
+		feeder = "SUPERUSER" // to subscribe, before PostgreSQL 16
 		setup = []string{
 			"CREATE EXTENSION pgml",
 			"GRANT USAGE, CREATE ON SCHEMA pgml TO " + demoUser,
@@ -77,7 +82,7 @@ func (s *demoServer) start(ctx context.Context, name, dir string) error {
 	if s.Cluster, err = cluster.Start(ctx, cfg); err != nil {
 		return err
 	}
-	if err := s.exec(ctx, "postgres", "CREATE ROLE "+demoUser+" LOGIN", "CREATE DATABASE "+demoDatabase+" OWNER "+demoUser); err != nil {
+	if err := s.exec(ctx, "postgres", "CREATE ROLE "+demoUser+" LOGIN", "CREATE ROLE "+demoFeeder+" LOGIN "+feeder, "CREATE DATABASE "+demoDatabase+" OWNER "+demoUser); err != nil {
 		return err
 	}
 	return s.exec(ctx, demoDatabase, setup...)
@@ -114,10 +119,10 @@ func (s *demoServer) gone() error {
 func (f *demoFleet) config() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listen: 127.0.0.1:0        # 0: any free port\n")
-	fmt.Fprintf(&b, "primary:\n  url: %s\n", f.primary.URL(demoUser, demoDatabase))
+	fmt.Fprintf(&b, "primary:\n  url: %s\n", f.primary.URL(demoFeeder, demoDatabase))
 	fmt.Fprintf(&b, "replicas:\n")
 	for _, r := range f.replicas {
-		fmt.Fprintf(&b, "  - name: %s\n    url: %s\n    feed: logical\n", r.Name, r.URL(demoUser, demoDatabase))
+		fmt.Fprintf(&b, "  - name: %s\n    url: %s\n    feed: logical\n", r.Name, r.URL(demoFeeder, demoDatabase))
 	}
 	fmt.Fprintf(&b, "auth:\n  method: trust            # a demo on one machine; use scram-sha-256\n")
 	fmt.Fprintf(&b, "log:\n  level: debug             # one line for each decision\n")

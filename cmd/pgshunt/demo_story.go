@@ -21,6 +21,9 @@ func demoStory() []demoStep {
 // features are the columns of patients that the model learns from, in order.
 const features = "age, sex, bmi, bp, s1, s2, s3, s4, s5, s6"
 
+// demoView is what the first model learns from.
+const demoView = "CREATE VIEW patient_features AS SELECT " + features + ", progression FROM patients"
+
 var demoServers = []demoStep{
 	{
 		chapter: "What is where",
@@ -48,7 +51,7 @@ var demoCreate = []demoStep{
 	},
 	{
 		say: "\nA model learns from every column of a relation but the label, so a view leaves out the id.",
-		sql: "CREATE VIEW patient_features AS SELECT " + features + ", progression FROM patients;",
+		sql: demoView + ";",
 		on:  "primary",
 	},
 	{
@@ -60,7 +63,14 @@ var demoCreate = []demoStep{
 		on:  "primary",
 	},
 	{
-		say: "\nNow the feed: logical replication to both PostgresML servers. In this version you set it up yourself, past pgshunt:",
+		chapter: "Feed the PostgresML servers",
+		say: "What stands between these tables and logical replication, `pgshunt feed plan` names, with the statement that\n" +
+			"helps: nothing tells the rows of flowers apart.",
+		sql: "ALTER TABLE flowers REPLICA IDENTITY FULL;",
+		on:  "primary",
+	},
+	{
+		say: "\nOne command sets the feed up on both servers; run again, it would find everything done.",
 		do:  func(ctx context.Context, f *demoFleet, p *demoPage) error { return f.feed(ctx, p) },
 	},
 }
