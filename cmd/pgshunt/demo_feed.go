@@ -37,9 +37,13 @@ func (f *demoFleet) command(ctx context.Context, page *demoPage, name string, ru
 	page.say("\n%s", page.paint(bold, "$ pgshunt feed "+name+" -c "+f.file))
 	var out bytes.Buffer
 	err := run(feedStreams{in: strings.NewReader(""), out: &out, err: &out, colour: page.colour})
-	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	if err == nil {
-		page.output(lines)
+		for line := range strings.Lines(out.String()) {
+			// What was done is listed again at the end.
+			if !strings.HasPrefix(line, "  done") && !strings.HasPrefix(line, "  already") && !strings.HasPrefix(line, "  ...") {
+				page.line(strings.TrimSuffix(line, "\n"))
+			}
+		}
 		return nil
 	}
 	if ctx.Err() != nil {

@@ -45,7 +45,8 @@ type feedProgress struct {
 
 // activeStep is a step that lasts.
 type activeStep struct {
-	feed.Event // the last one
+	feed.Event        // the last one
+	table      string // of the first one
 	began      time.Time
 	told       time.Time // when a line was last printed of it
 	rate       rate
@@ -111,13 +112,13 @@ func (p *feedProgress) take(e feed.Event) {
 	if p.json && e.Status != feed.StatusProgress {
 		printLine(p.to.out, e)
 	}
-	i := slices.IndexFunc(p.active, func(s *activeStep) bool { return s.Server == e.Server && s.Step == e.Step })
+	i := p.of(e)
 	switch e.Status {
 	case feed.StatusStart:
-		p.active = append(p.active, &activeStep{Event: e, began: e.Time, told: e.Time})
+		p.active = append(p.active, &activeStep{Event: e, table: e.Table, began: e.Time, told: e.Time})
 	case feed.StatusProgress:
 		if i < 0 {
-			p.active = append(p.active, &activeStep{Event: e, began: e.Time, told: e.Time})
+			p.active = append(p.active, &activeStep{Event: e, table: e.Table, began: e.Time, told: e.Time})
 			i = len(p.active) - 1
 		}
 		p.progress(p.active[i], e)
@@ -141,6 +142,16 @@ func (p *feedProgress) take(e feed.Event) {
 	case feed.StatusNote:
 		p.line("note", strings.TrimPrefix(e.Server+": ", ": ")+e.Step)
 	}
+}
+
+// of finds the step that an event is of, -1 if none: several tables may be at the same step,
+// or one step goes from table to table.
+func (p *feedProgress) of(e feed.Event) int {
+	same := func(s *activeStep) bool { return s.Server == e.Server && s.Step == e.Step }
+	if i := slices.IndexFunc(p.active, func(s *activeStep) bool { return same(s) && s.table == e.Table }); i >= 0 {
+		return i
+	}
+	return slices.IndexFunc(p.active, func(s *activeStep) bool { return same(s) && s.table == "" })
 }
 
 // progress keeps the newest amounts of a step. JSON is told of them at the pace of lines.
@@ -167,7 +178,7 @@ func (p *feedProgress) add(e feed.Event) {
 	for i := range p.done {
 		if d := &p.done[i]; d.Server == e.Server && d.Step == e.Step {
 			d.Times++
-			d.Bytes, d.Rows, d.Tables, d.Took = d.Bytes+e.Bytes, d.Rows+e.Rows, d.Tables+e.TablesDone, d.Took+e.Took
+			d.Bytes, d.Rows, d.Tables, d.Took = d.Bytes+e.Bytes, d.Rows+e.Rows, max(d.Tables, e.TablesDone), d.Took+e.Took
 			return
 		}
 	}

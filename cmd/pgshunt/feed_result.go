@@ -55,7 +55,7 @@ func printResult(to feedStreams, verb feedVerb, printed bool, r feedResult) {
 
 func (d feedDone) line() string {
 	text := d.Step + on(d.Server)
-	if d.Times > 1 {
+	if d.Times > 1 && d.Tables == 0 {
 		text += fmt.Sprintf(" (%d times)", d.Times)
 	}
 	return text + amounts(d.Tables, d.Rows, d.Bytes)

@@ -80,6 +80,23 @@ func TestProgressOnATerminalIsABarThatGoesAway(t *testing.T) {
 	}
 }
 
+func TestTablesAtTheSameStepAreToldApart(t *testing.T) {
+	var out bytes.Buffer
+	p := newFeedProgress(feedStreams{out: &out}, false)
+	for _, status := range []feed.Status{feed.StatusStart, feed.StatusDone} {
+		for i, table := range []string{"a.one", "a.two"} {
+			p.take(feed.Event{Status: status, Server: "ml1", Step: "copy the rows", Table: table, Rows: 10, TablesDone: i + 1})
+		}
+	}
+	p.close()
+	if len(p.active) != 0 || len(p.done) != 1 {
+		t.Errorf("%+v, %+v", p.active, p.done)
+	}
+	if got := p.done[0].line(); got != "copy the rows on ml1, 2 tables, 20 rows" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestProgressAsJSONHasAnEventALine(t *testing.T) {
 	var out bytes.Buffer
 	p := newFeedProgress(feedStreams{out: &out}, true)
