@@ -37,10 +37,7 @@ func (p *feedProgress) erase() {
 
 // line says how far the step is: share, step, amounts, rate and the time that is left.
 func (s *activeStep) line(now time.Time) string {
-	text := s.Step + on(s.Server)
-	if s.Table != "" && !strings.Contains(s.Step, s.Table) {
-		text += ", " + s.Table
-	}
+	text := withTable(s.Event)
 	done, total := ratio(s.Event)
 	if total > 0 {
 		text = fmt.Sprintf("%3d%% %s", min(done*100/total, 100), text)
@@ -51,11 +48,11 @@ func (s *activeStep) line(now time.Time) string {
 	}{
 		{s.Bytes, s.TotalBytes, prettyBytes},
 		{s.Rows, s.TotalRows, func(n int64) string { return grouped(n) + " rows" }},
-		{int64(s.TablesDone), int64(s.TablesTotal), func(n int64) string { return counted(int(n), "table") }},
+		{int64(s.TablesDone), int64(s.TablesTotal), func(n int64) string { return grouped(n) + " tables" }},
 	} {
 		switch {
 		case part.total > 0:
-			text += fmt.Sprintf(", %s of %s", strings.TrimSuffix(strings.TrimSuffix(part.print(part.done), " rows"), " table"), part.print(part.total))
+			text += fmt.Sprintf(", %s of %s", strings.TrimSuffix(strings.TrimSuffix(part.print(part.done), " rows"), " tables"), part.print(part.total))
 		case part.done > 0:
 			text += ", " + part.print(part.done)
 		}

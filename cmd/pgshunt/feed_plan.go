@@ -193,7 +193,7 @@ func printWay(to feedStreams, w *plan.Way) {
 		state = paint(to.colour, red, "blocked as things are")
 	}
 	fmt.Fprintf(to.out, "  %s: %s\n", w.Feed, state)
-	printProblems(to.out, w.Problems, to.colour)
+	printProblems(to.out, "    ", w.Problems, to.colour)
 	e := &w.Estimate
 	seconds := func(s float64) string { return shortTime(time.Duration(s * float64(time.Second))) }
 	line := "apply takes about " + seconds(e.Apply)

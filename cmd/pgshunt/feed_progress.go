@@ -135,7 +135,7 @@ func (p *feedProgress) take(e feed.Event) {
 		p.line("done", doneLine(e))
 	case feed.StatusSkip:
 		p.skipped++
-		p.line("already", e.Step+on(e.Server))
+		p.line("already", withTable(e))
 	case feed.StatusWould:
 		p.add(e)
 		p.would(e)
@@ -207,11 +207,20 @@ func (p *feedProgress) would(e feed.Event) {
 }
 
 func doneLine(e feed.Event) string {
+	text := withTable(e)
+	if e.Table != "" {
+		e.TablesDone = 0 // of all that are at this step
+	}
+	return text + amounts(e.TablesDone, e.Rows, e.Bytes) + ", " + shortTime(e.Took)
+}
+
+// withTable is the step with its server, and its table unless the step names that.
+func withTable(e feed.Event) string {
 	text := e.Step + on(e.Server)
 	if e.Table != "" && !strings.Contains(e.Step, e.Table) {
 		text += ", " + e.Table
 	}
-	return text + amounts(e.TablesDone, e.Rows, e.Bytes) + ", " + shortTime(e.Took)
+	return text
 }
 
 // on names the server of a step; "" where it works on this machine.

@@ -24,7 +24,7 @@ func printResult(to feedStreams, verb feedVerb, printed bool, r feedResult) {
 			stand = "stands"
 		}
 		fmt.Fprintf(to.out, "%s: %s %s against the %s feed; nothing was changed:\n", r.Replica, counted(blocks, "thing"), stand, r.Feed)
-		printProblems(to.out, r.Problems, to.colour)
+		printProblems(to.out, "  ", r.Problems, to.colour)
 		return
 	case !r.OK:
 		fmt.Fprintf(to.err, "%s: %s\n", r.Replica, paint(to.colour, red, "not "+verb.done)+": "+r.Error)
@@ -62,7 +62,7 @@ func (d feedDone) line() string {
 }
 
 // printProblems prints each with what removes it below, what blocks first.
-func printProblems(out io.Writer, problems []feed.Problem, colour bool) {
+func printProblems(out io.Writer, indent string, problems []feed.Problem, colour bool) {
 	for _, blocks := range []bool{true, false} {
 		label := paint(colour, yellow, "note    ")
 		if blocks {
@@ -72,14 +72,14 @@ func printProblems(out io.Writer, problems []feed.Problem, colour bool) {
 			if p.Blocks != blocks {
 				continue
 			}
-			fmt.Fprintf(out, "  %s %s: %s\n", label, p.Server, p.What)
+			fmt.Fprintf(out, "%s%s %s: %s\n", indent, label, p.Server, p.What)
 			for _, line := range strings.Split(p.Remedy, "\n") {
 				if line != "" {
-					fmt.Fprintf(out, "           -> %s\n", line)
+					fmt.Fprintf(out, "%s%8s -> %s\n", indent, "", line)
 				}
 			}
 			if p.Note != "" {
-				fmt.Fprintf(out, "           (%s)\n", p.Note)
+				fmt.Fprintf(out, "%s%8s    %s\n", indent, "", p.Note)
 			}
 		}
 	}

@@ -137,6 +137,11 @@ func printStatus(to feedStreams, s *feedStatus) {
 	if s.Error != "" {
 		fmt.Fprintf(to.out, "  %s\n", s.Error)
 	}
+	if s.State.State == "absent" {
+		fmt.Fprintf(to.out, "  %s to be fed; set it up with: pgshunt feed apply --replica %s\n", counted(len(s.Tables), "table"), s.Replica)
+		printProblems(to.out, "  ", s.Problems, to.colour)
+		return
+	}
 	if len(s.Tables) > 0 {
 		w := tabwriter.NewWriter(to.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "  table\tstate\trows\tbytes\tage")
@@ -152,7 +157,7 @@ func printStatus(to feedStreams, s *feedStatus) {
 			fmt.Fprintf(to.out, "  %s %s.%s: %s\n", paint(to.colour, yellow, "drift   "), t.Schema, t.Name, d)
 		}
 	}
-	printProblems(to.out, s.Problems, to.colour)
+	printProblems(to.out, "  ", s.Problems, to.colour)
 }
 
 func unless(unknown bool, text string) string {
