@@ -49,13 +49,15 @@ func (s *situation) renameColumn(o *Order, c *Change) error {
 // asText has a binary subscription send text for a while: the replica's column has, for a
 // while, another type than the primary's.
 func (s *situation) asText(o *Order) {
-	if !s.binary {
+	if !s.binary || o.text {
 		return
 	}
-	s.binary = false
-	set := "ALTER SUBSCRIPTION " + quoted(s.name) + " SET (binary = %t)"
-	o.Before = append(o.Before, Step{What: "receive text", SQL: sprintf(set, false), Undo: sprintf(set, true)})
-	o.After = append([]Step{{What: "receive binary again", SQL: sprintf(set, true)}}, o.After...)
+	o.text = true
+	o.Before = append(o.Before, Step{What: "receive text", SQL: s.setBinary(false), Undo: s.setBinary(true)})
+}
+
+func (s *situation) setBinary(on bool) string {
+	return sprintf("ALTER SUBSCRIPTION %s SET (binary = %t)", quoted(s.name), on)
 }
 
 // box is a letter box.

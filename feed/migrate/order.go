@@ -56,6 +56,8 @@ type Order struct {
 	Applied bool `json:"applied,omitempty"`
 	// Notes are for people.
 	Notes []string `json:"notes,omitempty"`
+	// text is set while the order is made where a binary subscription receives text meanwhile.
+	text bool
 }
 
 func (o *Order) empty() bool { return len(o.Before)+len(o.After)+len(o.Between)+len(o.Notes) == 0 }
@@ -171,6 +173,9 @@ func orderOf(changes []Change, s *situation) (*Order, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	if o.text { // not before every column has the primary's type again
+		o.After = append(o.After, Step{What: "receive binary again", SQL: s.setBinary(true)})
 	}
 	o.Applied = s.feed == configs.FeedLogical && len(o.After) > 0
 	return o, nil

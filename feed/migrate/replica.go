@@ -129,10 +129,12 @@ func (r *replica) between(ctx context.Context) error {
 // after waits until the replica has applied what came before, if it must, and carries out
 // the steps of After that are left.
 func (r *replica) after(ctx context.Context) error {
-	// Where the subscription is paused, the steps before it goes on wait for nothing.
-	paused := len(r.order.Between) > 0
+	wait := r.entry.step
+	if len(r.order.Between) > 0 {
+		wait = max(wait, 1) // a subscription that is paused goes on first
+	}
 	for i := r.entry.step; i < len(r.order.After); i++ {
-		if r.order.Applied && (i == r.entry.step && !paused || paused && i == max(r.entry.step, 1)) {
+		if r.order.Applied && i == wait {
 			if err := r.applied(ctx, 0); err != nil {
 				return err
 			}
