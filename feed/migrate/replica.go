@@ -197,9 +197,12 @@ func (r *replica) republish(ctx context.Context, s *Step, step int) error {
 	return r.transact(ctx, "the copy is there", "", phaseUndo, step)
 }
 
-// position is how far the primary's log is, past everything that is committed.
+// position is how far the primary's log is, past everything that is committed. The log behind
+// it is flushed soon, also where nobody else writes: what is not flushed is not sent.
 func position(ctx context.Context, primary *pgx.Conn) (lsn string, err error) {
-	err = primary.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&lsn)
+	if err = primary.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&lsn); err == nil {
+		_, err = primary.Exec(ctx, "SELECT txid_current()") // its commit has the log flushed
+	}
 	return lsn, err
 }
 
