@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 
 	"pgshunt/configs"
 	"pgshunt/feed"
@@ -67,13 +66,7 @@ func (o *orderer) Order(ctx context.Context, c proxy.SchemaChange) (proxy.Orderi
 	}
 	var st migrate.Statement
 	for _, one := range statementsOf(definitions) {
-		for _, change := range one.Changes {
-			temporary := slices.ContainsFunc(c.Temporary, func(r parser.Relation) bool { return r.Name == change.Name })
-			if change.Schema == "" && temporary {
-				continue
-			}
-			st.Changes = append(st.Changes, change)
-		}
+		st.Changes = append(st.Changes, one.Changes...)
 	}
 	st.SQL = c.SQL
 	if len(st.Changes) == 0 {
@@ -83,7 +76,11 @@ func (o *orderer) Order(ctx context.Context, c proxy.SchemaChange) (proxy.Orderi
 	if err != nil {
 		return nil, refusedChange(err)
 	}
-	live, err := migrate.Begin(ctx, runs, st, migrate.Session{Path: c.SearchPath, Alone: c.Alone, PID: c.PID})
+	session := migrate.Session{Path: c.SearchPath, Alone: c.Alone, PID: c.PID}
+	for _, r := range c.Temporary {
+		session.Temporary = append(session.Temporary, r.Name)
+	}
+	live, err := migrate.Begin(ctx, runs, st, session)
 	if err != nil {
 		return nil, refusedChange(err)
 	}

@@ -3,7 +3,10 @@ package migrate
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"pgshunt/feed"
 )
@@ -16,6 +19,8 @@ type Live struct{ m *migration }
 type Session struct {
 	// Path is its search_path, resolved.
 	Path []string
+	// Temporary are names of temporary relations that it has made; they may be gone.
+	Temporary []string
 	// Alone is set where the statement is a transaction of its own.
 	Alone bool
 	// PID is the process of the primary that the statement runs on; 0 is not known.
@@ -33,7 +38,7 @@ func Begin(ctx context.Context, runs []*feed.Run, st Statement, s Session) (l *L
 			m.close()
 		}
 	}()
-	concerned, changes, err := m.concerns(ctx, st, s.Path)
+	concerned, changes, err := m.concerns(ctx, &st, s)
 	if err != nil || !concerned {
 		return nil, err
 	}
@@ -78,7 +83,7 @@ func Begin(ctx context.Context, runs []*feed.Run, st Statement, s Session) (l *L
 
 // concerns finds the replicas that a statement concerns, and connects to them alone. One
 // that cannot be reached is an error where it may be concerned.
-func (m *migration) concerns(ctx context.Context, st Statement, path []string) (bool, []Change, error) {
+func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (bool, []Change, error) {
 	if len(m.runs) == 0 || len(st.Changes) == 0 {
 		return false, nil, nil
 	}
@@ -86,7 +91,10 @@ func (m *migration) concerns(ctx context.Context, st Statement, path []string) (
 	if m.primary, err = m.runs[0].Primary.Connect(ctx); err != nil {
 		return false, nil, err
 	}
-	changes, err := resolve(ctx, m.primary, path, st.Changes)
+	if st.Changes, err = s.lasting(ctx, m.primary, st.Changes); err != nil {
+		return false, nil, m.onPrimary("look for temporary relations", err)
+	}
+	changes, err := resolve(ctx, m.primary, s.Path, st.Changes)
 	if errors.Is(err, errTheirs) {
 		return false, nil, nil
 	}
@@ -105,7 +113,7 @@ func (m *migration) concerns(ctx context.Context, st Statement, path []string) (
 			return false, nil, err
 		}
 	}
-	if _, err := m.plan(ctx, path, st.Changes, false); err != nil {
+	if _, err := m.plan(ctx, s.Path, st.Changes, false); err != nil {
 		return false, nil, err
 	}
 	var concerned []*replica
@@ -118,6 +126,26 @@ func (m *migration) concerns(ctx context.Context, st Statement, path []string) (
 	}
 	m.replicas = concerned
 	return len(concerned) > 0, changes, nil
+}
+
+// lasting leaves out changes of the session's temporary relations, which stand before all
+// others of their names. Within a transaction those cannot be seen, and the session is believed.
+func (s *Session) lasting(ctx context.Context, primary *pgx.Conn, changes []Change) (out []Change, err error) {
+	for _, c := range changes {
+		if c.Schema == "" && slices.Contains(s.Temporary, c.Name) {
+			have := "yes"
+			if s.Alone {
+				if have, err = find1(ctx, primary, "SELECT 'yes' FROM pg_class WHERE relpersistence = 't' AND relname = $1 LIMIT 1", c.Name); err != nil {
+					return nil, err
+				}
+			}
+			if have != "" {
+				continue
+			}
+		}
+		out = append(out, c)
+	}
+	return out, nil
 }
 
 // selected tells whether a change may be about a table that the configuration feeds to a

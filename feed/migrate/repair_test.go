@@ -44,7 +44,7 @@ func TestRepairMendsWhatWasChangedByHand(t *testing.T) {
 	if err := Repair(context.Background(), run, Mending{}); err != nil || !strings.Contains(strings.Join(would, "; "), "late") {
 		t.Errorf("printed %q: %v", would, err)
 	}
-	if strings.Contains(contents(t, g.replica)["docs"], "late") {
+	if strings.Contains(g.contents(g.replica)["docs"], "late") {
 		t.Error("printing has changed the replica")
 	}
 }

@@ -29,6 +29,19 @@ type rig struct {
 	primary, replica *pgtest.Server
 	cfg              *configs.Config
 	mark             int // in the replica's log
+	conns            map[*pgtest.Server]*pgx.Conn
+}
+
+// super is a connection to a server, which is made anew where that was restarted.
+func (g *rig) super(s *pgtest.Server) *pgx.Conn {
+	g.t.Helper()
+	if g.conns == nil {
+		g.conns = map[*pgtest.Server]*pgx.Conn{}
+	}
+	if conn := g.conns[s]; conn == nil || conn.IsClosed() || conn.Ping(context.Background()) != nil {
+		g.conns[s] = s.Super(g.t, "postgres")
+	}
+	return g.conns[s]
 }
 
 const rigTables = `CREATE TABLE docs (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0, body text, extra int NOT NULL DEFAULT 3, code varchar(40));
@@ -220,9 +233,10 @@ const content = `SELECT c.relname, a.list, (xpath('/row/h/text()', query_to_xml(
 	WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1`
 
 // contents are the tables of a server by name: shape and hash of what they hold.
-func contents(t *testing.T, s *pgtest.Server) map[string]string {
+func (g *rig) contents(s *pgtest.Server) map[string]string {
+	t := g.t
 	t.Helper()
-	rows, err := s.Super(t, "postgres").Query(context.Background(), strings.Replace(content, "a.list,", "a.shape,", 1))
+	rows, err := g.super(s).Query(context.Background(), strings.Replace(content, "a.list,", "a.shape,", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,9 +260,9 @@ func (g *rig) equal() {
 
 func (g *rig) settled() {
 	g.t.Helper()
-	want, have := contents(g.t, g.primary), map[string]string{}
+	want, have := g.contents(g.primary), map[string]string{}
 	same := func() bool {
-		have = contents(g.t, g.replica)
+		have = g.contents(g.replica)
 		for name := range want {
 			if have[name] != want[name] {
 				return false
@@ -260,12 +274,12 @@ func (g *rig) settled() {
 		g.t.Errorf("the servers differ:\nprimary %v\nreplica %v", want, have)
 	}
 	var open int
-	err := g.replica.Super(g.t, "postgres").QueryRow(context.Background(), `SELECT count(*) FROM pgshunt.changes WHERE done_at IS NULL`).Scan(&open)
+	err := g.super(g.replica).QueryRow(context.Background(), `SELECT count(*) FROM pgshunt.changes WHERE done_at IS NULL`).Scan(&open)
 	if err != nil || open != 0 {
 		g.t.Errorf("%d changes are open: %v", open, err)
 	}
 	var left int
-	err = g.replica.Super(g.t, "postgres").QueryRow(context.Background(), `SELECT count(*) FROM pg_trigger WHERE tgname = 'pgshunt_box'`).Scan(&left)
+	err = g.super(g.replica).QueryRow(context.Background(), `SELECT count(*) FROM pg_trigger WHERE tgname = 'pgshunt_box'`).Scan(&left)
 	if err != nil || left != 0 {
 		g.t.Errorf("%d letter boxes are left: %v", left, err)
 	}
