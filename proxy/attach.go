@@ -110,10 +110,13 @@ func (s *session) onReplica(d router.Decision, st *parser.Statement) error {
 func (s *session) attach(target string, most time.Duration) error {
 	p := s.pool(target)
 	var b *pool.Backend
-	for {
+	for rule := most; ; {
 		var err error
 		if b, err = s.obtain(p, target); err != nil {
 			return err
+		}
+		if s.waited > 0 {
+			most = s.remaining(rule)
 		}
 		s.mu.Lock()
 		if end := s.end; end != nil { // its transaction has been lost: nothing may run outside of it

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"time"
 
 	"pgshunt/pool"
 	"pgshunt/router"
@@ -45,6 +46,8 @@ func (s *session) stopWaiting(why error) {
 
 // waitFor waits for a backend of p, for no longer than statement_timeout.
 func (s *session) waitFor(p *pool.Pool) (b *pool.Backend, err error) {
+	since := time.Now()
+	defer func() { s.waited = time.Since(since) }()
 	err = s.await(func(ctx context.Context) (err error) {
 		if most := s.statementTimeout(router.Decision{}); most > 0 {
 			var done context.CancelFunc

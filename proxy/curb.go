@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/pool"
+	"pgshunt/router"
 )
 
 // A rule of the policy may bound how long a statement runs (Decision.Timeout). The server
@@ -19,6 +20,10 @@ import (
 // the primary it is set for the session where that is possible, and labels the backend when
 // that is released; in a transaction block, or a batch, it is set for the transaction, so
 // that it ends with that. curb is what the primary's backend has; guarded by link.mu.
+//
+// The same takes the time that a statement has stood in line for a backend off the session's
+// own statement_timeout, which on a server alone would have run meanwhile. To set it
+// is one more statement before and after, so a wait that hardly counts is not taken off.
 type curb struct {
 	// session and block are the bounds in force, 0 for the session's own statement_timeout;
 	// block counts where inBlock is set.
@@ -36,6 +41,9 @@ func (c *curb) now() time.Duration {
 // curb bounds the statements that the session sends to the primary from now on, or 0. The
 // primary is current.
 func (s *session) curb(most time.Duration) error {
+	if s.waited > 0 {
+		most = s.remaining(most)
+	}
 	if most == 0 && !s.curbed {
 		return nil
 	}
@@ -68,9 +76,25 @@ func (s *session) curb(most time.Duration) error {
 	return s.aside(sql)
 }
 
+// hardly is which part of statement_timeout a wait may take before it counts.
+const hardly = 16
+
+// remaining is what is left of a rule's bound, or the session's own, to a statement that has
+// waited for its backend. It is most, and 0 for no bound, where the wait does not count.
+func (s *session) remaining(most time.Duration) time.Duration {
+	allowed := s.statementTimeout(router.Decision{Timeout: most})
+	if allowed == 0 || s.waited < allowed/hardly {
+		return most
+	}
+	return max(allowed-s.waited, time.Millisecond)
+}
+
 // curbHere is curb for the replica that the session is on. Between batches its label says
 // what it has, and in one the bound is set for the batch.
 func (s *session) curbHere(b *pool.Backend, most time.Duration) error {
+	if s.waited > 0 {
+		most = s.remaining(most)
+	}
 	s.mu.Lock()
 	want, open := s.there(most), s.phase.openReplica
 	changed := s.curbedThere != most

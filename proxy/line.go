@@ -19,6 +19,7 @@ type line struct {
 	b        *pool.Backend
 	err      error
 	limit    *time.Timer // of statement_timeout; nil where there is none
+	since    time.Time   // when it got in line
 	// until is when a client that has ended its side of the connection is given up.
 	until time.Time
 }
@@ -43,7 +44,7 @@ func (s *session) obtain(p *pool.Pool, target string) (*pool.Backend, error) {
 }
 
 // getInLine takes a place in the line for a backend of p. What statement_timeout allows a
-// statement runs from when the server has it, which is here.
+// statement runs from when the server has it, which is here; curb takes the wait off.
 func (s *session) getInLine(p *pool.Pool) {
 	r := p.Ask(s.served)
 	var limit *time.Timer
@@ -55,7 +56,7 @@ func (s *session) getInLine(p *pool.Pool) {
 		})
 	}
 	s.mu.Lock()
-	s.line.request, s.line.limit = r, limit
+	s.line.request, s.line.limit, s.line.since = r, limit, time.Now()
 	s.mu.Unlock()
 }
 
@@ -107,6 +108,7 @@ func (s *session) leaveLine() (*pool.Backend, error) {
 	if l.limit != nil {
 		l.limit.Stop()
 	}
+	s.waited = time.Since(l.since)
 	if l.err != nil {
 		return nil, noBackend(l.err)
 	}

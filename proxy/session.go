@@ -79,7 +79,9 @@ type session struct {
 	// is the bound on the replica. boundIs is what there made of boundOf and boundBy.
 	curbed               bool
 	curbedThere, boundBy time.Duration
-	boundOf, boundIs     *pool.Settings
+	// waited is how long the statements at hand, up to a Sync, have waited for a backend.
+	waited           time.Duration
+	boundOf, boundIs *pool.Settings
 	// abroadIs is what abroad made of abroadOf.
 	abroadOf, abroadIs *pool.Settings
 	// turn is what the session's goroutine must Block before it waits; nil where it may.

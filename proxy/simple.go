@@ -10,6 +10,7 @@ import (
 
 // query executes a Query message where it belongs.
 func (s *session) query(m *wire.Message) error {
+	s.waited = 0
 	st := s.facts(queryText(m))
 	if st.Question != nil {
 		return s.answerQuery(st.Question)
@@ -173,6 +174,7 @@ func (s *session) finishBeside() error {
 
 // functionCall passes a FunctionCall to the primary; it is answered like a Query.
 func (s *session) functionCall(m *wire.Message) error {
+	s.waited = 0
 	if s.phaseSkipping() {
 		return nil
 	}
