@@ -241,7 +241,9 @@ type Rule struct {
 	// To is "primary", "replica" or the name of a replica.
 	To        string    `yaml:"to"`
 	Freshness Freshness `yaml:"freshness"`
-	Timeout   Duration  `yaml:"timeout"`
+	// OnStale takes the place of inference.on_stale; "" leaves that.
+	OnStale OnStale  `yaml:"on_stale"`
+	Timeout Duration `yaml:"timeout"`
 	// Reject is the message of the error that answers the statement; such a rule
 	// has no To.
 	Reject string `yaml:"reject"`

@@ -226,6 +226,7 @@ func (fs *findings) rule(c *Config, r *Rule, key string) {
 	fs.add(r.To != "" && r.Reject != "", key+".reject", "to is given too; leave one of the two out")
 	fs.add(r.Reject != "" && r.Freshness != Freshness{}, key+".freshness", "the rule rejects; there is nothing to be fresh")
 	fs.add(r.Reject != "" && r.Timeout != 0, key+".timeout", "the rule rejects; there is nothing to end")
+	fs.add(r.OnStale != "" && (r.Reject != "" || r.To == ToPrimary), key+".on_stale", "the rule sends nothing to replicas")
 	fs.add(r.To == ToPrimary && r.Freshness != Freshness{}, key+".freshness", "the primary is always fresh")
 	if r.To == "" || r.To == ToPrimary {
 		return

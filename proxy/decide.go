@@ -145,7 +145,7 @@ func (s *session) look() (quiet bool) {
 func (s *session) asUsual() bool {
 	t, k := &s.state, &s.keep
 	return t.local == s.seen && s.status != 'E' && t.pins.text == "" && len(t.written) == 0 &&
-		!t.wroteUnknown && !t.modes.snapshot && !t.modes.snapshots && !t.modes.readOnly && k.pin == "" && !k.block && !k.over && !k.closed
+		!t.wroteUnknown && !t.modes.snapshot && !t.modes.snapshots && !t.modes.readOnly && !t.modes.locked && k.pin == "" && !k.block && !k.over && !k.closed
 }
 
 // lookClosely makes the view anew. The caller holds mu.
@@ -188,7 +188,7 @@ func (s *session) lookClosely() {
 
 // sent notes that a statement is on its way to the primary.
 func (s *session) sent(st *parser.Statement) {
-	if st.Plain && !mayWrite(&st.Parts[0]) {
+	if st.Plain && !mayWrite(&st.Parts[0]) && !st.Parts[0].Locks {
 		return
 	}
 	for i := range st.Parts {

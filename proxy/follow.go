@@ -21,6 +21,8 @@ type modes struct {
 	// one that is SERIALIZABLE, committed in one whose level is known to be another.
 	// snapshots: those that are told nothing are of the first kind.
 	snapshot, serial, committed, snapshots bool
+	// locked is set in a transaction that has locked rows or relations.
+	locked bool
 	// readOnly is set in a transaction that was begun or made READ ONLY.
 	readOnly bool
 	// begun is set where something of it may have taken a snapshot on the primary.
@@ -48,6 +50,7 @@ func (m *modes) sending(p *parser.Part) {
 		m.committed = true
 	}
 	m.begun = m.begun || takesSnapshot(p)
+	m.locked = m.locked || p.Locks || p.Kind == parser.LockTable
 }
 
 // takesSnapshot tells whether PostgreSQL may take a snapshot for a statement
@@ -113,14 +116,14 @@ func (m *modes) ended(chained bool) {
 		*m = modes{snapshots: m.snapshots}
 		return
 	}
-	m.begun, m.follows, m.fresh, m.lost = false, "", router.Freshness{}, false
+	m.locked, m.begun, m.follows, m.fresh, m.lost = false, false, "", router.Freshness{}, false
 }
 
 // view puts the modes into what the router sees. The caller holds mu.
 func (m *modes) view(v *router.View) {
 	v.Snapshot = v.InTransaction && (m.snapshot || m.snapshots && !m.committed)
 	v.Serializable = v.Snapshot && (m.serial || !m.snapshot)
-	v.ReadOnly = v.InTransaction && m.readOnly
+	v.ReadOnly, v.Locked = v.InTransaction && m.readOnly, m.locked
 	v.Begun, v.Follows = m.begun, ""
 	if v.InTransaction && (v.Snapshot || !m.begun) {
 		v.Follows, v.FollowsFresh, v.FollowsLost = m.follows, m.fresh, m.lost

@@ -55,6 +55,7 @@ type CaseSession struct {
 	Follows       string   `json:"follows,omitempty"`
 	Written       []string `json:"written,omitempty"`
 	WroteUnknown  bool     `json:"wrote_unknown,omitempty"`
+	Locked        bool     `json:"locked,omitempty"`
 	Pinned        string   `json:"pinned,omitempty"`
 	PinnedTo      string   `json:"pinned_to,omitempty"`
 	Temporary     []string `json:"temporary,omitempty"`
@@ -126,7 +127,7 @@ func (s *CaseSession) view(p *Policy, f *Fleet) *View {
 		User: s.User, Database: s.Database, Application: s.Application, Hint: s.Hint,
 		SearchPath: s.SearchPath, InTransaction: s.InTransaction || s.Failed, Failed: s.Failed,
 		Snapshot: s.Snapshot || s.Serializable, Serializable: s.Serializable, ReadOnly: s.ReadOnly,
-		Begun: s.Begun, Follows: s.Follows, Written: relationsNamed(s.Written), WroteUnknown: s.WroteUnknown,
+		Begun: s.Begun, Follows: s.Follows, Written: relationsNamed(s.Written), WroteUnknown: s.WroteUnknown, Locked: s.Locked,
 		Pinned: s.Pinned, PinnedTo: s.PinnedTo, Temporary: relationsNamed(s.Temporary),
 	}
 	if len(v.SearchPath) == 0 {

@@ -91,6 +91,9 @@ func (p *Policy) one(st *parser.Statement, q *question) Decision {
 	if !ok {
 		return p.free(st, q)
 	}
+	if (d.Rule == RuleTransaction || d.Rule == RulePinned) && d.Place == Stay && !q.v.pinnedToReplica() {
+		return p.within(q, d)
+	}
 	return d
 }
 

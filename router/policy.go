@@ -48,11 +48,17 @@ type Rule struct {
 	Reject string
 	// Freshness takes the place of what Config asks for where it asks for anything.
 	Freshness Freshness
+	// OnStale says what answers where no replica is fresh in time or there at all:
+	// "primary", if it has what the statement needs, or "error"; "" leaves that to Config.
+	OnStale string
 	// Timeout bounds the run of the statement; 0 leaves that to the session.
 	Timeout time.Duration
 }
 
-// Match holds the conditions of a rule. All that are set must hold; one with several
+// Match holds the conditions of a rule. Without Kind, a rule that sends to a replica is
+// about all kinds but write and schema: those must be named.
+//
+// All that are set must hold; one with several
 // patterns holds when any of them does.
 //
 // Relation and Schema look at the relations that the statement reads, writes or
@@ -121,6 +127,12 @@ func NewPolicy(cfg Config) (*Policy, error) {
 		default:
 			return nil, fmt.Errorf("%s: transaction %q is neither inside nor outside", name, r.Match.Transaction)
 		}
+		switch {
+		case r.OnStale != "" && r.OnStale != toPrimary && r.OnStale != onStaleError:
+			return nil, fmt.Errorf("%s: on_stale: %q is neither primary nor error", name, r.OnStale)
+		case r.OnStale != "" && (r.Reject != "" || r.To == toPrimary):
+			return nil, fmt.Errorf("%s: on_stale is for what is sent to replicas", name)
+		}
 		if r.Reject != "" && (!r.Freshness.Any() || r.Timeout != 0) {
 			return nil, fmt.Errorf("%s: freshness and timeout are for statements that run", name)
 		}
@@ -132,6 +144,8 @@ func NewPolicy(cfg Config) (*Policy, error) {
 const (
 	toPrimary = "primary"
 	toReplica = "replica"
+
+	onStaleError = "error"
 
 	blockInside  = "inside"
 	blockOutside = "outside"

@@ -42,18 +42,57 @@ func (p *Policy) obey(r *rule, q *question) Decision {
 		return refuseRule(q.u.class, r.name, r.Reject)
 	}
 	d := p.directed(q, r.To, r.name, reasonRule)
+	if d.Place == Refused && d.Reason == reasonNoTarget && r.OnStale == toPrimary && q.primaryAble() {
+		d = q.v.home(q.u.class, r.name, reasonPrimaryInstead, q.u.subject)
+	}
 	if d.Place != Refused {
 		d.Timeout = r.Timeout
 	}
-	if d.Place == Replica && !r.Freshness.Any() {
-		of := p.inference
-		if d.Class == Training || d.Class == Schema {
-			of = p.training
+	if d.Place == Replica && (!r.Freshness.Any() || r.OnStale != "") {
+		of := p.requirement(d.Class)
+		if !r.Freshness.Any() {
+			if of == (Requirement{}) {
+				of = p.inference // for its wait
+			}
+			of.Freshness = r.Freshness
 		}
-		of.Freshness = r.Freshness
+		if r.OnStale != "" {
+			of.OrPrimary = r.OnStale == toPrimary
+		}
 		of.demand(&d, q)
 	}
 	return d
+}
+
+// within answers for a statement without PostgresML that stays where its transaction, or its
+// session, is. A rule may reject it and bound its time there. It sends it away only if it
+// says that it is about transactions, and the statement is a read which nothing that the
+// transaction has done could matter to.
+func (p *Policy) within(q *question, d Decision) Decision {
+	if q.u.class == Session {
+		return d
+	}
+	switch r := p.rule(q); {
+	case r == nil:
+	case r.Reject != "":
+		return refuseRule(q.u.class, r.name, r.Reject)
+	case r.To == toPrimary:
+		d.Rule, d.Reason, d.Timeout = r.name, reasonRule, r.Timeout
+	case r.Match.Transaction == blockInside && q.indifferent():
+		if away := p.obey(r, q); away.Place != Stay {
+			return away
+		}
+	}
+	return d
+}
+
+// indifferent reports whether a read in a transaction block has the same answer outside of
+// it, but for its age.
+func (q *question) indifferent() bool {
+	v, u := q.v, q.u
+	return v.InTransaction && u.class == Read && !v.Snapshot && !v.Locked && !v.WroteUnknown && len(v.Written) == 0 && v.Pinned == "" &&
+		len(v.Temporary) == 0 && !u.volatile && !u.system && u.unknown == "" && !v.shadows() &&
+		q.part.Kind != parser.Declare && q.part.Pin == "" && q.part.Setting == nil
 }
 
 // common is what the rules of the config say of the statements of one text: the first
@@ -151,6 +190,11 @@ func (p *Policy) directed(q *question, to, rule, reason string) Decision {
 func (p *Policy) spread(q *question, d Decision) Decision {
 	up := q.f.servers(d.Class)
 	if d.Candidates = q.candidates(d.Class); d.Candidates != 0 {
+		if d.Class == Read {
+			if d.Candidates = q.f.fresh(d.Candidates, p.maxLag); d.Candidates == 0 {
+				return q.v.home(Read, d.Rule, reasonBehind, "")
+			}
+		}
 		p.requirement(d.Class).demand(&d, q)
 		return d
 	}
@@ -195,7 +239,8 @@ func (t *Target) trains() bool { return t != nil && t.fit(Training) }
 func (r *rule) matches(part *parser.Part, u *usage, v *View) bool {
 	m := &r.Match
 	switch {
-	case len(m.Kind) > 0 && !m.Kind.match(u.class.String()),
+	case len(m.Kind) == 0 && r.Reject == "" && r.To != toPrimary && (u.class == Write || u.class == Schema),
+		len(m.Kind) > 0 && !m.Kind.match(u.class.String()),
 		len(m.User) > 0 && !m.User.match(v.User),
 		len(m.Database) > 0 && !m.Database.match(v.Database),
 		len(m.Application) > 0 && !m.Application.match(v.Application),

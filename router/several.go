@@ -43,6 +43,8 @@ func (p *Policy) several(st *parser.Statement, v *View, f *Fleet, all *usage) De
 		}
 	}
 	switch {
+	case rules.reject != nil && !all.pgml && (v.InTransaction || v.pinnedToPrimary()):
+		return refuseRule(all.class, rules.reject.name, rules.reject.Reject)
 	case !all.pgml && follows:
 		return refuseMulti(all.class, "", "A statement of the text belongs to a cursor or prepared statement there.")
 	case !all.pgml && v.InTransaction:

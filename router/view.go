@@ -23,6 +23,9 @@ type View struct {
 	// after something whose writes the tree does not show (DO, CALL, unparsed text).
 	Written      []parser.Relation
 	WroteUnknown bool
+	// Locked is set after a statement of this transaction that locks rows or relations: what
+	// it reads next is meant to be what is locked.
+	Locked bool
 	// Snapshot is set in a transaction block of level REPEATABLE READ or SERIALIZABLE,
 	// whose reads must all see one state of the data; Serializable in one of the latter.
 	Snapshot, Serializable bool

@@ -32,10 +32,18 @@ func routerConfig(cfg *configs.Config) router.Config {
 				Database: router.Patterns(r.Match.Database), Application: router.Patterns(r.Match.Application),
 				Kind: kinds, Project: router.Patterns(r.Match.Project), Transaction: string(r.Match.Transaction),
 			},
-			To: r.To, Reject: r.Reject, Freshness: freshnessOf(r.Freshness), Timeout: time.Duration(r.Timeout),
+			To: r.To, Reject: r.Reject, Freshness: freshnessOf(r.Freshness), OnStale: onStale(r.OnStale), Timeout: time.Duration(r.Timeout),
 		})
 	}
 	return out
+}
+
+// onStale is what a rule says of replicas that are not fresh, "" where it says nothing.
+func onStale(o configs.OnStale) string {
+	if o == configs.OnStalePrimary {
+		return "primary"
+	}
+	return string(o)
 }
 
 func freshnessOf(f configs.Freshness) router.Freshness {
