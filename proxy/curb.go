@@ -29,6 +29,9 @@ type curb struct {
 	// block counts where inBlock is set.
 	session, block time.Duration
 	inBlock        bool
+	// unsure is set where the server has not taken the last change, as when the bound itself was
+	// too short for it.
+	unsure bool
 }
 
 func (c *curb) now() time.Duration {
@@ -59,7 +62,8 @@ func (s *session) curb(most time.Duration) error {
 	}
 	open, block := s.phase.openPrimary, s.status != 'I' || s.phase.openPrimary
 	s.curbed = most > 0 || t.curb.session > 0 || t.curb.inBlock
-	if t.curb.now() == most || s.status == 'E' { // a failed block runs nothing, and takes no settings
+	unsure := t.curb.unsure
+	if t.curb.now() == most && !unsure || s.status == 'E' { // a failed block runs nothing, and takes no settings
 		s.mu.Unlock()
 		return nil
 	}
@@ -67,13 +71,27 @@ func (s *session) curb(most time.Duration) error {
 	if block {
 		t.curb.inBlock, t.curb.block = true, most
 	} else {
-		t.curb.session = most
+		t.curb.session, t.curb.unsure = most, false
+		s.curbed = true // until the server has taken it
 	}
 	s.mu.Unlock()
 	if open {
 		return s.within(sql)
 	}
-	return s.aside(sql)
+	s.setUnnamed(nil) // a simple query drops it
+	s.expect(&reply{kind: 'Q', action: mute, seldom: &seldom{proof: &proof{marks: -1}, curbs: !block}})
+	return s.sendMessage(&pgproto3.Query{String: sql})
+}
+
+// curbPortal bounds the portal that is about to be executed: others may have been bound since.
+func (s *session) curbPortal(p *portal) error {
+	switch {
+	case !p.onReplica:
+		return s.curb(p.timeout)
+	case p.timeout != s.curbedThere && s.to != nil:
+		return s.curbHere(s.to, p.timeout)
+	}
+	return nil
 }
 
 // hardly is which part of statement_timeout a wait may take before it counts.

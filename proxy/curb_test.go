@@ -13,7 +13,7 @@ import (
 )
 
 // A rule's timeout bounds the statements that it matches, on either server, in either
-// protocol, and no others. A session that is kept on the primary meets no rule there.
+// protocol, and no others.
 func TestRuleTimeout(t *testing.T) {
 	primary, replica := pgtest.SharedPrimary(t), pgtest.SharedReplica(t)
 	const timeout = "ERROR 57014 canceling statement due to statement timeout; ready "
@@ -43,9 +43,6 @@ func TestRuleTimeout(t *testing.T) {
 		c.send(batch...)
 		if got := joined(c.answer()); !strings.HasSuffix(got, timeout+"I") {
 			t.Errorf("%s, extended: %q", sql, got)
-		}
-		if !strings.Contains(sql, "pgml") {
-			continue // what stays in its transaction meets no rule
 		}
 		c.query("BEGIN; SAVEPOINT a")
 		if got := joined(c.query(sql)); !strings.HasSuffix(got, timeout+"E") {
@@ -94,6 +91,65 @@ func TestRuleTimeout(t *testing.T) {
 	if got := joined(hasty.query("SELECT current_setting('statement_timeout') FROM bounded")); !strings.Contains(got, "row 70ms;") {
 		t.Errorf("less by ALTER ROLE: %q", got)
 	}
+}
+
+// Portals that are bound before others have a bound of their own are executed under it.
+func TestRuleTimeoutIsThePortals(t *testing.T) {
+	primary, replica := pgtest.SharedPrimary(t), pgtest.SharedReplica(t)
+	db, other := primary.NewDatabase(t), replica.NewDatabase(t)
+	primary.ExecIn(t, db, "CREATE TABLE bounded (v int); INSERT INTO bounded VALUES (1)")
+	pgtest.NoLeaks(t)
+	f := start(t, setup{replicas: []*pgtest.Server{replica}, replicaDatabase: other, policy: router.Config{Rules: []router.Rule{
+		{Match: router.Match{Relation: router.Patterns{"bounded"}}, To: "primary", Timeout: 7 * time.Second},
+		{Match: router.Match{Function: router.Patterns{"pgml.embed"}}, To: "ml1", Timeout: 8 * time.Second},
+	}}})
+	const setting = "SELECT current_setting('statement_timeout')"
+	c := enter(t, f.addr, db)
+	for _, pair := range [][3]string{{setting + " FROM bounded", setting, "7s"}, {setting + ", pgml.embed('m', 'x') IS NOT NULL", setting + ", pgml.version() IS NOT NULL", "8s"}} {
+		for _, block := range []string{"", "BEGIN"} {
+			if block != "" {
+				c.query(block)
+			}
+			rest := ",t"
+			if pair[2] == "7s" {
+				rest = ""
+			}
+			c.send(&pgproto3.Parse{Name: "a", Query: pair[0]}, &pgproto3.Bind{DestinationPortal: "a", PreparedStatement: "a"},
+				&pgproto3.Parse{Name: "b", Query: pair[1]}, &pgproto3.Bind{DestinationPortal: "b", PreparedStatement: "b"},
+				&pgproto3.Execute{Portal: "a"}, &pgproto3.Execute{Portal: "b"}, &pgproto3.Close{ObjectType: 'S', Name: "a"}, &pgproto3.Close{ObjectType: 'S', Name: "b"}, &pgproto3.Sync{})
+			want := "ParseComplete; BindComplete; ParseComplete; BindComplete; row " + pair[2] + rest + "; SELECT 1; row 0" + rest + "; SELECT 1; CloseComplete; CloseComplete; ready "
+			if got := joined(c.answer()); !strings.HasPrefix(got, want) {
+				t.Errorf("%s %s: %q, expected %q", block, pair[0], got, want)
+			}
+			c.query("ROLLBACK")
+		}
+	}
+	own(t, c, "after that", "0")
+}
+
+// A bound that the server could not be made to lift is lifted before the next statement.
+func TestABoundThatStays(t *testing.T) {
+	primary, replica := pgtest.Primary(t), pgtest.SharedReplica(t)
+	primary.Exec(t, "CREATE TABLE bounded (v int)")
+	pgtest.NoLeaks(t)
+	f := start(t, setup{primary: primary, replicas: []*pgtest.Server{replica}, policy: router.Config{Rules: []router.Rule{
+		{Match: router.Match{Relation: router.Patterns{"bounded"}}, To: "primary", Timeout: 500 * time.Millisecond},
+	}}})
+	c, blocker := enter(t, f.addr, "postgres"), primary.Conn(t, primary.Superuser(), "postgres")
+	c.query("LISTEN here") // which keeps the backend
+	if got := joined(c.query("SELECT * FROM bounded")); !strings.HasSuffix(got, "SELECT 0; ready I") {
+		t.Fatal(got)
+	}
+	for _, sql := range []string{"BEGIN", "LOCK TABLE pg_catalog.pg_settings IN ACCESS EXCLUSIVE MODE"} { // where the session's own is read
+		if _, err := blocker.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.query("SELECT 1")
+	if _, err := blocker.Exec(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	own(t, c, "after the server has refused to lift it", "0")
 }
 
 // own checks the session's own statement_timeout, by a statement without a bound.

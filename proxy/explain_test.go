@@ -195,6 +195,18 @@ func explainPipelines() []explainPipeline {
 			}},
 			`ParseComplete; ERROR 08P01 bind message has 2 result formats but query has 13 columns; `,
 		},
+		{"name of a portal", [][]pgproto3.FrontendMessage{{
+			&pgproto3.Parse{Query: "SELECT 7"}, &pgproto3.Bind{DestinationPortal: "p"}, &pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT 1"},
+			&pgproto3.Bind{DestinationPortal: "p"}, &pgproto3.Execute{Portal: "p"},
+		}}, `ParseComplete; BindComplete; ParseComplete; ERROR 42P03 cursor "p" already exists; `},
+		{"portal named before", [][]pgproto3.FrontendMessage{{
+			&pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT 1"}, &pgproto3.Bind{DestinationPortal: "p"},
+			&pgproto3.Parse{Query: "SELECT 7"}, &pgproto3.Bind{DestinationPortal: "p"}, &pgproto3.Execute{Portal: "p"},
+		}}, `ParseComplete; BindComplete; ParseComplete; ERROR 42P03 cursor "p" already exists; `},
+		{"name that is free again", [][]pgproto3.FrontendMessage{{
+			&pgproto3.Parse{Query: "SELECT 7"}, &pgproto3.Bind{DestinationPortal: "p"}, &pgproto3.Close{ObjectType: 'P', Name: "p"},
+			&pgproto3.Parse{Query: "EXPLAIN (ROUTE) SELECT 1"}, &pgproto3.Bind{DestinationPortal: "p"}, &pgproto3.Execute{Portal: "p"},
+		}}, "ParseComplete; BindComplete; CloseComplete; ParseComplete; BindComplete; " + row + "; EXPLAIN; "},
 		{
 			"name in use",
 			[][]pgproto3.FrontendMessage{{

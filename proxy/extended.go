@@ -145,10 +145,13 @@ func (s *session) bind(m *wire.Message) error {
 	if known.inquiry != nil {
 		return s.bindQuestion(m, string(portalName), known)
 	}
+	if len(portalName) > 0 && s.lives(s.names.portal(portalName).asked) {
+		return s.fail(errDuplicatePortal(string(portalName)), false)
+	}
 	if done, err := s.placeStatement(known, m); done || err != nil {
 		return err
 	}
-	p := portal{facts: known.facts, described: known.described, onReplica: s.onReplicaNow(), unseen: s.unseen}
+	p := portal{facts: known.facts, described: known.described, onReplica: s.onReplicaNow(), unseen: s.unseen, timeout: s.bounded}
 	if known.facts != nil && !p.onReplica {
 		if _, refused, err := s.borrow(known.facts, skip); err != nil || refused {
 			return err
@@ -300,6 +303,9 @@ func (s *session) execute(m *wire.Message) error {
 	s.ran = true
 	r := reply{kind: 'E'}
 	if p.facts != nil {
+		if err := s.curbPortal(p); err != nil {
+			return s.failAttach(err, false)
+		}
 		runs := p.facts
 		if !p.onReplica {
 			runs = s.runs(p.facts)

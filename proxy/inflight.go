@@ -59,8 +59,10 @@ type seldom struct {
 	// its name there; a Close has the name alone. Both are undone if it fails.
 	held   *pool.Prepared
 	heldAs string
-	// proof is set where the message is a question of ours that only pgshunt hears of.
+	// proof is set where the message is a question of ours that only pgshunt hears of; curbs,
+	// where it changes the session's bound.
 	proof *proof
+	curbs bool
 }
 
 // bound is what the message sets by the parameters of a Bind.

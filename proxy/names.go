@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"github.com/jackc/pgx/v5/pgproto3"
+	"time"
 
 	"pgshunt/parser"
 	"pgshunt/pool"
@@ -40,6 +41,8 @@ type portal struct {
 	onReplica bool
 	// unseen is set where it may write more than its text shows.
 	unseen bool
+	// timeout is the bound that a rule sets.
+	timeout time.Duration
 	// bound is what a statement sets that is parametric; nil where that is not known.
 	bound []parser.Setting
 	// asked is set in the portal of an inquiry.

@@ -37,6 +37,7 @@ func (s *session) place(st *parser.Statement, prepared *pool.Prepared, bind *wir
 		}
 		s.routed(st, why)
 	}
+	s.bounded = d.Timeout
 	return s.turnFor(d, st)
 }
 

@@ -35,6 +35,7 @@ type asked struct {
 	// transaction.
 	batch uint64
 	block bool
+	after uint64 // how many transactions had ended
 }
 
 // errBlockFailed has PostgreSQL's words.
@@ -132,6 +133,11 @@ func (s *session) bindQuestion(m *wire.Message, portalName string, known stateme
 	if done, err := s.beforeAnswer(false); done || err != nil {
 		return err
 	}
+	if portalName != "" {
+		if done, err := s.claimPortal(portalName); done || err != nil {
+			return err
+		}
+	}
 	var b pgproto3.Bind
 	if !m.Whole() {
 		return s.fail(pgerr.New(pgerr.ProgramLimit, "the parameters are too long to be explained").In("bindQuestion"), false)
@@ -148,10 +154,65 @@ func (s *session) bindQuestion(m *wire.Message, portalName string, known stateme
 			In("bindQuestion"), false)
 	}
 	s.names.bind([]byte(portalName), portal{asked: &asked{
-		inquiry: known.inquiry, formats: slices.Clone(b.ResultFormatCodes), batch: s.names.batch, block: s.inBlock(),
+		inquiry: known.inquiry, formats: slices.Clone(b.ResultFormatCodes), batch: s.names.batch, block: s.inBlock(), after: s.transactions(),
 		bind: wire.Message{Type: m.Type, First: true, Data: bytes.Clone(m.Data)},
 	}})
 	return s.answer([]byte{'2', 0, 0, 0, 4})
+}
+
+// lives tells whether the portal is still there.
+func (s *session) lives(p *asked) bool {
+	return p != nil && (p.batch == s.names.batch || p.block && s.inBlock() && p.after == s.transactions())
+}
+
+// transactions counts those that have ended.
+func (s *session) transactions() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.ended
+}
+
+// errDuplicatePortal has PostgreSQL's words.
+func errDuplicatePortal(name string) *pgerr.Error {
+	return pgerr.New(pgerr.DuplicateCursor, "cursor %q already exists", name).In("claimPortal")
+}
+
+// claimPortal fails where a portal or cursor has the name already. Those of the server it knows
+// best itself: it is asked by a Bind of ours. done means that the batch has failed.
+func (s *session) claimPortal(name string) (done bool, err error) {
+	if s.lives(s.names.portal([]byte(name)).asked) {
+		return true, s.fail(errDuplicatePortal(name), false)
+	}
+	s.mu.Lock()
+	here := s.open() || s.primary != nil && s.status == 'T'
+	s.mu.Unlock()
+	if !here {
+		return false, nil
+	}
+	if done, err := s.stay(); done || err != nil {
+		return done, err
+	}
+	for _, step := range [...]struct {
+		kind byte
+		m    pgproto3.FrontendMessage
+	}{
+		{'C', closeStatement(lender)},
+		{'P', &pgproto3.Parse{Name: lender}},
+		{'B', &pgproto3.Bind{DestinationPortal: name, PreparedStatement: lender}},
+		{'C', &pgproto3.Close{ObjectType: 'P', Name: name}},
+		{'C', closeStatement(lender)},
+	} {
+		if !s.expect(&reply{kind: step.kind, action: skip}) {
+			return true, nil
+		}
+		if err := s.sendMessage(step.m); err != nil {
+			return true, err
+		}
+	}
+	if err := s.settle(); err != nil {
+		return true, err
+	}
+	return s.phaseSkipping(), nil
 }
 
 // parametersOf counts the parameters of the text that is asked about.
@@ -192,7 +253,7 @@ func (s *session) beforeAsked(p *asked, name string) (done bool, err error) {
 	if done, err := s.beforeAnswer(false); done || err != nil {
 		return true, err
 	}
-	if p.batch != s.names.batch && !(p.block && s.inBlock()) {
+	if !s.lives(p) {
 		return true, s.fail(pgerr.New(pgerr.UndefinedPortal, "portal %q does not exist", name).In("beforeAsked"), false)
 	}
 	return false, nil

@@ -251,6 +251,9 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 	}
 	if act == mute {
 		if first.proof() != nil {
+			if first.seldom.curbs {
+				s.state.curb.unsure, b.Stale = true, true
+			}
 			return false
 		}
 		if first.kind == 'Q' {
@@ -349,6 +352,7 @@ func (s *session) forgetWritten() {
 	t.curb.inBlock = false
 	t.wrote = t.wrote || t.writes
 	t.written, t.wroteUnknown, t.writes = t.written[:0], false, false
+	t.ended++
 	t.modes.ended(false)
 	s.inflight.each(func(r *reply) {
 		t.modes.begun = t.modes.begun || r.kind == 'P' || r.kind == 'B'

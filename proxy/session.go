@@ -38,8 +38,10 @@ type session struct {
 	// decision is the last that was not one of the Server's verdicts; plan made the last of all.
 	decision router.Decision
 	plan     *plan
-	// explains: the client is told of each decision; unseen: the last may write unseen.
+	// explains: the client is told of each decision; unseen: the last may write unseen; bounded is
+	// how long the last may take.
 	explains, unseen bool
+	bounded          time.Duration
 	recentTallies
 	parsed, standsIn parsed // standsIn: where the primary has taken a replica's place
 

@@ -45,6 +45,7 @@ type state struct {
 	// may have been committed since the primary was last asked for its position.
 	writes, wrote bool
 	curb          curb
+	ended         uint64 // counts transactions
 	// defines is set in a transaction that may change the schema.
 	defines bool
 	modes   modes

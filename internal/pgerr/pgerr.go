@@ -28,6 +28,7 @@ const (
 	FeatureNotSupported    = "0A000"
 	InFailedTransaction    = "25P02"
 	DuplicateStatement     = "42P05"
+	DuplicateCursor        = "42P03"
 	UndefinedPortal        = "34000"
 	ReadOnly               = "25006"
 	NotInPrerequisiteState = "55000"
