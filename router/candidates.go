@@ -25,6 +25,9 @@ func (f *Fleet) servers(class Class) (set uint64) {
 // reads and calls. A standby cannot load a model, since that takes a transaction id.
 func (q *question) candidates(class Class) uint64 {
 	set := q.f.servers(class) & q.u.ready
+	if class == Read {
+		set &= q.u.overloaded
+	}
 	if q.u.writesModels() {
 		set &^= q.f.standbys()
 	}

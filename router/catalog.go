@@ -35,6 +35,7 @@ type Catalog struct {
 	primary   uint64 // the bit of the primary
 	known     uint64 // the targets that were compared, with the primary
 	few       uint64 // those of them that have few of the primary's relations
+	lacking   uint64 // those of them where some relation of the primary's is not as it is there
 	relations map[string][]relation
 	functions map[string][]routine
 	// hazards are operators and casts with effects that a statement does not show.

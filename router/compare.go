@@ -136,12 +136,18 @@ func (b *builder) compareRelations(sources []Source) error {
 		streams[i] = newStream(sources[i].Target, sources[i].Relations,
 			func(r *RelationFacts) (string, string) { return r.Name, r.Schema })
 	}
+	b.catalog.lacking |= b.catalog.few
 	return inStep(streams, func(name string, rows []RelationFacts, of []uint64) {
 		b.noteTypes(name, rows)
 		if b.catalog.plain(rows, of) {
 			return
 		}
 		b.keep(name, rows, of)
+		for _, e := range b.catalog.relations[name] {
+			if e.has&b.catalog.primary != 0 {
+				b.catalog.lacking |= b.catalog.known &^ b.catalog.primary &^ e.ready
+			}
+		}
 	})
 }
 

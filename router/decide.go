@@ -26,7 +26,7 @@ func (p *Policy) DecideBound(st *parser.Statement, v *View, f *Fleet, value func
 	case len(st.Parts) > 1 && v.Follows != "":
 		return p.followingAll(st, v, f)
 	case len(st.Parts) > 1:
-		all := usage{class: Session, ready: everywhere}
+		all := usage{class: Session, ready: everywhere, overloaded: everywhere}
 		d := p.several(st, v, f, &all)
 		d.MayWrite = all.unknown != ""
 		return d

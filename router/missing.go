@@ -59,6 +59,9 @@ func (q *question) lacks(target int) (lack, bool) {
 		}
 		return lack{subject: named(q.u.subject), kind: gapStandby, why: why}, true
 	}
+	if q.u.overloaded>>target&1 == 0 {
+		return lack{subject: "a function by a name of pg_catalog's", kind: gapColumns, why: notThere}, true
+	}
 	return lack{}, false
 }
 

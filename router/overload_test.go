@@ -166,3 +166,52 @@ func TestOperatorsAndCastsOfUsers(t *testing.T) {
 		t.Errorf("an operator that is not in search_path: %s", got)
 	}
 }
+
+// A name of PostgreSQL's own that the database has too may mean either, so that a plain read goes where both are.
+func TestOverloadsArePresent(t *testing.T) {
+	with := func(target int, functions ...router.FunctionFacts) server {
+		return server{target: target, functions: functions, relations: []router.RelationFacts{table("docs")}}
+	}
+	mine := routine("lower", 'i', "sql", "SELECT 1")
+	f := twoReplicas()
+	f.Catalogs = map[string]*router.Catalog{"": mustCatalog(t, with(0, mine), with(1, mine), with(2))}
+	p := mustPolicy(t, router.Config{Reads: "replica"})
+	for sql, want := range map[string]string{
+		"SELECT lower(body) FROM docs": "ml1", "SELECT upper(body) FROM docs": "ml1 ml2", "SELECT pgml.embed('m', lower(body)) FROM docs": "ml1 ml2",
+	} {
+		if got := names(f, p.Decide(parser.Parse(sql), &router.View{SearchPath: []string{"public"}}, f)); got != want {
+			t.Errorf("%s: %s, expected %s", sql, got, want)
+		}
+	}
+	f.Targets[1].Healthy = false
+	if d := p.Decide(parser.Parse("SELECT lower(body) FROM docs"), &router.View{SearchPath: []string{"public"}}, f); d.Place != router.Primary {
+		t.Errorf("where the function is not: %s", d.Text())
+	}
+}
+
+// Training from a relation whose name is computed goes to a replica that has all relations.
+func TestTrainingFromAComputedName(t *testing.T) {
+	const sql = "SELECT pgml.train('p', 'regression', 'public.' || 'docs', 'y')"
+	local := table("local")
+	local.Absent = "is not subscribed"
+	with := func(target int, local router.RelationFacts) server {
+		return server{target: target, relations: []router.RelationFacts{table("docs"), local}}
+	}
+	p := mustPolicy(t, router.Config{})
+	for _, c := range []struct {
+		there router.RelationFacts
+		want  router.Place
+	}{{table("local"), router.Replica}, {local, router.Refused}} {
+		f := twoReplicas()
+		f.Targets = f.Targets[:2]
+		f.Catalogs = map[string]*router.Catalog{"": mustCatalog(t, with(0, table("local")), with(1, c.there))}
+		if d := p.Decide(parser.Parse(sql), &router.View{SearchPath: []string{"public"}}, f); d.Place != c.want {
+			t.Errorf("local %q: %s", c.there.Absent, d.Text())
+		}
+	}
+	f := twoReplicas()
+	f.Catalogs = map[string]*router.Catalog{} // nobody has looked
+	if d := p.Decide(parser.Parse(sql), &router.View{}, f); d.Place != router.Refused {
+		t.Errorf("before a look: %s", d.Text())
+	}
+}

@@ -48,6 +48,13 @@ func refuseOID(u *usage) Decision {
 			WithHint("Pass the name of the relation as text."))
 }
 
+func refuseComputed(u *usage, replica string) Decision {
+	return refused(u.class, RuleTraining, reasonAbsent, u.subject,
+		pgerr.New(pgerr.NotInPrerequisiteState, "%s is given a relation whose name is computed", named(u.subject)).
+			WithDetail("Not every relation of the database is on %s as it is on the primary, and which one is meant cannot be told before the statement runs.", replica).
+			WithHint("Pass the name of the relation as a constant or as a parameter."))
+}
+
 func refuseModel(d *Decision, replica string) Decision {
 	return refused(d.Class, d.Rule, reasonNoModel, d.Subject,
 		pgerr.New(pgerr.CannotConnectNow, "no healthy PostgresML server has a model of project %q", d.Project).

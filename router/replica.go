@@ -159,6 +159,9 @@ func (p *Policy) atHome(q *question, d Decision) Decision {
 		return refuseHome(d.Subject, d.Target)
 	}
 	at := uint64(1) << q.f.index(d.Target)
+	if q.u.sourceHidden && q.known != nil && (q.known.lacking|^q.known.known)&at != 0 {
+		return refuseComputed(q.u, d.Target)
+	}
 	if q.u.ready&at == 0 || !q.sourceReady(at) {
 		return q.refuseMissing(d.Class, d.Rule, at)
 	}

@@ -60,11 +60,15 @@ func (c *Catalog) offers(call *parser.Call, fn function, u *usage) work {
 
 // overload looks for a function of the database that has a name of pg_catalog's. Which of
 // them is called depends on types that are not known here, so that of the two which may
-// have effects counts.
+// have effects counts, and a plain read goes only where all of them are. Inference is not
+// held up by that: where the function is missing, its types are too, and PostgreSQL says so.
 func (u *usage) overload(c *parser.Call, v *View, known *Catalog) {
 	group := known.routines(c)
 	for i := range group {
 		r := &group[i]
+		if r.has&known.primary != 0 && r.meets(c, v) {
+			u.overloaded &= r.has &^ r.other
+		}
 		if u.unknown == "" && (r.volatility == 'v' || r.uses != nil && r.uses.unknown != "") && r.meets(c, v) {
 			u.unknown = c.Text
 		}

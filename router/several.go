@@ -160,6 +160,7 @@ func (u *usage) merge(o *usage) {
 	u.models = u.models || o.models
 	u.ready &= o.ready
 	u.copied |= o.copied
+	u.overloaded &= o.overloaded
 	if u.source == "" && u.sourceParam == 0 {
 		u.source, u.sourceParam = o.source, o.sourceParam
 		u.sourceHidden = u.sourceHidden || o.sourceHidden

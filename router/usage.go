@@ -28,13 +28,14 @@ type usage struct {
 	source                 string // relation_name of a training call, when constant
 	sourceParam            int    // and the number of the parameter, where it is one
 	sourceHidden           bool   // and whether it is some other expression
+	overloaded             uint64 // the targets that have the functions by names of pg_catalog's, too
 	ready                  uint64 // the targets that have all that is read and called
 	copied                 uint64 // those of foreign tables where some of it is a copy
 }
 
 // inspect resolves the names of p.
 func inspect(p *parser.Part, v *View, known *Catalog) usage {
-	u := usage{kind: effective(p), volatile: p.Volatile, clock: p.Clock, ready: everywhere}
+	u := usage{kind: effective(p), volatile: p.Volatile, clock: p.Clock, ready: everywhere, overloaded: everywhere}
 	for i := range p.Calls {
 		u.call(&p.Calls[i], v, known)
 	}

@@ -174,7 +174,7 @@ func (q *question) unreadable(class Class) (subject, why string) {
 		return "", reasonShadowed
 	case at < 0:
 		return q.v.Follows, "is not configured any more"
-	case !holds(q.u.ready, at) && q.known != nil:
+	case (!holds(q.u.ready, at) || class == Read && !holds(q.u.overloaded, at)) && q.known != nil:
 		if subject, why := q.missing(1 << at); why != "" {
 			return subject, why + " (" + q.v.Follows + ")"
 		}
