@@ -152,6 +152,9 @@ func (c *catalogs) compare(database string) (again time.Time) {
 		}
 	}()
 	if err != nil {
+		c.mu.Lock()
+		d.due = d.due || due // nothing has been looked at
+		c.mu.Unlock()
 		c.fail(database, d, err)
 		return again
 	}

@@ -21,6 +21,9 @@ type host struct {
 
 	mu    sync.Mutex
 	found finding
+	// learned are the subscriptions that a comparison met at a time.
+	learned   []subscription
+	learnedAt time.Time
 }
 
 // finding is the result of the last look.
@@ -87,7 +90,7 @@ func (h *host) watch() {
 // look asks on the connection there is, and on a new one if that fails: a connection may
 // be lost though the server is well.
 func (h *host) look() {
-	had := h.conn != nil
+	had, began := h.conn != nil, time.Now()
 	f, err := h.ask()
 	if err != nil && had && h.server.w.ctx.Err() == nil {
 		f, err = h.ask()
@@ -95,6 +98,9 @@ func (h *host) look() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err == nil {
+		if h.learnedAt.After(began) {
+			f.subscriptions = withLearned(f.subscriptions, h.learned)
+		}
 		if h.found.done && !slices.Equal(h.found.subscriptions, f.subscriptions) {
 			h.server.w.catalogs.expire(false) // what may be read there has changed
 		}
@@ -105,6 +111,26 @@ func (h *host) look() {
 		return // it lives, and there is no reason to think that it has changed
 	}
 	h.found = finding{seen: h.found.seen, done: true, err: err}
+}
+
+// learn adds subscriptions that a comparison of catalogs has met: what they bring counts as
+// there from then on, and must be waited for, whenever the next look is.
+func (h *host) learn(met []subscription) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.learned, h.learnedAt = met, time.Now()
+	h.found.subscriptions = withLearned(h.found.subscriptions, met)
+}
+
+// withLearned is list with those of met that it lacks. list stays as it is.
+func withLearned(list, met []subscription) []subscription {
+	out := slices.Clip(list)
+	for _, sub := range met {
+		if !slices.ContainsFunc(list, func(s subscription) bool { return s.Name == sub.Name && s.Database == sub.Database }) {
+			out = append(out, sub)
+		}
+	}
+	return out
 }
 
 func (h *host) ask() (seen, error) {

@@ -133,6 +133,17 @@ func (s *source) prepare(ctx context.Context, primary *source) error {
 			return err
 		}
 	}
+	if s.server.Feed == router.FeedLogical && s.server.Replica {
+		rows, err := s.conn.Query(ctx, subscriptionsQuery)
+		if err != nil {
+			return err
+		}
+		met, err := pgx.CollectRows(rows, pgx.RowToStructByPos[subscription])
+		if err != nil {
+			return err
+		}
+		s.server.hosts[0].learn(met)
+	}
 	var theirs *readers
 	if s.server.Replica {
 		theirs = &primary.readers

@@ -243,3 +243,42 @@ func TestPositionsAreShared(t *testing.T) {
 		t.Errorf("%d questions for %d callers", questions, askers*times)
 	}
 }
+
+// What a new subscription brings is waited for as soon as a catalog says that it is there,
+// before the next look at the server.
+func TestASubscriptionCountsOnceACatalogHasIt(t *testing.T) {
+	primary, replica := primaryServer(t), replicaServer(t)
+	subscribe(t, primary, replica)
+	cfg := pair(primary, replica, router.FeedLogical)
+	cfg.Interval = time.Hour
+	w := watch(t, cfg)
+	for _, s := range []*pgtest.Server{primary, replica} {
+		s.Exec(t, "CREATE TABLE u (v int)")
+	}
+	primary.Exec(t, "CREATE PUBLICATION second FOR TABLE u")
+	replica.Exec(t, "CREATE SUBSCRIPTION second CONNECTION '"+primary.URL(primary.Superuser(), "postgres")+"' PUBLICATION second")
+	t.Cleanup(func() {
+		replica.Exec(t, "ALTER SUBSCRIPTION second DISABLE")
+		replica.Exec(t, "ALTER SUBSCRIPTION second SET (slot_name = NONE)")
+		replica.Exec(t, "DROP SUBSCRIPTION second")
+	})
+	w.Want("postgres")
+	w.Compare(patient(t), "postgres")
+	replica.Exec(t, "ALTER SUBSCRIPTION second DISABLE")
+	primary.Exec(t, "INSERT INTO u VALUES (1)")
+	behind := (*Behind)(nil)
+	if err := w.WaitApplied(soon(t), "ml1", w.position()); !errors.As(err, &behind) {
+		t.Errorf("the row of a subscription that is disabled is said to be there: %v", err)
+	}
+}
+
+// A comparison that found no primary is made up for.
+func TestAComparisonThatFoundNobodyIsStillDue(t *testing.T) {
+	w := New(Config{Servers: []Server{{Name: "primary", Login: func(string) (*pgconn.Config, error) { return nil, errors.New("nowhere") }}}})
+	w.Close()
+	w.catalogs.want("postgres")
+	w.catalogs.compare("postgres")
+	if !w.catalogs.wanted["postgres"].due {
+		t.Error("it is forgotten")
+	}
+}
