@@ -31,21 +31,35 @@ func (p *Pool) tryLater(err error) {
 	if p.pausing || p.waiters.Len() == 0 {
 		return
 	}
-	p.pausing = true
 	p.pause = min(max(2*p.pause, firstPause), lastPause)
-	pause := p.pause
+	p.rest(p.pause)
+}
+
+// rest has the login tried again after a pause, or once that is cut. The caller holds the mutex.
+func (p *Pool) rest(pause time.Duration) {
+	cut := make(chan struct{})
+	p.pausing, p.cut = true, cut
 	p.parent.work.Go(func() {
 		timer := time.NewTimer(pause)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
+		case <-cut:
 		case <-p.parent.ctx.Done():
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.pausing = false
+		p.pausing, p.cut = false, nil
 		p.dialIfWanted()
 	})
+}
+
+// cutPause ends a pause, since the login leads elsewhere now. The caller holds the mutex.
+func (p *Pool) cutPause() {
+	if p.cut != nil {
+		close(p.cut)
+		p.cut, p.pause = nil, 0
+	}
 }
 
 // reached notes that a login has succeeded. The caller holds the mutex.

@@ -15,6 +15,7 @@ func (ps *Pools) Evict(target string) {
 		p.mu.Lock()
 		idle := p.idle
 		p.idle = nil
+		p.cutPause()
 		p.mu.Unlock()
 		for _, b := range idle {
 			b.Close()

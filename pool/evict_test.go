@@ -149,3 +149,29 @@ func TestAnAwaitedServerStaysAway(t *testing.T) {
 		t.Errorf("got %#v", err)
 	}
 }
+
+// A login that fails rests before it is tried again; that its target has moved ends the rest.
+func TestAMoveEndsTheRest(t *testing.T) {
+	server := pgtest.SharedPrimary(t)
+	var at atomic.Pointer[pgtest.Server]
+	at.Store(server)
+	p, _ := moving(t, &at, pgtest.Patience)
+	p.mu.Lock()
+	p.rest(time.Hour)
+	p.mu.Unlock()
+	got := make(chan error, 1)
+	go func() {
+		b, err := p.Acquire(context.Background())
+		if err == nil {
+			p.parent.Release(b, Clean)
+		}
+		got <- err
+	}()
+	if !pgtest.Eventually(func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.waiters.Len() == 1 }) {
+		t.Fatal("nobody waits")
+	}
+	p.parent.Evict("primary")
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+}

@@ -27,6 +27,7 @@ type Pool struct {
 	failing error
 	pausing bool
 	pause   time.Duration
+	cut     chan struct{} // ends the pause; nil where there is none
 	// removed: there is no such target, or not any more.
 	removed bool
 }
