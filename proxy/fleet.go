@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"context"
-	"iter"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"pgshunt/internal/pgerr"
@@ -70,18 +72,37 @@ func (srv *Server) Reroute(r Routing, f *router.Fleet) {
 	srv.plan.Store(&plan{&r, f})
 	srv.planning.Unlock()
 	srv.primaries.Add(1) // a replica of the same name may be another server
-	for database := range srv.Databases() {
+	for _, database := range srv.Databases() {
 		if r.Watcher != nil {
 			r.Watcher.Want(database)
 		}
 	}
 }
 
-// Databases are the names of the databases that sessions have used so far.
-func (srv *Server) Databases() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		srv.databases.Range(func(name, _ any) bool { return yield(name.(string)) })
+// Databases are the names of the databases that sessions use at present, in order.
+func (srv *Server) Databases() []string { return srv.databases.names() }
+
+// databases counts sessions by their databases. The zero value is empty. Safe for concurrent use.
+type databases struct {
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+func (d *databases) add(name string, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.counts == nil {
+		d.counts = make(map[string]int)
 	}
+	if d.counts[name] += n; d.counts[name] == 0 {
+		delete(d.counts, name)
+	}
+}
+
+func (d *databases) names() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Sorted(maps.Keys(d.counts))
 }
 
 // PrimaryMoved tells that the primary is another server from now on: connections to the
@@ -104,7 +125,7 @@ func (s *session) want() {
 	if s.walsender != nil {
 		return
 	}
-	s.srv.databases.LoadOrStore(s.who.database, true)
+	s.srv.databases.add(s.who.database, 1)
 	if w := s.srv.plan.Load().Watcher; w != nil {
 		w.Want(s.who.database)
 	}

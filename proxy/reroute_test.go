@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgshunt/internal/pgtest"
@@ -101,5 +102,25 @@ func TestADecisionMeetsAServerThatIsGone(t *testing.T) {
 	}})
 	if got := explained(t, conn, "EXPLAIN (ROUTE) SELECT pgml.embed('m', 'x')"); got[0].Target != "ml2" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Only databases that are in use have to be looked at after a reload.
+func TestDatabasesInUse(t *testing.T) {
+	primary := pgtest.SharedPrimary(t)
+	one, two := primary.NewDatabase(t), primary.NewDatabase(t)
+	pgtest.NoLeaks(t)
+	f := start(t, setup{})
+	first, again, other := enter(t, f.addr, one), enter(t, f.addr, one), enter(t, f.addr, two)
+	for _, step := range []struct {
+		leaves *client
+		left   string
+	}{{nil, one + " " + two}, {again, one + " " + two}, {other, one}, {first, ""}} {
+		if step.leaves != nil {
+			_ = step.leaves.Close()
+		}
+		if !pgtest.Eventually(func() bool { return strings.Join(f.server.Databases(), " ") == step.left }) {
+			t.Errorf("in use are %v, expected %s", f.server.Databases(), step.left)
+		}
 	}
 }

@@ -66,7 +66,7 @@ type Server struct {
 	canceling, forwards slots
 	plan                atomic.Pointer[plan] // replaced under planning
 	planning            sync.Mutex
-	databases           sync.Map      // names of those that sessions have used, to true
+	databases           databases
 	primaries           atomic.Uint64 // counts PrimaryMoved and Reroute
 	tallies             tallies
 	observe             func(*session, *parser.Statement, router.Decision, tallyKey)
@@ -284,6 +284,9 @@ func (s *session) depart(err error) {
 		s.linger()
 	}
 	s.srv.cancels.remove(s)
+	if s.walsender == nil {
+		s.srv.databases.add(s.who.database, -1)
+	}
 	s.finish()
 	if err != nil && !errors.Is(err, errLeft) {
 		s.lastWords(err)

@@ -52,7 +52,7 @@ func (s *serving) reload(ctx context.Context, read *configs.Config) error {
 			return err
 		}
 		if watch != nil {
-			for database := range s.server.Databases() {
+			for _, database := range s.server.Databases() {
 				watch.Want(database)
 			}
 			begin(ctx, watch, reloadLook)
