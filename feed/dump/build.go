@@ -46,9 +46,10 @@ const foreignQuery = `SELECT con.confrelid, format('ALTER TABLE %s ADD CONSTRAIN
 			JOIN pg_attribute a ON a.attrelid = con.conrelid AND a.attnum = k.col) || ') REFERENCES ' AS head) h
 	WHERE con.conrelid = $1 AND con.contype = 'f' AND con.conparentid = 0 ORDER BY con.conname`
 
-// memory is what one connection may take to sort an index: a share of the replica's
-// shared buffers, which tell what its machine can do.
-const memory = `SELECT greatest(65536, least(1048576, (SELECT setting::bigint * 8 / 4 FROM pg_settings WHERE name = 'shared_buffers') / $1::int))::text`
+// memory is what one connection may take to sort an index, in kB: what the server allows
+// anyway, or its share of 256 MB or of half the shared buffers, which tell what the machine can do.
+const memory = `SELECT greatest((SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'),
+	least(1048576, greatest(262144, (SELECT setting::bigint * 8 / 2 FROM pg_settings WHERE name = 'shared_buffers')) / $1::int))::text`
 
 // build gives the new tables their indexes and gathers statistics, then adds foreign keys.
 // Leaves come before what they are a partition of, whose indexes take theirs up.
