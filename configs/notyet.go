@@ -1,7 +1,5 @@
 package configs
 
-import "fmt"
-
 // notYet lists the values that the configuration language has and this version
 // does not act on. They are refused: a limit that is accepted and not kept would
 // be worse than none. Taking a line away here is the last step of building what it names.
@@ -11,9 +9,6 @@ func (c *Config) notYet() []finding {
 		fs.add(is, key, "not in this version; %s", advice)
 	}
 	later(c.Admin.Listen != "", "admin.listen", "leave it out")
-	for i := range c.Replicas {
-		later(c.Replicas[i].Schedule != 0, fmt.Sprintf("replicas[%d].schedule", i), "refresh the copy by other means and leave it out")
-	}
 	r := &c.Routing
 	later(r.Training.Slots != 0, "routing.training.slots", "leave it out; training is not queued")
 	later(r.Training.Queue != 0, "routing.training.queue", "leave it out; training is not queued")

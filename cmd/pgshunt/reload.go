@@ -64,6 +64,7 @@ func (s *serving) reload(ctx context.Context, read *configs.Config) error {
 	}
 	c := changeOf(s.cfg, &next)
 	s.turnTo(&next, policy, watch, changes, c)
+	s.schedules.set(&next)
 	for _, key := range unapplied(reflect.ValueOf(next), reflect.ValueOf(*read)) {
 		s.log.Warn("a change of the configuration needs a restart", "key", key)
 	}

@@ -77,8 +77,10 @@ type serving struct {
 	who    *identity
 	// unfinished ends the work on schema changes of earlier.
 	unfinished context.CancelFunc
-	grace      time.Duration
-	done       chan error
+	// schedules renews copies.
+	schedules schedules
+	grace     time.Duration
+	done      chan error
 }
 
 // connectTimeout bounds a login to a server.
@@ -149,6 +151,8 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 	if s.unfinished = cancel; changes != nil {
 		go changes.finish(ctx)
 	}
+	s.schedules.log = log
+	s.schedules.set(cfg)
 	go func() { s.done <- s.server.Serve(l) }()
 	log.Info("listening", "address", l.Addr().String(), "replicas", len(cfg.Replicas), "mode", string(cfg.Pool.Mode))
 	return s, nil
@@ -183,6 +187,8 @@ func (s *serving) wait(ctx context.Context, hangUps <-chan os.Signal, file strin
 // close ends all sessions, giving those in a transaction some time.
 func (s *serving) close(grace time.Duration) {
 	s.unfinished()
+	s.schedules.stop()
+	defer s.schedules.wait()
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	if err := s.server.Shutdown(ctx); err != nil {
