@@ -57,29 +57,28 @@ func newApplied(ctx context.Context, v *verification) (*applied, error) {
 
 // fit tells whether changes of the table are applied. A partitioned table is subscribed
 // itself or by its partitions.
-func (a *applied) fit(p *feed.Table, all []*feed.Table) (state, note string) {
-	names := []string{p.Plain()}
-	for parent := range len(all) {
-		for _, t := range all {
-			if t.Partition() && parent < len(names) && t.ParentSchema+"."+t.ParentName == names[parent] {
-				names = append(names, t.Plain())
+func (a *applied) fit(p *feed.Table) (state, note string) {
+	switch of := a.state(p); of {
+	case "":
+		return Skipped, "the subscription does not bring it; run pgshunt feed apply"
+	case "r":
+		return "", ""
+	}
+	return Skipped, "it is still being copied"
+}
+
+// state is that of a table, or of its partitions where these are subscribed: 'r' if all of
+// them are ready, "" if none is there.
+func (a *applied) state(p *feed.Table) string {
+	all := a.states[p.Plain()]
+	for _, t := range a.v.tables {
+		if t.Partition() && t.ParentSchema == p.Schema && t.ParentName == p.Name {
+			if of := a.state(t); of != "" && (all == "" || all == "r") {
+				all = of
 			}
 		}
 	}
-	found := false
-	for _, name := range names {
-		switch a.states[name] {
-		case "":
-		case "r":
-			found = true
-		default:
-			return Skipped, "it is still being copied"
-		}
-	}
-	if !found {
-		return Skipped, "the subscription does not bring it; run pgshunt feed apply"
-	}
-	return "", ""
+	return all
 }
 
 // flushes is after how many times wal_writer_delay every commit is on disk, also one that did

@@ -10,10 +10,16 @@ import (
 	"pgshunt/feed"
 )
 
-// Bounds of a range, and of a listing.
+// Bounds of a range; the first one has few rows, the next as many as these bytes have.
 const (
 	rangeBytes = 32 << 20
 	rangeRows  = 50000
+	firstRows  = 100
+)
+
+// Buckets have so many rows on average, up to a number of buckets.
+const (
+	bucketRows = 1000
 	maxBuckets = 4096
 )
 
@@ -22,8 +28,8 @@ type comparison struct {
 	v                *verification
 	report           *TableReport
 	primary, replica *side
-	// rowBytes is what a row takes, by the statistics; rows how many there are, -1 unknown.
-	rowBytes, rows int64
+	// rows is how many there are, by the statistics; -1 is not known.
+	rows int64
 	// live is set where the replica follows the primary while it is read.
 	live bool
 	// snapshot is what the primary's rows were visible in when the copy was made, "" unknown.
@@ -34,14 +40,9 @@ type comparison struct {
 }
 
 func newComparison(v *verification, p, r *feed.Table, report *TableReport) *comparison {
-	c := &comparison{v: v, report: report, rows: p.Rows, rowBytes: 1, live: v.applied != nil || r.Kind == 'f'}
-	if p.Kind == 'p' {
-		c.rows = max(p.Rows, r.Rows)
-	}
-	if c.rows > 0 {
-		c.rowBytes = max(1, max(p.Heap, r.Heap)/c.rows)
-	}
+	c := &comparison{v: v, report: report, rows: v.estimate(p), live: v.applied != nil || r.Kind == 'f'}
 	c.primary = &side{server: v.run.Primary, conn: v.primary, table: p, where: v.run.Selection.Where(p.Schema, p.Name), hash: v.hash}
+	c.primary.heirs = r.Kind == 'f' // read through, a table comes with them
 	c.replica = &side{server: v.run.Target, conn: v.target, table: r, hash: v.hash}
 	for i := range p.Columns {
 		col := &p.Columns[i]
@@ -62,6 +63,24 @@ func newComparison(v *verification, p, r *feed.Table, report *TableReport) *comp
 	c.primary.key = c.key()
 	c.replica.key = c.primary.key
 	return c
+}
+
+// estimate is how many rows the primary's table has with its partitions, -1 if nobody knows.
+func (v *verification) estimate(p *feed.Table) int64 {
+	if p.Kind != 'p' {
+		return p.Rows
+	}
+	rows := int64(0)
+	for _, t := range v.tables {
+		if t.Partition() && t.ParentSchema == p.Schema && t.ParentName == p.Name {
+			one := v.estimate(t)
+			if one < 0 {
+				return -1
+			}
+			rows += one
+		}
+	}
+	return rows
 }
 
 // key is what tells rows apart on both servers.
@@ -156,7 +175,7 @@ type part struct {
 func (c *comparison) ranges(ctx context.Context) error {
 	size := c.v.opts.RangeRows
 	if size == 0 {
-		size = int(max(1, min(rangeRows, rangeBytes/c.rowBytes)))
+		size = firstRows
 	}
 	var low []string
 	for {
@@ -189,6 +208,9 @@ func (c *comparison) ranges(ctx context.Context) error {
 			return nil
 		}
 		low = high
+		if c.v.opts.RangeRows == 0 {
+			size = int(max(1, min(rangeRows, 10*int64(size), rangeBytes/max(1, p.bytes/max(1, p.rows)))))
+		}
 	}
 }
 
@@ -231,7 +253,11 @@ func (c *comparison) both(ctx context.Context, one *part) (p, r sums, err error)
 func together(a, b func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- b() }()
-	return errors.Join(a(), <-done)
+	err := a()
+	if other := <-done; err == nil {
+		err = other
+	}
+	return err
 }
 
 func (c *comparison) count(p, r sums) {
@@ -245,7 +271,7 @@ func (c *comparison) count(p, r sums) {
 // hash, and those whose sums differ are read once more.
 func (c *comparison) buckets(ctx context.Context) error {
 	n := 1
-	for n < maxBuckets && int64(n)*rangeRows/50 < c.rows {
+	for n < maxBuckets && (c.rows < 0 || int64(n)*bucketRows < c.rows) {
 		n *= 2
 	}
 	var p, r []sums

@@ -20,7 +20,7 @@ func (c *comparison) loadSnapshot(ctx context.Context) error {
 			err = nil
 		}
 	}
-	if err == nil && c.snapshot != "" {
+	if err == nil && c.snapshot != "" && c.primary.key != nil {
 		c.report.Newer = 0
 	}
 	return s.failed("read the journal of", err)

@@ -15,6 +15,8 @@ type side struct {
 	server *feed.Server
 	conn   *pgx.Conn
 	table  *feed.Table
+	// heirs is set where rows of tables that inherit from it are its own.
+	heirs bool
 	// where is the condition that its rows must meet, or "".
 	where string
 	// hash writes the 64-bit hash of a text expression.
@@ -25,9 +27,9 @@ type side struct {
 	key     []*feed.Column
 }
 
-// from is the table in a FROM clause, as t. Rows of a table's heirs are their own.
+// from is the table in a FROM clause, as t.
 func (s *side) from() string {
-	if s.table.Kind == 'r' {
+	if s.table.Kind == 'r' && !s.heirs {
 		return "ONLY " + s.table.Qualified() + " t"
 	}
 	return s.table.Qualified() + " t"

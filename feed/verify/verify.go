@@ -46,7 +46,8 @@ type verification struct {
 	opts            Options
 	primary, target *pgx.Conn
 	hash            func(string) string
-	applied         *applied // nil where the replica stands still or is read through
+	applied         *applied      // nil where the replica stands still or is read through
+	tables          []*feed.Table // of the primary, with partitions
 	report          Report
 	total           int // tables
 }
@@ -86,9 +87,9 @@ func (v *verification) all(ctx context.Context) (err error) {
 	listed := slices.DeleteFunc(schema.Listed(v.run, primary), func(t *feed.Table) bool {
 		return t.Partition() && known[t.ParentSchema+"."+t.ParentName] != nil && there[t.ParentSchema+"."+t.ParentName] != nil
 	})
-	v.total = len(listed)
+	v.tables, v.total = primary, len(listed)
 	for _, p := range listed {
-		one, err := v.table(ctx, p, there[p.Plain()], primary)
+		one, err := v.table(ctx, p, there[p.Plain()])
 		v.report.Tables = append(v.report.Tables, one)
 		v.report.Rows, v.report.Bytes, v.report.Ranges = v.report.Rows+one.Primary, v.report.Bytes+one.Bytes, v.report.Ranges+one.Ranges
 		if err != nil {
@@ -142,10 +143,10 @@ func (v *verification) prepare(ctx context.Context) error {
 
 // table compares one table. The error is one that ends the whole; what concerns this table
 // alone is in its report.
-func (v *verification) table(ctx context.Context, p, r *feed.Table, all []*feed.Table) (TableReport, error) {
+func (v *verification) table(ctx context.Context, p, r *feed.Table) (TableReport, error) {
 	began := time.Now()
 	one := TableReport{Schema: p.Schema, Name: p.Name, Newer: -1}
-	if state, note := v.fit(p, r, all); state != "" {
+	if state, note := v.fit(p, r); state != "" {
 		one.State, one.Note = state, note
 		v.run.Note("", "%s is not compared: %s", p.Plain(), note)
 		return one, nil
@@ -169,7 +170,7 @@ func (v *verification) table(ctx context.Context, p, r *feed.Table, all []*feed.
 }
 
 // fit tells why a table cannot be compared; "" if it can.
-func (v *verification) fit(p, r *feed.Table, all []*feed.Table) (state, note string) {
+func (v *verification) fit(p, r *feed.Table) (state, note string) {
 	switch {
 	case r == nil:
 		return Missing, "the replica has no such table; run pgshunt feed apply"
@@ -180,7 +181,7 @@ func (v *verification) fit(p, r *feed.Table, all []*feed.Table) (state, note str
 	case p.Unlogged:
 		return Skipped, "an unlogged table, which is not replicated"
 	}
-	return v.applied.fit(p, all)
+	return v.applied.fit(p)
 }
 
 // verdict is the state that follows from what was counted.

@@ -160,3 +160,41 @@ func sortedKeys(line string) string {
 	slices.Sort(words)
 	return fmt.Sprint(words)
 }
+
+// A repair that is ended at any moment has written whole ranges or nothing of them, and the
+// next one finishes it.
+func TestARepairThatIsEndedIsFinishedByTheNext(t *testing.T) {
+	d := two(t, "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 30) i; CREATE TABLE u (v int); INSERT INTO u SELECT i % 5 FROM generate_series(1, 30) i")
+	repair := func(end int) (events int, err error) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		run := d.run(t, configs.FeedDump, nil)
+		run.Sink = func(feed.Event) {
+			if events++; events == end {
+				cancel()
+			}
+		}
+		_, err = Run(ctx, run, Options{Repair: true, RangeRows: 10})
+		return events, err
+	}
+	damage := func() {
+		d.replica.ExecIn(t, d.theirs, "UPDATE t SET v = 0 WHERE id % 7 = 0; DELETE FROM t WHERE id IN (1, 30); INSERT INTO t VALUES (100, 100); DELETE FROM u WHERE v = 3; INSERT INTO u VALUES (9)")
+	}
+	damage()
+	n, err := repair(0)
+	if err != nil || n < 8 {
+		t.Fatalf("%d events: %v", n, err)
+	}
+	for end := 1; end < n; end++ {
+		damage()
+		if _, err := repair(end); err == nil {
+			t.Errorf("ended at event %d it went on", end)
+		}
+		if _, err := repair(0); err != nil {
+			t.Errorf("after an end at event %d: %v", end, err)
+		}
+		if found := findings(verify(t, d.run(t, configs.FeedDump, nil), Options{})); found != nil {
+			t.Errorf("after an end at event %d: %q", end, found)
+		}
+	}
+}
