@@ -11,6 +11,9 @@ import (
 	"pgshunt/feed"
 )
 
+// repairAttempts is how often the rows of a range are repaired until they are equal.
+const repairAttempts = 3
+
 // What a Key may be.
 const (
 	wasMissing = "missing"
@@ -88,8 +91,11 @@ func (c *comparison) differs(ctx context.Context, one part) error {
 	if len(found) > 0 && repair && c.v.run.Print {
 		c.v.run.Tell(feed.Event{Status: feed.StatusWould, Server: c.v.run.Target.Name, Step: fmt.Sprintf("write %d of the primary's rows to %s", len(found), c.primary.table.Plain())})
 	} else if len(found) > 0 && repair {
-		if found, err = c.repair(ctx, found); err != nil {
-			return err
+		// Rows that have changed meanwhile are left to the next attempt.
+		for attempt := 0; attempt < repairAttempts && len(found) > 0; attempt++ {
+			if found, err = c.repair(ctx, found); err != nil {
+				return err
+			}
 		}
 	}
 	return c.record(ctx, one.span, found)

@@ -62,7 +62,7 @@ func (v *verification) all(ctx context.Context) (err error) {
 	}
 	defer v.target.Close(context.WithoutCancel(ctx))
 	if v.opts.Repair && v.run.Replica.Feed == configs.FeedFDW {
-		return errors.New("nothing is to be repaired: " + v.run.Replica.Name + " reads the primary itself through foreign tables")
+		return errors.New("nothing is to be repaired: " + v.run.Replica.Name + " reads the primary itself through foreign tables; pgshunt feed refresh makes its copies anew")
 	}
 	if v.opts.Repair {
 		if err := v.run.Lock(ctx, v.target); err != nil {

@@ -178,7 +178,7 @@ func TestARepairThatIsEndedIsFinishedByTheNext(t *testing.T) {
 		return events, err
 	}
 	damage := func() {
-		d.replica.ExecIn(t, d.theirs, "UPDATE t SET v = 0 WHERE id % 7 = 0; DELETE FROM t WHERE id IN (1, 30); INSERT INTO t VALUES (100, 100); DELETE FROM u WHERE v = 3; INSERT INTO u VALUES (9)")
+		d.replica.ExecIn(t, d.theirs, "UPDATE t SET v = 0 WHERE id % 7 = 0; DELETE FROM t WHERE id IN (1, 30); INSERT INTO t VALUES (100, 100) ON CONFLICT DO NOTHING; DELETE FROM u WHERE v = 3; INSERT INTO u VALUES (9)")
 	}
 	damage()
 	n, err := repair(0)
