@@ -78,6 +78,12 @@ func (v *verification) all(ctx context.Context) (err error) {
 	if err != nil {
 		return &feed.Error{Server: v.run.Primary.Name, Doing: "read the tables", Err: err}
 	}
+	if len(primary) == 0 {
+		return &feed.Error{
+			Server: v.run.Primary.Name, Doing: "look for the tables to compare", Err: errors.New("none is fed that is asked for"),
+			Next: "see replicas[].tables, and the patterns of the command",
+		}
+	}
 	known := feed.Index(primary)
 	replica, err := feed.Tables(ctx, v.target, func(schema, name string) bool { return known[schema+"."+name] != nil })
 	if err != nil {
