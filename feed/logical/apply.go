@@ -45,8 +45,10 @@ func (s *session) apply(ctx context.Context, all []*table, numbers bool) error {
 	if err != nil {
 		return err
 	}
-	// A slot cannot be read from before the publication was made; one that lost WAL is of no use.
-	if st.sub == nil && st.slot != nil && (st.publication == nil || st.slot.lost() || !st.slot.Usable) {
+	// A slot cannot be read from before the publication was made; one that lost WAL is of no
+	// use, and one that keeps much only makes work.
+	const much = 256 << 20
+	if st.sub == nil && st.slot != nil && (st.publication == nil || st.slot.lost() || !st.slot.Usable || st.slot.Retained > much) {
 		if err := s.dropSlot(ctx, s.run.Name); err != nil {
 			return err
 		}
@@ -163,7 +165,7 @@ func (s *session) attach(ctx context.Context, st *standing, wanted []*table) err
 		return err
 	}
 	if st.sub.Slot != s.run.Name {
-		// DROP was begun; a worker that runs without its slot cannot be.
+		// Somebody has begun to remove it.
 		err := s.run.Do(ctx, s.target, feed.Step{On: s.run.Target, What: "give the subscription its slot", Next: busy,
 			SQL: "ALTER SUBSCRIPTION " + name + " SET (slot_name = " + feed.Literal(s.run.Name) + ")"})
 		if err != nil {

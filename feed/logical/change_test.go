@@ -76,6 +76,9 @@ func TestTablesAreFedInPart(t *testing.T) {
 	if p := problem(t, r.state(t), "partial"); !strings.Contains(p.What, "public.orders") {
 		t.Errorf("%+v", p)
 	}
+	if err := Apply(limited(t), r.run(t)); err == nil || !strings.Contains(err.Error(), "public.orders: fed with other columns or conditions") {
+		t.Errorf("apply with another condition: %v", err)
+	}
 	if err := Refresh(limited(t), r.run(t)); err != nil {
 		t.Fatal(err)
 	}

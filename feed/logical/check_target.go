@@ -175,6 +175,9 @@ func (s *session) checkStanding(p *problems, st *standing, all []*table, anew bo
 	if what := st.broken(s.run.Name); what != "" {
 		p.block("slot_lost", what, "", s.renew())
 	}
+	if c := publicationChange(st.publication, leaves(all)); st.publication != nil && len(c.altered) > 0 {
+		p.block("partial", list(c.altered)+": fed with other columns or conditions than are configured now", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
+	}
 	if some := st.untold(all); len(some) > 0 {
 		p.block("unpublished", list(some)+": taken out of the publication, while the replica goes on having the rows of that time", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
 	}

@@ -17,6 +17,9 @@ type copying struct {
 	state  map[string]string
 	rows   map[string]amount
 	told   map[string]feed.Event // the last event of a table, without its time
+	// st is what there is of the feed; of the primary as of the time looked.
+	st     *standing
+	looked time.Time
 	// mark changes whenever something has moved; since is when it last did.
 	mark  string
 	since time.Time
@@ -43,12 +46,16 @@ const (
 // watch tells of the first copy and returns when every table follows the primary.
 func (s *session) watch(ctx context.Context, wanted []*table) error {
 	c := &copying{s: s, wanted: wanted, state: make(map[string]string), rows: make(map[string]amount), told: make(map[string]feed.Event), since: time.Now(), seen: time.Now()}
-	for {
+	for began := time.Now(); ; {
 		done, err := c.look(ctx)
 		if err != nil || done {
 			return err
 		}
-		if err := wait(ctx, pace); err != nil {
+		next := pace
+		if time.Since(began) > 10*time.Second { // a copy of hours is not in a hurry
+			next = time.Second
+		}
+		if err := wait(ctx, next); err != nil {
 			return s.failed(s.run.Target, "wait for the first copy", err)
 		}
 	}
@@ -62,7 +69,7 @@ const workersQuery = `SELECT coalesce(string_agg(concat_ws(':', pid, received_ls
 
 // look reads the states once, tells what has changed, and reports whether all is done.
 func (c *copying) look(ctx context.Context) (bool, error) {
-	st, err := c.s.standing(ctx)
+	st, err := c.standing(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -89,6 +96,17 @@ func (c *copying) look(ctx context.Context) (bool, error) {
 		return false, c.s.failed(c.s.run.Target, "look at the workers", err)
 	}
 	return false, c.judge(ctx, st, workers)
+}
+
+// standing looks at the replica, and every few seconds at the primary too.
+func (c *copying) standing(ctx context.Context) (*standing, error) {
+	if c.st == nil || time.Since(c.looked) > 5*time.Second {
+		st, err := c.s.standing(ctx)
+		c.st, c.looked = st, time.Now()
+		return st, err
+	}
+	st := &standing{publication: c.st.publication, slot: c.st.slot, others: make(map[string]string)}
+	return st, c.s.failed(c.s.run.Target, "look for the subscription", c.s.standingOnTarget(ctx, st))
 }
 
 func (c *copying) progress(ctx context.Context) error {

@@ -113,7 +113,7 @@ func (s *session) unfed(p *problems, st *standing, all []*table) {
 	if len(some) > 0 {
 		p.warn("tables", list(some)+": configured, and not fed yet", "", "pgshunt feed apply --replica "+s.run.Replica.Name+" brings what is new")
 	}
-	if c := publicationChange(st.publication, leaves(all)); len(c.altered) > 0 {
+	if c := publicationChange(st.publication, leaves(all)); st.publication != nil && len(c.altered) > 0 {
 		p.warn("partial", list(c.altered)+": fed with other columns or conditions than are configured now", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
 	}
 }
