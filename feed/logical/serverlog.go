@@ -40,6 +40,7 @@ func findError(log, name string) entry {
 	workers := make(map[string]bool)
 	var last entry
 	var pid string
+	context := -1 // where in the text of last that begins
 	open := false // the lines belong to an error of ours
 	for line := range strings.Lines(log) {
 		line = strings.TrimRight(line, "\r\n")
@@ -65,16 +66,19 @@ func findError(log, name string) entry {
 			}
 		case "ERROR", "FATAL":
 			if open = workers[pid]; open {
-				last = entry{text: text}
+				last, context = entry{text: text}, -1
 			}
 		case "DETAIL", "CONTEXT":
 			if open = open && same; open {
-				last.text += " (" + text + ")"
 				if kind == "CONTEXT" {
-					last.lsn = position.FindString(text)
+					context = len(last.text)
 				}
+				last.text += " (" + text + ")"
 			}
 		}
+	}
+	if context >= 0 { // a value of the row might look like a position too
+		last.lsn = position.FindString(last.text[context:])
 	}
 	last.text = strings.Join(strings.Fields(last.text), " ")
 	return last
