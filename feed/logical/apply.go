@@ -166,14 +166,16 @@ func (s *session) attach(ctx context.Context, st *standing, wanted []*table) err
 	}
 	if st.sub.Slot != s.run.Name {
 		// Somebody has begun to remove it.
-		err := s.run.Do(ctx, s.target, feed.Step{On: s.run.Target, What: "give the subscription its slot", Next: busy,
-			SQL: "ALTER SUBSCRIPTION " + name + " SET (slot_name = " + feed.Literal(s.run.Name) + ")"})
+		err := s.run.Do(ctx, s.target, feed.Step{
+			On: s.run.Target, What: "give the subscription its slot", Next: busy,
+			SQL: "ALTER SUBSCRIPTION " + name + " SET (slot_name = " + feed.Literal(s.run.Name) + ")",
+		})
 		if err != nil {
 			return err
 		}
 	}
 	if !st.sub.Enabled {
-		if err := s.run.Do(ctx, s.target, feed.Step{On: s.run.Target, What: "enable the subscription", Next: busy, SQL: "ALTER SUBSCRIPTION " + name + " ENABLE"}); err != nil {
+		if err := s.enable(ctx, "enable the subscription"); err != nil {
 			return err
 		}
 	}
@@ -188,6 +190,11 @@ func (s *session) attach(ctx context.Context, st *standing, wanted []*table) err
 		return nil
 	}
 	return s.run.Do(ctx, s.target, step)
+}
+
+// enable has the subscription's workers run.
+func (s *session) enable(ctx context.Context, what string) error {
+	return s.run.Do(ctx, s.target, feed.Step{On: s.run.Target, What: what, Next: busy, SQL: "ALTER SUBSCRIPTION " + feed.Quote("", s.run.Name) + " ENABLE"})
 }
 
 // binary tells whether the rows of the first copy may come as binary: from PostgreSQL 16 on

@@ -199,8 +199,7 @@ func (c *copying) judge(ctx context.Context, st *standing, workers string) error
 		return c.gaveUp(ctx, st.sub)
 	case !st.sub.Enabled:
 		c.enabled++
-		return c.s.run.Do(ctx, c.s.target, feed.Step{On: c.s.run.Target, What: "enable the subscription after an error", Next: busy,
-			SQL: "ALTER SUBSCRIPTION " + feed.Quote("", c.s.run.Name) + " ENABLE"})
+		return c.s.enable(ctx, "enable the subscription after an error")
 	case time.Since(c.seen) > idleAfter:
 		return c.gaveUp(ctx, st.sub)
 	case !c.noted && time.Since(c.since) > noteAfter:

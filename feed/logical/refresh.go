@@ -84,10 +84,7 @@ func (s *session) discard(ctx context.Context, st *standing) error {
 // withdraw takes the tables that are to be copied again out of the publication and the
 // subscription, whose other tables go on.
 func (s *session) withdraw(ctx context.Context, st *standing, all []*table, pick func(schema, name string) bool) error {
-	again := st.untold(all)
-	for _, name := range publicationChange(st.publication, leaves(all)).altered {
-		again = append(again, name)
-	}
+	again := append(st.untold(all), publicationChange(st.publication, leaves(all)).altered...)
 	for _, t := range leaves(all) {
 		if _, subscribed := st.sub.states[t.Plain()]; subscribed && pick(t.Schema, t.Name) && !slices.Contains(again, t.Plain()) {
 			again = append(again, t.Plain())
@@ -104,19 +101,23 @@ func (s *session) withdraw(ctx context.Context, st *standing, all []*table, pick
 	}
 	name := feed.Quote("", s.run.Name)
 	if len(out) > 0 {
-		err := s.run.Do(ctx, s.primary, feed.Step{On: s.run.Primary, What: "take tables that are copied again out of the publication", Next: busy,
-			SQL: "ALTER PUBLICATION " + name + " DROP TABLE ONLY " + strings.Join(out, ", ONLY ")})
+		err := s.run.Do(ctx, s.primary, feed.Step{
+			On: s.run.Primary, What: "take tables that are copied again out of the publication", Next: busy,
+			SQL: "ALTER PUBLICATION " + name + " DROP TABLE ONLY " + strings.Join(out, ", ONLY "),
+		})
 		if err != nil {
 			return err
 		}
 	}
 	if !st.sub.Enabled {
-		if err := s.run.Do(ctx, s.target, feed.Step{On: s.run.Target, What: "enable the subscription", Next: busy, SQL: "ALTER SUBSCRIPTION " + name + " ENABLE"}); err != nil {
+		if err := s.enable(ctx, "enable the subscription"); err != nil {
 			return err
 		}
 	}
-	return s.run.Do(ctx, s.target, feed.Step{On: s.run.Target, What: "take them out of the subscription", Next: busy,
-		SQL: "ALTER SUBSCRIPTION " + name + " REFRESH PUBLICATION WITH (copy_data = false)"})
+	return s.run.Do(ctx, s.target, feed.Step{
+		On: s.run.Target, What: "take them out of the subscription", Next: busy,
+		SQL: "ALTER SUBSCRIPTION " + name + " REFRESH PUBLICATION WITH (copy_data = false)",
+	})
 }
 
 // referencedQuery lists the tables of $1 that tables outside of it refer to: TRUNCATE refuses them.
