@@ -236,8 +236,10 @@ func (s *session) settle(ctx context.Context) error {
 	if st.sub.Binary {
 		options = append(options, "binary = false")
 	}
-	step := feed.Step{On: s.run.Target, What: "have the subscription connect again after any error", Next: busy,
-		SQL: "ALTER SUBSCRIPTION " + feed.Quote("", s.run.Name) + " SET (" + strings.Join(options, ", ") + ")"}
+	step := feed.Step{
+		On: s.run.Target, What: "have the subscription connect again after any error", Next: busy,
+		SQL: "ALTER SUBSCRIPTION " + feed.Quote("", s.run.Name) + " SET (" + strings.Join(options, ", ") + ")",
+	}
 	if len(options) == 0 {
 		s.run.Done(step)
 		return nil

@@ -112,8 +112,10 @@ func (s *session) secretly(ctx context.Context, step feed.Step, then func(contex
 
 // reconnect gives the subscription another connection string, where it has another.
 func (s *session) reconnect(ctx context.Context, sub *subscription) error {
-	step := feed.Step{On: s.run.Target, What: "tell the subscription how to reach the primary",
-		SQL: "ALTER SUBSCRIPTION " + feed.Quote("", s.run.Name) + " CONNECTION " + feed.Literal(s.source)}
+	step := feed.Step{
+		On: s.run.Target, What: "tell the subscription how to reach the primary",
+		SQL: "ALTER SUBSCRIPTION " + feed.Quote("", s.run.Name) + " CONNECTION " + feed.Literal(s.source),
+	}
 	// Who may not see the string there gives it anew when nobody is connected.
 	if sub.Conninfo == s.source || sub.Conninfo == "" && sub.PID != 0 {
 		s.run.Done(step)
