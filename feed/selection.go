@@ -12,6 +12,7 @@ type Selection struct {
 	patterns configs.Patterns
 	columns  map[string][]string
 	where    map[string]string
+	keep     func(schema, name string) bool // nil keeps all
 }
 
 // NewSelection is the selection of a replica's configuration, which it keeps a part of.
@@ -25,7 +26,16 @@ func (s Selection) Has(schema, name string) bool {
 	if schema == "pgml" || schema == JournalSchema || strings.HasPrefix(schema, JournalSchema+"_") {
 		return false
 	}
+	if s.keep != nil && !s.keep(schema, name) {
+		return false
+	}
 	return len(s.patterns) == 0 || s.patterns.MatchQualified(schema, name)
+}
+
+// Only is the part of the selection that keep meets.
+func (s Selection) Only(keep func(schema, name string) bool) Selection {
+	s.keep = keep
+	return s
 }
 
 // Columns is the list of columns that are fed, nil for all of them.

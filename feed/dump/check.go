@@ -46,7 +46,7 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 	if err != nil {
 		return nil, err
 	}
-	if way != "" && way != configs.FeedDump {
+	if way != "" && way != run.Replica.Feed {
 		k.add(run.Target, "other_feed", fmt.Sprintf("it is fed by %s", way), "pgshunt feed drop --replica "+run.Replica.Name, "with the configuration of that feed")
 	}
 	return k.problems, nil
@@ -116,10 +116,12 @@ func (k *checking) selection() error {
 	return nil
 }
 
-// there tells of a relation of the replica what it is, whether we own it, and what feeds it.
+// there tells of a relation of the replica what it is, whether we own it, and what feeds it. A
+// feed of foreign tables (package fdw) has this one copy some of them.
 const there = `SELECT c.relkind::text, pg_has_role(c.relowner, 'USAGE'), r.rolname::text,
 	coalesce((SELECT s.subname::text FROM pg_subscription_rel p JOIN pg_subscription s ON s.oid = p.srsubid WHERE p.srrelid = c.oid LIMIT 1), ''),
-	EXISTS (SELECT FROM pg_inherits i WHERE (i.inhrelid = c.oid OR i.inhparent = c.oid) AND NOT c.relispartition AND c.relkind = 'r')
+	EXISTS (SELECT FROM pg_inherits i WHERE (i.inhrelid = c.oid OR i.inhparent = c.oid) AND NOT c.relispartition AND c.relkind = 'r'),
+	coalesce((SELECT s.srvname::text FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = c.oid), '')
 	FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = to_regclass($1)`
 
 func (k *checking) replica(ctx context.Context, conn *pgx.Conn) error {
@@ -137,9 +139,9 @@ func (k *checking) replica(ctx context.Context, conn *pgx.Conn) error {
 	}
 	kinds := map[string]string{"v": "a view", "m": "a materialised view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
 	for _, t := range k.tables {
-		var kind, owner, subscription string
+		var kind, owner, subscription, server string
 		var own, inherits bool
-		err := conn.QueryRow(ctx, there, t.Qualified()).Scan(&kind, &own, &owner, &subscription, &inherits)
+		err := conn.QueryRow(ctx, there, t.Qualified()).Scan(&kind, &own, &owner, &subscription, &inherits, &server)
 		if err == pgx.ErrNoRows {
 			continue
 		}
@@ -148,6 +150,8 @@ func (k *checking) replica(ctx context.Context, conn *pgx.Conn) error {
 		}
 		name := t.Plain()
 		switch {
+		case kind == "f" && k.run.Replica.Feed == configs.FeedFDW && server == k.run.Name && own:
+			// It makes way for the copy.
 		case kinds[kind] != "":
 			k.add(k.run.Target, "kind", fmt.Sprintf("%s is %s there", name, kinds[kind]), "", "drop it, or leave the table out of replicas[].tables")
 		case !own:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pgshunt/configs"
 	"pgshunt/feed"
 	"pgshunt/feed/schema"
 )
@@ -91,7 +92,7 @@ func (c *copying) models(ctx context.Context, numbers map[string]int) error {
 	live := feed.Index(replica)
 	for _, t := range c.tables {
 		if have := live[t.Plain()]; have != nil {
-			t.live, t.model, t.home = have.OID, have.OID, t.Schema
+			t.live, t.model, t.home, t.foreign = have.OID, have.OID, t.Schema, have.Kind == 'f'
 		}
 	}
 	anew, err := c.differing(ctx, replica)
@@ -122,20 +123,22 @@ func (c *copying) models(ctx context.Context, numbers map[string]int) error {
 // Types that differ are mended at once, where no value is lost by it.
 func (c *copying) differing(ctx context.Context, replica []*feed.Table) (anew []*table, err error) {
 	var all []*feed.Table
-	roots := make(map[*feed.Table]bool)
+	roots, foreign := make(map[*feed.Table]bool), make(map[string]bool)
 	for _, t := range c.tables {
 		all = append(all, t.Table)
-		if t.live == 0 {
+		if t.live == 0 || t.foreign {
 			roots[c.root(t.Table)] = true
+			foreign[t.Plain()] = t.foreign
 		}
 	}
 	var types []schema.Difference
-	for _, d := range schema.Compare(schema.Listed(c.run, all), replica, c.run.Replica.Feed) {
+	for _, d := range schema.Compare(schema.Listed(c.run, all), replica, configs.FeedDump) {
 		t := c.byName[d.Schema+"."+d.Table]
 		switch {
 		case t == nil || !d.Matters || d.Kind == schema.KindMissingTable:
 		case slices.Contains([]string{schema.KindEnumLabels, schema.KindDomain, schema.KindAttributes}, d.Kind) && !d.Destroys && len(d.Repair) > 0:
 			types = append(types, d)
+		case foreign[t.Plain()]:
 		default:
 			roots[c.root(t)] = true
 			c.run.Note(c.run.Target.Name, "%s differs from the primary's (%s) and is made anew by that", t.Plain(), d)

@@ -117,7 +117,12 @@ func passing(err error) bool {
 func (c *copying) lockLive(ctx context.Context) error {
 	var names []string
 	for _, t := range c.tables {
-		if t.live != 0 {
+		switch {
+		case t.foreign: // LOCK TABLE has none of these
+			if _, err := c.target.Exec(ctx, "ALTER FOREIGN TABLE "+t.Qualified()+" OWNER TO CURRENT_USER"); err != nil {
+				return err
+			}
+		case t.live != 0:
 			names = append(names, "ONLY "+t.Qualified())
 		}
 	}
@@ -159,10 +164,14 @@ func (c *copying) exchange() (sql []string) {
 // was not brought along. Where a materialised view still reads them they stay for now.
 func (c *copying) dropOld(ctx context.Context, d *dependents) error {
 	numbers := schemaNumbers(c.tables)
-	var old []string
+	var old, foreign []string
 	for _, t := range c.tables {
-		if t.live != 0 {
-			old = append(old, fmt.Sprintf("%s%d.%s", oldPrefix, numbers[t.Schema], feed.Quote("", t.Name)))
+		name := fmt.Sprintf("%s%d.%s", oldPrefix, numbers[t.Schema], feed.Quote("", t.Name))
+		switch {
+		case t.foreign:
+			foreign = append(foreign, name)
+		case t.live != 0:
+			old = append(old, name)
 		}
 	}
 	var drop strings.Builder
@@ -174,6 +183,9 @@ func (c *copying) dropOld(ctx context.Context, d *dependents) error {
 	}
 	if len(old) > 0 {
 		drop.WriteString("DROP TABLE " + strings.Join(old, ", ") + "; ")
+	}
+	if len(foreign) > 0 {
+		drop.WriteString("DROP FOREIGN TABLE " + strings.Join(foreign, ", ") + "; ")
 	}
 	if len(d.views) > 0 {
 		drop.WriteString("ROLLBACK TO trial; ")

@@ -17,6 +17,8 @@ type table struct {
 	// live is its OID on the replica, 0 where it has none yet. model is the OID of the table
 	// that its new one is made like: the live one, or one that has the primary's definition.
 	live, model uint32
+	// foreign is set where the live one is a foreign table of the feed, which makes way for a copy.
+	foreign bool
 	// home is the schema of model, staging that of the new table.
 	home, staging string
 	// columns are those that are copied, where the rows.
