@@ -35,13 +35,17 @@ func apply(ctx context.Context, run *feed.Run, anew bool) error {
 	for _, p := range problems {
 		run.Note(p.Server, "%s; %s", p.What, p.Note)
 	}
-	for _, step := range []func(context.Context) error{w.connect, w.types, w.tables, w.grant} {
+	for _, step := range []func(context.Context) error{w.connect, w.types, w.tables, w.grant, w.forgotten} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
 	w.analyze(ctx, anew)
-	return run.Applied(ctx, w.target)
+	if err := run.Applied(ctx, w.target); err != nil {
+		return err
+	}
+	w.close(ctx) // which gives up the lock, that the copying takes
+	return copies(ctx, w, anew)
 }
 
 // connect makes, in one transaction, whatever the replica needs to reach the primary, and

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pgshunt/configs"
 	"pgshunt/feed"
 )
 
@@ -26,13 +27,23 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 func (w *work) check(ctx context.Context) ([]feed.Problem, error) {
 	all := w.selectionProblems()
 	for _, look := range []func(context.Context) ([]feed.Problem, error){
-		w.sourceProblems, w.effectProblems, w.extensionProblems, w.roleProblems, w.schemaProblems,
+		w.sourceProblems, w.effectProblems, w.extensionProblems, w.roleProblems, w.schemaProblems, w.copyProblems,
 	} {
 		found, err := look(ctx)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, found...)
+	}
+	way, err := w.run.Way(ctx, w.target)
+	if err != nil {
+		return nil, err
+	}
+	if way != "" && way != configs.FeedFDW {
+		all = append(all, feed.Problem{
+			Server: w.run.Target.Name, Check: "other_feed", Blocks: true, What: "it is fed by " + string(way),
+			Remedy: "pgshunt feed drop --replica " + w.run.Replica.Name, Note: "with the configuration of that feed",
+		})
 	}
 	return append(all, w.relationProblems()...), nil
 }

@@ -40,6 +40,12 @@
 // the training is lost. pgml.snapshot in a transaction of its own before, or a copy
 // (fdw.materialize), avoids both; materialize_snapshot within the training does not.
 //
+// # Copies
+//
+// The tables of fdw.materialize are copied by package dump, under one snapshot and swapped in
+// at once, in place of the foreign tables of the same names. Refresh brings them anew. They are
+// in pgshunt.copies, by which the router knows their age; what reads none of them is live.
+//
 // Statistics are taken where the table is small, or the replica has PostgreSQL 16 or later,
 // which takes a sample; before, ANALYZE reads the whole of a foreign table.
 package fdw

@@ -6,10 +6,11 @@ import (
 	"slices"
 
 	"pgshunt/feed"
+	"pgshunt/feed/dump"
 )
 
 // Drop removes the foreign tables, the mappings and the foreign server, all in one
-// transaction. Copies stay, as do schemas, types and the extension.
+// transaction. Copies stay, no longer known as such, as do schemas, types and the extension.
 func Drop(ctx context.Context, run *feed.Run) error {
 	w := &work{run: run}
 	defer func() { w.close(ctx) }()
@@ -31,14 +32,11 @@ func Drop(ctx context.Context, run *feed.Run) error {
 	what := "drop foreign server " + run.Name + " with its tables and mappings"
 	if server == nil {
 		run.Done(feed.Step{On: run.Target, What: what})
-		return run.Forgotten(ctx, w.target)
+	} else if err := w.in(ctx, what, func() error { return w.dropAll(ctx) }); err != nil {
+		return err
 	}
-	return w.in(ctx, what, func() error {
-		if err := w.dropAll(ctx); err != nil {
-			return err
-		}
-		return run.Forgotten(ctx, w.target)
-	})
+	w.close(ctx) // which gives up the lock
+	return dump.Drop(ctx, run)
 }
 
 func (w *work) dropAll(ctx context.Context) error {

@@ -68,12 +68,10 @@ func (w *work) missing() (all []*feed.Table) {
 func (w *work) make(ctx context.Context, tables []*feed.Table) error {
 	var imported []string
 	var made []*feed.Table
+	if err := w.retire(ctx, tables); err != nil {
+		return err
+	}
 	for _, t := range tables {
-		if have := w.have[t.Plain()]; have != nil {
-			if err := w.retire(ctx, t, have); err != nil {
-				return err
-			}
-		}
 		if w.importable(t) {
 			imported = append(imported, feed.Quote("", t.Name))
 		} else {
