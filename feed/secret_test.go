@@ -49,7 +49,10 @@ func TestASecretIsNotInTheLog(t *testing.T) {
 		settings   map[string]string
 		heard      []string
 	}{
-		{"a superuser, everything is logged", "postgres", map[string]string{"log_min_duration_statement": "0", "log_statement": "all"}, nil},
+		{"a superuser, everything is logged", "postgres", map[string]string{
+			"log_min_duration_statement": "0", "log_statement": "all", "shared_preload_libraries": "pg_stat_statements,auto_explain",
+			"pg_stat_statements.track": "all", "auto_explain.log_min_duration": "0", "auto_explain.log_nested_statements": "on",
+		}, nil},
 		{"a superuser, a warning", "postgres", map[string]string{"log_min_messages": "notice"}, nil},
 		{"an owner, definitions are logged", "plain", map[string]string{"log_statement": "ddl", "log_min_duration_statement": "5min"}, nil},
 		{"an owner, everything is logged", "plain", map[string]string{"log_statement": "all"}, []string{"log_statement = all"}},
@@ -67,6 +70,13 @@ func TestASecretIsNotInTheLog(t *testing.T) {
 			s.Exec(t, "ALTER ROLE new LOGIN") // it was made
 			if _, err := secretly(t, s, c.user, "new"); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "already exists") {
 				t.Errorf("an error: %v", err)
+			}
+			if c.settings["pg_stat_statements.track"] != "" {
+				s.Exec(t, "CREATE EXTENSION pg_stat_statements")
+				var all string
+				if err := s.Super(t, "postgres").QueryRow(t.Context(), "SELECT string_agg(query, ' ') FROM pg_stat_statements").Scan(&all); err != nil || strings.Contains(all, "hunter2") {
+					t.Errorf("statistics have it: %v, %s", err, all)
+				}
 			}
 			var found []string
 			for _, l := range s.LogLines(t, 0) {
