@@ -117,9 +117,9 @@ func (w *work) analyze(ctx context.Context, anew bool) {
 	if w.run.Replica.FDW.UseRemoteEstimate {
 		return // the primary is asked
 	}
-	sizes := make(map[string]int64)
+	sizes, fed := make(map[string]int64), feed.Index(w.fed)
 	for _, t := range w.fed {
-		for whole := t; whole != nil; whole = feed.Index(w.fed)[whole.ParentSchema+"."+whole.ParentName] {
+		for whole := t; whole != nil; whole = fed[whole.ParentSchema+"."+whole.ParentName] {
 			sizes[whole.Plain()] += t.Heap
 		}
 	}

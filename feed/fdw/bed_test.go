@@ -31,7 +31,7 @@ type bed struct {
 }
 
 // asks lets the superuser in, and asks everybody else.
-const asks = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+const asks = "host all postgres,open 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 
 // newBed makes the servers, of which change changes the configuration before it is read.
 func newBed(t *testing.T, change func(*configs.Replica)) *bed {

@@ -63,6 +63,22 @@ func TestForeignTablesFollowThePrimary(t *testing.T) {
 	if diff := cmp.Diff(contents(t, primary, tables), contents(t, replica, tables)); diff != "" {
 		t.Error(diff)
 	}
+	// Whoever reads a table is not disturbed, and not queued behind.
+	b.onPrimary(t, "ALTER TABLE a ADD COLUMN last int")
+	reads, err := b.conn(t, b.replica).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reads.Exec(t.Context(), "SELECT * FROM a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Apply(t.Context(), b.run(t)); err == nil || !strings.Contains(err.Error(), "as a training does; run the command again") {
+		t.Errorf("%v", err)
+	}
+	if err := reads.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.apply(t)
 	// What a view needs is not dropped over its head.
 	b.onPrimary(t, `ALTER TABLE a DROP COLUMN "Is"`)
 	err = Apply(t.Context(), b.run(t))

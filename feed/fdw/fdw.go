@@ -196,7 +196,7 @@ func (w *work) in(ctx context.Context, doing string, do func() error) error {
 	if !errors.As(err, &told) {
 		told = &feed.Error{Server: w.run.Target.Name, Doing: doing, Err: err}
 	}
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == codeLockNotAvailable && told.Next == "" {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == codeLockNotAvailable {
 		told.Next = "a session of the replica uses it, as a training does; run the command again when that has ended"
 	}
 	return told

@@ -169,6 +169,11 @@ func (n *roleNames) all(role string, g reader, wanted map[reader]bool) bool {
 	})
 }
 
+const widerQuery = `SELECT w.role, w.schema, w.tab, w.col FROM unnest($1::name[], $2::name[], $3::name[], $4::text[]) w(role, schema, tab, col)
+	JOIN pg_roles r ON r.rolname = w.role JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.tab
+	WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		AND w.col IN ('', a.attname) AND has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT')) ORDER BY 2, 3, 1, 4`
+
 // wider tells who may read a foreign table on the replica and may not read the table on the
 // primary, though they have a role there: pgshunt sends no reads of such tables here.
 func (w *work) wider(ctx context.Context) ([]feed.Problem, error) {
@@ -177,25 +182,26 @@ func (w *work) wider(ctx context.Context) ([]feed.Problem, error) {
 	if err != nil {
 		return nil, w.failed("read who may read what", err)
 	}
-	var all []feed.Problem
+	var roles, schemas, names, columns []string
 	for g := range have {
-		if t := tables[g.schema+"."+g.table]; t == nil || w.have[t.Plain()] == nil || g.role == w.run.Target.User() {
-			continue
+		if t := tables[g.schema+"."+g.table]; t != nil && w.have[t.Plain()] != nil && g.role != w.run.Target.User() && len(t.Columns) > 0 {
+			roles, schemas, names, columns = append(roles, g.role), append(schemas, g.schema), append(names, g.table), append(columns, g.column)
 		}
-		var may, exists bool
-		err := w.primary.QueryRow(ctx, `SELECT count(*) > 0, coalesce(bool_or(has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT')), false)
-			FROM pg_roles r CROSS JOIN pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-			WHERE r.rolname = $1::name AND n.nspname = $2::name AND c.relname = $3::name AND ($4::text IN ('', a.attname))`, g.role, g.schema, g.table, g.column).Scan(&exists, &may)
-		if err != nil {
-			return nil, &feed.Error{Server: w.run.Primary.Name, Doing: "read who may read what", Err: err}
-		}
-		if exists && !may {
+	}
+	rows, err := w.primary.Query(ctx, widerQuery, roles, schemas, names, columns)
+	var all []feed.Problem
+	if err == nil {
+		var g reader
+		_, err = pgx.ForEachRow(rows, []any{&g.role, &g.schema, &g.table, &g.column}, func() error {
 			all = append(all, feed.Problem{
 				Server: w.run.Target.Name, Check: "readers", What: fmt.Sprintf("role %s may read %s.%s there, and may not on the primary", g.role, g.schema, g.table),
 				Remedy: "REVOKE " + g.object() + " FROM " + quoteUser(g.role) + ";", Note: "until then pgshunt sends no reads of it there",
 			})
-		}
+			return nil
+		})
 	}
-	slices.SortFunc(all, func(a, b feed.Problem) int { return strings.Compare(a.What, b.What) })
+	if err != nil {
+		return nil, &feed.Error{Server: w.run.Primary.Name, Doing: "read who may read what", Err: err}
+	}
 	return all, nil
 }

@@ -156,3 +156,23 @@ func TestAnOrdinaryRoleOwnsTheFeed(t *testing.T) {
 		t.Errorf("done again: %q", steps)
 	}
 }
+
+// Where the primary lets the replica in by its address, a superuser may say that this will do
+// for ordinary roles; and who has more rights there than on the primary is told of.
+func TestASourceWithoutAPassword(t *testing.T) {
+	b := newBed(t, nil)
+	b.onPrimary(t, "CREATE ROLE open LOGIN; CREATE TABLE a (id int); INSERT INTO a VALUES (3); GRANT SELECT ON a TO open; CREATE TABLE b (id int); GRANT SELECT ON b TO open, analyst")
+	b.replica.Exec(t, "CREATE ROLE analyst LOGIN")
+	b.configure(t, func(r *configs.Replica) {
+		r.Source = configs.Server{URL: configs.URL(b.primary.URL("open", b.database))}
+	})
+	b.apply(t)
+	b.onReplica(t, "GRANT SELECT ON a TO analyst")
+	if got := texts(t, b.replica.Conn(t, "analyst", b.database), "SELECT id::text FROM a"); !slices.Equal(got, []string{"3"}) {
+		t.Errorf("%q", got)
+	}
+	state, err := State(t.Context(), b.run(t))
+	if err != nil || len(state.Problems) != 1 || state.Problems[0].Remedy != `REVOKE SELECT ON "public"."a" FROM "analyst";` {
+		t.Errorf("%+v, %v", state, err)
+	}
+}
