@@ -193,7 +193,7 @@ func (w *work) mend(ctx context.Context) error {
 			for n < len(found) && found[n].Schema == found[0].Schema && found[n].Table == found[0].Table {
 				n++
 			}
-			if err := w.mendTable(ctx, found[:n]); err != nil {
+			if err := w.mendTable(ctx, slices.Clone(found[:n])); err != nil {
 				return err
 			}
 			found = found[n:]
@@ -213,6 +213,15 @@ func (w *work) mend(ctx context.Context) error {
 func (w *work) mendTable(ctx context.Context, found []schema.Difference) error {
 	name := found[0].Schema + "." + found[0].Table
 	var alone, together []string
+	for _, d := range found {
+		switch {
+		case d.Destroys: // of a type, which tables of the replica's own may use
+			w.run.Note(w.run.Target.Name, "%s: %s; it is not mended, since values would be lost by %s", name, d, strings.Join(d.Repair, "; "))
+		case d.Repair == nil:
+			w.run.Note(w.run.Target.Name, "%s: %s", name, d)
+		}
+	}
+	found = slices.DeleteFunc(found, func(d schema.Difference) bool { return d.Destroys })
 	for _, sql := range schema.Repairs(found) {
 		if strings.HasPrefix(sql, "ALTER TYPE") && strings.Contains(sql, "ADD VALUE") {
 			alone = append(alone, sql)
@@ -223,11 +232,6 @@ func (w *work) mendTable(ctx context.Context, found []schema.Difference) error {
 	for _, sql := range alone {
 		if err := w.run.Do(ctx, w.target, feed.Step{On: w.run.Target, What: "add a label for " + name, SQL: sql}); err != nil {
 			return err
-		}
-	}
-	for _, d := range found {
-		if d.Repair == nil {
-			w.run.Note(w.run.Target.Name, "%s: %s", name, d)
 		}
 	}
 	if len(together) == 0 {
