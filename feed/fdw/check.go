@@ -58,10 +58,14 @@ func (w *work) selectionProblems() (all []feed.Problem) {
 			Note: "see replicas[].tables, and that the database of primary.url is the right one",
 		})
 	}
+	hot := feed.Index(w.hot)
 	for _, table := range slices.Sorted(maps.Keys(w.run.Replica.Where)) {
+		if hot[table] != nil {
+			continue // a copy may have a part
+		}
 		all = append(all, feed.Problem{
 			Server: name, Check: "where", Blocks: true, What: "a foreign table has all rows of " + table + ", not those that meet a condition",
-			Note: "make a view of them on the primary and have others read that, or feed the replica by dump or logical",
+			Note: "name it in fdw.materialize, make a view of them on the primary and have others read that, or feed the replica by dump or logical",
 		})
 	}
 	for _, table := range slices.Sorted(maps.Keys(w.run.Replica.Columns)) {

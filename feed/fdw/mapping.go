@@ -155,8 +155,12 @@ func (w *work) probe(ctx context.Context) error {
 	server := feed.Quote("", w.run.Name)
 	const schema = feed.JournalSchema
 	sql := "SAVEPOINT probe; " + fmt.Sprintf(nothing, server, schema)
-	if w.super && w.users()[0] == everybody {
-		sql = fmt.Sprintf("SAVEPOINT probe; GRANT USAGE, CREATE ON SCHEMA %s TO %s; GRANT USAGE ON FOREIGN SERVER %s TO %[2]s; SET LOCAL ROLE %[2]s; ", schema, ordinary, server) +
+	if w.super {
+		role := ordinary
+		if named := w.run.Replica.FDW.Users; len(named) > 0 {
+			role = feed.Quote("", named[0])
+		}
+		sql = fmt.Sprintf("SAVEPOINT probe; GRANT USAGE, CREATE ON SCHEMA %s TO %s; GRANT USAGE ON FOREIGN SERVER %s TO %[2]s; SET LOCAL ROLE %[2]s; ", schema, role, server) +
 			fmt.Sprintf(nothing, server, schema)
 	}
 	step.SQL = sql + "; ROLLBACK TO probe"
