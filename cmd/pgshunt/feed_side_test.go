@@ -40,9 +40,9 @@ func inProcess(file string) func(context.Context, ...string) (string, int, error
 // The three ways that can be run here, each on a replica of its own, all from one primary. The
 // program feedproof does the same with a lot of data, and kills.
 func TestFeedsSideBySide(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	rig, err := feedtest.Start(ctx, t.TempDir(), feedtest.Options{}, configs.FeedFDW, configs.FeedLogical)
+	rig, err := feedtest.Start(ctx, t.TempDir(), feedtest.Options{}, configs.FeedDump, configs.FeedFDW, configs.FeedLogical)
 	if err != nil {
 		t.Fatal(err)
 	}
