@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,12 +46,39 @@ func printResult(to feedStreams, verb feedVerb, printed bool, r feedResult) {
 	default:
 		fmt.Fprintf(to.out, "%s: what was done before:\n", r.Replica)
 	}
-	for _, d := range r.Done {
+	for _, d := range folded(r.Done) {
 		fmt.Fprintf(to.out, "  - %s\n", d.line())
 	}
 	if r.Skipped > 0 {
 		fmt.Fprintf(to.out, "  %s found done already\n", counted(r.Skipped, "step"))
 	}
+}
+
+// folded makes one of steps that differ only in what they are "of", if there are many.
+func folded(all []feedDone) (short []feedDone) {
+	const many = 4
+	key := func(d feedDone) feedDone {
+		verb, _, _ := strings.Cut(d.Step, " of ")
+		return feedDone{Server: d.Server, Step: verb}
+	}
+	times := make(map[feedDone]int)
+	for _, d := range all {
+		times[key(d)] += d.Times
+	}
+	for _, d := range all {
+		k := key(d)
+		if times[k] < many || d.Step == k.Step {
+			short = append(short, d)
+			continue
+		}
+		i := slices.IndexFunc(short, func(s feedDone) bool { return s.Server == k.Server && s.Step == k.Step })
+		if i < 0 {
+			short, i = append(short, k), len(short)
+		}
+		s := &short[i]
+		s.Times, s.Rows, s.Bytes, s.Took = s.Times+d.Times, s.Rows+d.Rows, s.Bytes+d.Bytes, s.Took+d.Took
+	}
+	return short
 }
 
 func (d feedDone) line() string {

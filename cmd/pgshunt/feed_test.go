@@ -97,6 +97,22 @@ func TestTablesAtTheSameStepAreToldApart(t *testing.T) {
 	}
 }
 
+func TestManyStepsOfOneKindAreOneLine(t *testing.T) {
+	var done []feedDone
+	for _, of := range []string{"a", "b", "c", "d"} {
+		done = append(done, feedDone{Server: "ml1", Step: "make the indexes of " + of, Times: 1})
+	}
+	done = append(done, feedDone{Server: "ml1", Step: "make the foreign keys of a", Times: 2}, feedDone{Server: "primary", Step: "take a snapshot", Times: 1})
+	var lines []string
+	for _, d := range folded(done) {
+		lines = append(lines, d.line())
+	}
+	want := []string{"make the indexes on ml1 (4 times)", "make the foreign keys of a on ml1 (2 times)", "take a snapshot on primary"}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestProgressAsJSONHasAnEventALine(t *testing.T) {
 	var out bytes.Buffer
 	p := newFeedProgress(feedStreams{out: &out}, true)
