@@ -110,7 +110,7 @@ func (s Service) Set(setting, value string) (remedy, note string) {
 		}
 		return "", "Neon does not let this setting be changed"
 	}
-	if note = "then SELECT pg_reload_conf();"; restart {
+	if note = "then SELECT pg_reload_conf()"; restart {
 		note = "then restart the server"
 	}
 	return "ALTER SYSTEM SET " + setting + " = " + Literal(value) + ";", note

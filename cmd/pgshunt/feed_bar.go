@@ -57,17 +57,14 @@ func (s *activeStep) line(now time.Time) string {
 			text += ", " + part.print(part.done)
 		}
 	}
-	perSecond := s.rate.perSecond()
-	if perSecond > 0 {
-		switch {
-		case s.Bytes > 0:
-			text += fmt.Sprintf(", %s/s", prettyBytes(int64(perSecond)))
-		case s.Rows > 0:
-			text += fmt.Sprintf(", %s rows/s", grouped(int64(perSecond)))
-		}
+	switch perSecond := int64(s.rate.perSecond()); {
+	case perSecond > 0 && s.Bytes > 0:
+		text += ", " + prettyBytes(perSecond) + "/s"
+	case perSecond > 0 && s.Rows > 0:
+		text += ", " + grouped(perSecond) + " rows/s"
 	}
-	if total > done && perSecond > 0 && (s.Bytes > 0 || s.Rows > 0) {
-		return text + ", " + clock(time.Duration(float64(total-done)/perSecond*float64(time.Second))) + " left"
+	if pace := s.share.perSecond(); pace > 0 && total > done && (s.Bytes > 0 || s.Rows > 0) {
+		return text + ", " + clock(time.Duration(float64(total-done)/pace*float64(time.Second))) + " left"
 	}
 	return text + ", " + clock(now.Sub(s.began))
 }

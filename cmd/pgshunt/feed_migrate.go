@@ -66,6 +66,7 @@ func runFeedMigrate(ctx context.Context, opts feedOptions, own migrateOptions, t
 	}
 	began := time.Now()
 	progress := newFeedProgress(to, opts.json)
+	progress.script = opts.print
 	var runs []*feed.Run
 	for _, name := range names {
 		run, openErr := feed.Open(cfg, name, feed.Options{Print: opts.print, Sink: progress.take})

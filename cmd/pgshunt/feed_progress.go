@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,8 @@ const (
 type feedProgress struct {
 	to   feedStreams
 	json bool
+	// script is set where steps are only printed: then every other line is a comment of SQL.
+	script bool
 
 	mu      sync.Mutex
 	active  []*activeStep
@@ -49,7 +52,8 @@ type activeStep struct {
 	table      string // of the first one
 	began      time.Time
 	told       time.Time // when a line was last printed of it
-	rate       rate
+	rate       rate      // of bytes, or of rows where there are none
+	share      rate      // of what the whole is known of
 }
 
 func newFeedProgress(to feedStreams, asJSON bool) *feedProgress {
@@ -161,6 +165,8 @@ func (p *feedProgress) progress(s *activeStep, e feed.Event) {
 	}
 	s.Event = e
 	s.rate.add(e.Time, amount(e))
+	done, _ := ratio(e)
+	s.share.add(e.Time, done)
 	if p.json && e.Time.Sub(s.told) >= linePace {
 		s.told = e.Time
 		printLine(p.to.out, e)
@@ -191,9 +197,16 @@ func (p *feedProgress) line(word, text string) {
 		return
 	}
 	p.erase()
+	if p.script {
+		fmt.Fprintf(p.to.out, "-- %s: %s\n", word, text)
+		return
+	}
 	code, ok := map[string]string{"done": green, "note": yellow}[word]
 	fmt.Fprintf(p.to.out, "  %s %s\n", paint(p.to.colour && ok, code, fmt.Sprintf("%-8s", word)), text)
 }
+
+// archiveLine is what pg_restore writes around each statement, with the empty lines after it.
+var archiveLine = regexp.MustCompile(`(?m)^--( (TOC entry|Name:|Dependencies:|Data Pos:).*)?\n+`)
 
 // would prints a step that is not carried out, in a form that can be read as a script.
 func (p *feedProgress) would(e feed.Event) {
@@ -201,7 +214,7 @@ func (p *feedProgress) would(e feed.Event) {
 		return
 	}
 	fmt.Fprintf(p.to.out, "-- %s%s\n", e.Step, on(e.Server))
-	if sql := strings.TrimSpace(e.SQL); sql != "" {
+	if sql := strings.TrimSpace(archiveLine.ReplaceAllString(e.SQL, "")); sql != "" {
 		fmt.Fprintf(p.to.out, "%s\n\n", strings.TrimSuffix(sql, ";")+";")
 	}
 }

@@ -147,6 +147,7 @@ func feedOne(ctx context.Context, cfg *configs.Config, name string, opts feedOpt
 	began := time.Now()
 	result := feedResult{Replica: name, Feed: cfg.Replica(name).Feed}
 	progress := newFeedProgress(to, opts.json)
+	progress.script = opts.print
 	err := func() error {
 		run, err := feed.Open(cfg, name, feed.Options{Print: opts.print, Jobs: opts.jobs, Sink: progress.take})
 		if err != nil {

@@ -60,6 +60,25 @@ func TestProgressAsLines(t *testing.T) {
 	}
 }
 
+// Bytes of which the whole is not known are no measure of what is left.
+func TestTimeLeftIsOfWhatTheWholeIsKnownOf(t *testing.T) {
+	began := time.Now()
+	p := newFeedProgress(feedStreams{out: &bytes.Buffer{}}, false)
+	defer p.close()
+	e := feed.Event{Server: "ml1", Step: "copy the rows", TotalRows: 100, Time: began, Status: feed.StatusStart}
+	p.take(e)
+	e.Status = feed.StatusProgress
+	for i := range int64(3) {
+		e.Time, e.Rows, e.Bytes = began.Add(time.Duration(i)*time.Second), 10*i, i<<20
+		p.take(e)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if line := p.active[0].line(e.Time); !strings.HasSuffix(line, "1.0 MB/s, 0:08 left") {
+		t.Errorf("%q", line)
+	}
+}
+
 func TestProgressOnATerminalIsABarThatGoesAway(t *testing.T) {
 	began := time.Now()
 	var out bytes.Buffer
@@ -139,9 +158,12 @@ func TestProgressAsJSONHasAnEventALine(t *testing.T) {
 func TestStepsThatAreOnlyPrintedAreAScript(t *testing.T) {
 	var out bytes.Buffer
 	p := newFeedProgress(feedStreams{out: &out}, false)
+	p.script = true
 	p.take(feed.Event{Status: feed.StatusWould, Server: "primary", Step: "make the publication", SQL: "CREATE PUBLICATION x;"})
+	p.take(feed.Event{Status: feed.StatusSkip, Server: "ml1", Step: "make the tables"})
+	p.take(feed.Event{Status: feed.StatusWould, Server: "ml1", Step: "make a schema", SQL: "--\n-- TOC entry 6 (class 2615 OID 16386)\n-- Name: s; Type: SCHEMA\n-- Data Pos: 0\n--\n\nCREATE SCHEMA s;\n\n\n"})
 	p.close()
-	if diff := cmp.Diff("-- make the publication on primary\nCREATE PUBLICATION x;\n\n", out.String()); diff != "" {
+	if diff := cmp.Diff("-- make the publication on primary\nCREATE PUBLICATION x;\n\n-- already: make the tables on ml1\n-- make a schema on ml1\nCREATE SCHEMA s;\n\n", out.String()); diff != "" {
 		t.Error(diff)
 	}
 }
