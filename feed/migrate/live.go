@@ -38,7 +38,7 @@ func Begin(ctx context.Context, runs []*feed.Run, st Statement, s Session) (l *L
 			m.close()
 		}
 	}()
-	concerned, changes, err := m.concerns(ctx, &st, s)
+	concerned, err := m.concerns(ctx, &st, s)
 	if err != nil || !concerned {
 		return nil, err
 	}
@@ -58,7 +58,8 @@ func Begin(ctx context.Context, runs []*feed.Run, st Statement, s Session) (l *L
 		return nil, err
 	}
 	// Until the lock was there others may have changed what the orders are made from.
-	if changes, err = m.plan(ctx, s.Path, st.Changes, false); err != nil {
+	changes, err := m.plan(ctx, s.Path, st.Changes, false)
+	if err != nil {
 		return nil, err
 	}
 	for _, r := range m.replicas {
@@ -83,23 +84,23 @@ func Begin(ctx context.Context, runs []*feed.Run, st Statement, s Session) (l *L
 
 // concerns finds the replicas that a statement concerns, and connects to them alone. One
 // that cannot be reached is an error where it may be concerned.
-func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (bool, []Change, error) {
+func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (bool, error) {
 	if len(m.runs) == 0 || len(st.Changes) == 0 {
-		return false, nil, nil
+		return false, nil
 	}
 	var err error
 	if m.primary, err = m.runs[0].Primary.Connect(ctx); err != nil {
-		return false, nil, err
+		return false, err
 	}
 	if st.Changes, err = s.lasting(ctx, m.primary, st.Changes); err != nil {
-		return false, nil, m.onPrimary("look for temporary relations", err)
+		return false, m.onPrimary("look for temporary relations", err)
 	}
 	changes, err := resolve(ctx, m.primary, s.Path, st.Changes)
 	if errors.Is(err, errTheirs) {
-		return false, nil, nil
+		return false, nil
 	}
 	if err != nil {
-		return false, nil, m.onPrimary("resolve names", err)
+		return false, m.onPrimary("resolve names", err)
 	}
 	for _, run := range m.runs {
 		if !fedByUs(run) {
@@ -110,11 +111,11 @@ func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (boo
 		case err == nil:
 			m.replicas = append(m.replicas, &replica{run: run, conn: conn, primary: m.primary})
 		case selected(run, changes):
-			return false, nil, err
+			return false, err
 		}
 	}
 	if _, err := m.plan(ctx, s.Path, st.Changes, false); err != nil {
-		return false, nil, err
+		return false, err
 	}
 	var concerned []*replica
 	for _, r := range m.replicas {
@@ -125,7 +126,7 @@ func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (boo
 		}
 	}
 	m.replicas = concerned
-	return len(concerned) > 0, changes, nil
+	return len(concerned) > 0, nil
 }
 
 // lasting leaves out changes of the session's temporary relations, which stand before all
