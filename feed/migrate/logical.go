@@ -77,9 +77,13 @@ func (s *situation) addColumn(o *Order, c *Change) error {
 		o.After = append(o.After, Step{Kind: generated, What: "add generated column " + c.table() + "." + c.Column, Schema: c.Schema, Name: c.Name, Column: c.Column})
 		return nil
 	case !c.Constant:
-		return s.copyAnew(o, c, Step{What: "add column " + c.Column, SQL: alter(c, "ADD COLUMN IF NOT EXISTS %s %s", quoted(c.Column), columnType(c))},
+		err := s.copyAnew(o, c, Step{What: "add column " + c.Column, SQL: alter(c, "ADD COLUMN IF NOT EXISTS %s %s", quoted(c.Column), columnType(c))},
 			"the rows of %s get a value of %s that only the primary knows (%s)",
 			"add the column without a default, then set the default, then UPDATE the rows in batches, which is replicated", c.table(), c.Column, c.Default)
+		if err == nil && c.NotNull {
+			o.After = append(o.After, Step{What: "set " + c.Column + " not null", SQL: alter(c, "ALTER COLUMN %s SET NOT NULL", quoted(c.Column))})
+		}
+		return err
 	}
 	s.typeOf(o, c)
 	value := ""
