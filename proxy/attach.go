@@ -291,6 +291,11 @@ func (s *session) leaveReplica() error {
 		return nil
 	}
 	if open {
+		if !failed {
+			if err := s.keepPortals(b); err != nil {
+				return err
+			}
+		}
 		s.expect(&reply{kind: 'S', action: skip})
 		if err := s.sendMessage(&pgproto3.Sync{}); err != nil {
 			return err

@@ -36,6 +36,9 @@ func (s *session) syncElsewhere(m *wire.Message) (done bool, err error) {
 	onReplica := s.current != nil && s.current == s.replica
 	onPrimary := s.primary != nil && (s.current == s.primary || s.phase.openPrimary)
 	block := s.primary != nil && (s.status != 'I' || s.phase.openPrimary)
+	if s.status == 'I' { // they end with the batch
+		s.portals = nil
+	}
 	s.mu.Unlock()
 	switch {
 	case s.refused:

@@ -155,6 +155,9 @@ func (s *session) lookClosely() {
 	v.Failed = s.status == 'E'
 	if s.keep.why() == "" {
 		s.made = made{}
+		if !s.phase.openReplica {
+			s.portals = nil
+		}
 	} else if !s.keep.block {
 		maps.DeleteFunc(s.made.cursors, func(_ string, d router.Decision) bool { return d.Block })
 	}

@@ -161,6 +161,9 @@ func (s *session) bind(m *wire.Message) error {
 		p.bound = boundSettings(known, m)
 	}
 	s.names.bind(portalName, p)
+	if p.onReplica && len(portalName) > 0 {
+		s.portals = append(s.portals, s.names.portal(portalName))
+	}
 	s.passing = true
 	own := known.prepared == nil || known.verbatim && s.pinnedHere()
 	if len(name) > 0 && !own && !known.prepared.SQL {
@@ -301,6 +304,7 @@ func (s *session) execute(m *wire.Message) error {
 		return s.failAttach(s.order(p.facts, false), false)
 	}
 	s.ran = true
+	p.spent = p.spent || len(rest) == 4 && binary.BigEndian.Uint32(rest) == 0
 	r := reply{kind: 'E'}
 	if p.facts != nil {
 		if err := s.curbPortal(p); err != nil {
@@ -363,6 +367,7 @@ func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 		if done, err := s.followPortal(p); done || err != nil {
 			return err
 		}
+		p.spent = true
 		return s.expectAndPass(&reply{kind: 'C'}, m)
 	}
 	if done, err := s.stay(); done || err != nil {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -257,11 +258,12 @@ func (s *session) loosen() (bool, error) {
 	return true, nil
 }
 
-// backToBlock turns to the replica that the transaction follows, where a portal outlives its batch. It
-// reports false where it follows none.
-func (s *session) backToBlock() (bool, error) {
+// backToBlock turns to the replica that the transaction follows, or that has p in a block, where
+// a portal outlives its batch. It reports false where there is none.
+func (s *session) backToBlock(p *portal) (bool, error) {
+	has := slices.Contains(s.portals, p)
 	s.mu.Lock()
-	there := s.keep.whole && !s.keep.over && s.replica != nil
+	there := (s.keep.whole || has && s.keep.block) && !s.keep.over && s.replica != nil
 	s.mu.Unlock()
 	if !there {
 		return false, nil
@@ -271,7 +273,7 @@ func (s *session) backToBlock() (bool, error) {
 	}
 	s.mu.Lock()
 	b := s.replica
-	if there = s.keep.whole && !s.keep.over && b != nil; there {
+	if there = s.keep.block && !s.keep.over && b != nil; there {
 		s.turnTo(b)
 	}
 	s.mu.Unlock()

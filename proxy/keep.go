@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"slices"
+
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/pgerr"
@@ -13,7 +15,7 @@ import (
 type keep struct {
 	// pin: it holds state of this session, such as a temporary table.
 	pin string
-	// block: a transaction block is open there for a cursor; it ends with the
+	// block: a transaction block is open there for a cursor or a named portal; it ends with the
 	// client's own transaction.
 	block bool
 	// over: that has ended, and the block is still to be.
@@ -68,7 +70,33 @@ func (s *session) keepReplica(d router.Decision, st *parser.Statement) error {
 	return s.openBlock(d, b)
 }
 
-// endBlock gives back a replica that was kept for cursors of a transaction which is
+// keepPortals makes the batch at hand on the replica a transaction block, where it has named
+// portals that are not used up: the Sync that follows would end them. What is sent next may be for
+// the primary, or a later batch of the client's transaction may go on with them.
+func (s *session) keepPortals(b *pool.Backend) error {
+	live := slices.ContainsFunc(s.portals, func(p *portal) bool { return !p.spent })
+	if !live {
+		s.portals = nil
+		return nil
+	}
+	s.mu.Lock()
+	k := &s.keep
+	begun := k.block
+	if !begun {
+		k.block, k.label = true, b.Settings
+		s.state.modes.begun = true
+		for _, p := range s.state.savepoints {
+			k.behind = append(k.behind, "SAVEPOINT "+quoteName(p.name))
+		}
+	}
+	s.mu.Unlock()
+	if begun {
+		return nil
+	}
+	return s.within("BEGIN")
+}
+
+// endBlock gives back a replica that was kept for cursors or portals of a transaction which is
 // over. detachIfDone does that when the session comes to rest; in a pipeline the next
 // statement may be at hand before.
 func (s *session) endBlock() {

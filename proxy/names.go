@@ -1,8 +1,9 @@
 package proxy
 
 import (
-	"github.com/jackc/pgx/v5/pgproto3"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/parser"
 	"pgshunt/pool"
@@ -39,6 +40,8 @@ type portal struct {
 	facts     *parser.Statement
 	described *bool // of the statement
 	onReplica bool
+	// spent: it has been run to its end, or closed.
+	spent bool
 	// unseen is set where it may write more than its text shows.
 	unseen bool
 	// timeout is the bound that a rule sets.

@@ -174,7 +174,7 @@ func (s *session) followPortal(p *portal) (done bool, err error) {
 		return true, nil
 	}
 	if p.onReplica {
-		if there, err := s.backToBlock(); there || err != nil {
+		if there, err := s.backToBlock(p); there || err != nil {
 			return false, err
 		}
 	}

@@ -64,6 +64,9 @@ type session struct {
 	resets, reset bool
 	// made is what the session has made on a replica; for its goroutine only.
 	made made
+	// portals holds the named portals that the session has on the replica, as far as they have not
+	// ended with a batch or a block; for its goroutine only.
+	portals []*portal
 	// reached is how far replicas are known to be. free: the replica of the decision at hand
 	// was chosen here, so that another may take its place.
 	reached reached
