@@ -44,6 +44,14 @@ func (c *curb) now() time.Duration {
 // curb bounds the statements that the session sends to the primary from now on, or 0. The
 // primary is current.
 func (s *session) curb(most time.Duration) error {
+	if most == 0 && !s.curbed && s.waited == 0 { // as mostly
+		return nil
+	}
+	return s.curbBy(most)
+}
+
+// curbBy is curb where there is something to do about it, or may be.
+func (s *session) curbBy(most time.Duration) error {
 	if s.waited > 0 {
 		most = s.remaining(most)
 	}
