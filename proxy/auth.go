@@ -60,15 +60,15 @@ func (s *session) authenticate() error {
 	if rule.ClientCert == hba.VerifyFull && cert.Subject.CommonName != s.who.user {
 		return s.notWho(rule.Method, errors.New("the certificate is another user's"))
 	}
-	if key != nil && s.srv.cfg.Auth.Keys != nil {
-		s.srv.cfg.Auth.Keys.Put(s.who.user, key)
+	if key != nil && s.by.auth.Keys != nil {
+		s.by.auth.Keys.Put(s.who.user, key)
 	}
 	return nil
 }
 
 // authRule finds out what is asked of this client.
 func (s *session) authRule() (*hba.Rule, error) {
-	a := &s.srv.cfg.Auth
+	a := &s.by.auth
 	if a.Rules == nil {
 		rule := &hba.Rule{Method: a.Method}
 		if a.Method == hba.Cert {
@@ -152,17 +152,17 @@ func whyNot(f auth.Found) error {
 // findSecret finds what the client is checked against.
 func (s *session) findSecret() (auth.Found, error) {
 	s.turn.Block()
-	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.srv.cfg.StartupTimeout, errStartupTimeout)
+	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.by.startupTimeout, errStartupTimeout)
 	defer cancel()
-	return s.srv.cfg.Auth.Store.Lookup(ctx, s.who.user)
+	return s.by.auth.Store.Lookup(ctx, s.who.user)
 }
 
 // refreshSecret asks anew after a failure; ok is false where nothing has changed.
 func (s *session) refreshSecret(old auth.Found) (auth.Found, bool, error) {
 	s.turn.Block()
-	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.srv.cfg.StartupTimeout, errStartupTimeout)
+	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.by.startupTimeout, errStartupTimeout)
 	defer cancel()
-	return s.srv.cfg.Auth.Store.Refresh(ctx, s.who.user, old)
+	return s.by.auth.Store.Refresh(ctx, s.who.user, old)
 }
 
 // askPassword checks a password in the clear against whatever is stored.

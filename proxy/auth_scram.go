@@ -23,7 +23,7 @@ func (s *session) askSCRAM(found *auth.Found) (*scram.Key, error) {
 	exchange := &scram.Server{}
 	offer := []string{scram.Mechanism}
 	if s.client.TLS() != nil {
-		if exchange.Binding = ownBinding(s.srv.cfg.TLS); exchange.Binding != nil {
+		if exchange.Binding = ownBinding(s.by.tls); exchange.Binding != nil {
 			offer = []string{scram.MechanismPlus, scram.Mechanism}
 		}
 	}

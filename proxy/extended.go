@@ -104,7 +104,7 @@ func (s *session) parseNamed(m *wire.Message, name string, known statement) erro
 
 // roomFor is the error for a session that keeps too much prepared, or nil.
 func (s *session) roomFor(name string, st statement) *pgerr.Error {
-	if most := s.srv.cfg.Limits.Prepared; s.names.bytes+st.size(name) > most {
+	if most := s.by.limits.Prepared; s.names.bytes+st.size(name) > most {
 		return pgerr.New(pgerr.ProgramLimit, "too many prepared statements in this session").
 			WithDetail("Their names and texts have %d bytes, and limits.prepared is %d.", s.names.bytes, most).
 			WithHint("Close statements that are not needed any more (DEALLOCATE), or raise limits.prepared.").In("roomFor")

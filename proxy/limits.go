@@ -47,9 +47,8 @@ const (
 // census counts connections by what limits them. What is counted before the
 // authentication costs a lock and a map entry.
 type census struct {
-	limits Limits
-
 	mu        sync.Mutex
+	limits    Limits
 	sessions  int
 	startups  int
 	spares    int
@@ -58,10 +57,19 @@ type census struct {
 }
 
 func newCensus(l Limits) *census {
+	c := &census{byUser: make(map[string]int), byAddress: make(map[netip.Addr]int)}
+	c.limit(l)
+	return c
+}
+
+// limit replaces the limits. Whoever is there stays, whatever they are.
+func (c *census) limit(l Limits) {
 	if l.Startups == 0 {
 		l.Startups = l.Clients
 	}
-	return &census{limits: l, byUser: make(map[string]int), byAddress: make(map[netip.Addr]int)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limits = l
 }
 
 // seat is what one connection takes of the limits. One goroutine at a time.
@@ -182,7 +190,7 @@ func turnAway(c *wire.Conn, e *pgerr.Error) {
 // oversized refuses a message by its length, of which no more than a piece has
 // been received.
 func (s *session) oversized(m *wire.Message) *pgerr.Error {
-	limit, size := s.srv.cfg.Limits.Message, len(m.Data)+m.Rest
+	limit, size := s.by.limits.Message, len(m.Data)+m.Rest
 	if !m.First || limit == 0 || size <= limit {
 		return nil
 	}

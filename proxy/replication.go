@@ -81,7 +81,7 @@ type walsender struct {
 // its own: it takes no place in a pool.
 func (s *session) openWalsender(startup *pool.Settings, longKey bool) error {
 	physical := s.who.replication == physicalReplication
-	if physical && len(s.srv.cfg.Databases) > 0 {
+	if physical && len(s.by.databases) > 0 {
 		return pgerr.Fatal(pgerr.InvalidAuth, "physical replication is not permitted").
 			WithDetail("It would carry all databases of the primary, and pgshunt serves only those that its configuration names.").In("openWalsender")
 	}
@@ -99,7 +99,7 @@ func (s *session) openWalsender(startup *pool.Settings, longKey bool) error {
 			params[set.Name] = set.Value
 		}
 	}
-	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.srv.cfg.StartupTimeout, errStartupTimeout)
+	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.by.startupTimeout, errStartupTimeout)
 	defer cancel()
 	key := pool.Key{Target: primaryTarget, User: s.who.user, Database: s.who.database}
 	if physical {

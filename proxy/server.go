@@ -51,17 +51,16 @@ type Config struct {
 
 // Server accepts clients and keeps their sessions.
 type Server struct {
-	cfg      Config
-	pools    *pool.Pools
-	parser   *parser.Cache
-	catalog  *pool.Catalog
-	welcomes *lru.Cache[string, *welcome]
-	// unquestioned is cfg.Limits.unquestioned.
-	unquestioned int
-	cancels      cancelRegistry
-	models       modelChanges
-	verdicts     verdicts
-	peers        peers
+	cfg       Config
+	pools     *pool.Pools
+	parser    *parser.Cache
+	catalog   *pool.Catalog
+	welcomes  *lru.Cache[string, *welcome]
+	admission atomic.Pointer[admission] // of cfg, until Readmit
+	cancels   cancelRegistry
+	models    modelChanges
+	verdicts  verdicts
+	peers     peers
 	// canceling and forwards bound the side connections of cancel requests.
 	canceling, forwards slots
 	plan                atomic.Pointer[plan] // replaced under planning
@@ -99,11 +98,12 @@ func New(cfg Config, fleet *router.Fleet) *Server {
 	srv := &Server{
 		cfg: cfg, pools: cfg.Pools, parser: cfg.Parser, catalog: pool.NewCatalog(catalogSize, catalogBytes), welcomes: welcomes,
 		peers: newPeers(cfg.Instance, cfg.Peers), canceling: make(slots, maxCancels), forwards: make(slots, maxForwards),
-		census: newCensus(cfg.Limits), unquestioned: cfg.Limits.unquestioned(),
-		ctx: ctx, stop: stop,
+		census: newCensus(cfg.Limits),
+		ctx:    ctx, stop: stop,
 		sessions: make(map[*session]struct{}),
 	}
 	srv.cancels.init()
+	srv.admission.Store(cfg.admission())
 	srv.plan.Store(&plan{&cfg.Routing, fleet})
 	srv.cfg.Routing = Routing{} // the plan has it
 	if cfg.Log.Enabled(ctx, slog.LevelDebug) {
@@ -190,8 +190,9 @@ func (srv *Server) accept(c *wire.Conn) {
 		turnAway(c, refusal)
 		return
 	}
-	patience := seat.timeout(srv.cfg.StartupTimeout)
-	s := &session{srv: srv, client: c, seat: seat, log: srv.cfg.Log.With("client", c.RemoteAddr().String())}
+	by := srv.admission.Load()
+	patience := seat.timeout(by.startupTimeout)
+	s := &session{srv: srv, by: by, client: c, seat: seat, log: srv.cfg.Log.With("client", c.RemoteAddr().String())}
 	s.opening = opening{deadline: time.Now().Add(patience)}
 	s.changed.L = &s.mu
 	s.status = 'I'

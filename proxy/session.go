@@ -19,6 +19,7 @@ import (
 type session struct {
 	link
 	srv    *Server
+	by     *admission
 	client *wire.Conn // replaced under link.mu by one that is encrypted
 	in     *wire.Reader
 	log    *slog.Logger
@@ -327,7 +328,7 @@ func (s *session) dispatch(m *wire.Message) error {
 	if s.refused && m.Type != 'S' {
 		return nil
 	}
-	if size := len(m.Data) + m.Rest; size > s.srv.unquestioned {
+	if size := len(m.Data) + m.Rest; size > s.by.unquestioned {
 		if size-1 > maxSmall && !largeTypes[m.Type] { // the length does not count the type
 			return s.afterAnswers(pgerr.Fatal(pgerr.ProtocolViolation, "invalid message length").In("dispatch"))
 		}

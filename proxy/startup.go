@@ -94,7 +94,7 @@ func (s *session) openingPacket() ([]byte, error) {
 			return nil, pgerr.Fatal(pgerr.ProtocolViolation, "encryption requested twice").In("startup")
 		}
 		*again = true
-		if code == codeGSS || s.srv.cfg.TLS == nil {
+		if code == codeGSS || s.by.tls == nil {
 			if _, err := s.client.WriteIn(s.turn, []byte{'N'}); err != nil {
 				return nil, errors.Join(errLeft, err)
 			}
@@ -107,7 +107,7 @@ func (s *session) openingPacket() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.encrypt(nc, s.srv.cfg.TLS); err != nil {
+		if err := s.encrypt(nc, s.by.tls); err != nil {
 			return nil, err
 		}
 	}
@@ -187,10 +187,10 @@ const alpn = "postgresql"
 // directTLS accepts TLS without a request for it (PostgreSQL 17,
 // sslnegotiation=direct), which is allowed only with ALPN.
 func (s *session) directTLS(received []byte) error {
-	if s.srv.cfg.TLS == nil {
+	if s.by.tls == nil {
 		return errSilent
 	}
-	cfg := s.srv.cfg.TLS.Clone()
+	cfg := s.by.tls.Clone()
 	cfg.NextProtos = []string{alpn}
 	plain, err := s.leaveLoop()
 	if err != nil {
@@ -286,14 +286,14 @@ func (s *session) admit(params []param, longKey bool) error {
 		return err
 	}
 	s.log = s.log.With("user", s.who.user, "database", s.who.database)
-	if s.srv.cfg.RequireTLS && s.client.TLS() == nil {
+	if s.by.requireTLS && s.client.TLS() == nil {
 		return pgerr.Fatal(pgerr.InvalidAuth, "this server accepts encrypted connections only").
 			WithHint("Connect with sslmode=require.").In("admit")
 	}
 	if err := s.authenticate(); err != nil {
 		return err
 	}
-	if allowed := s.srv.cfg.Databases; len(allowed) > 0 && !slices.Contains(allowed, s.who.database) && s.who.replication != physicalReplication {
+	if allowed := s.by.databases; len(allowed) > 0 && !slices.Contains(allowed, s.who.database) && s.who.replication != physicalReplication {
 		return pgerr.Fatal(pgerr.UndefinedDatabase, "database %q does not exist", s.who.database).
 			WithDetail("pgshunt serves only the databases that its configuration names.").In("admit")
 	}

@@ -43,7 +43,7 @@ func (s *session) greet(startup *pool.Settings) (*welcome, error) {
 	}
 	s.turn.Block()
 	p := s.srv.pools.Get(pool.Key{Target: primaryTarget, User: s.who.user, Database: s.who.database})
-	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.srv.cfg.StartupTimeout, errStartupTimeout)
+	ctx, cancel := context.WithTimeoutCause(s.srv.ctx, s.by.startupTimeout, errStartupTimeout)
 	defer cancel()
 	for {
 		b := p.TryAcquire(nil)

@@ -20,20 +20,33 @@ import (
 
 // identity is who clients are, and as whom pgshunt logs in to servers for them.
 type identity struct {
-	// cfg says how to log in to servers; a reload replaces it.
-	cfg     atomic.Pointer[configs.Config]
-	clients proxy.Auth
-	query   *auth.Query // nil without auth.query
+	// known is by the configuration in force; a reload replaces it.
+	known atomic.Pointer[known]
 	// watch knows which of the primary's hosts is it now; nil where nobody looks.
 	watch atomic.Pointer[fleet.Watcher]
 }
 
+// known is what one configuration says of users and servers. Immutable.
+type known struct {
+	cfg     *configs.Config
+	clients proxy.Auth
+	query   *auth.Query // nil without auth.query
+}
+
 // newIdentity builds what auth says.
 func newIdentity(cfg *configs.Config, tlsConfig *tls.Config, log *slog.Logger) (*identity, error) {
-	id := &identity{clients: proxy.Auth{Method: hba.Method(cfg.Auth.Method)}}
-	id.cfg.Store(cfg)
+	id := new(identity)
+	k, err := id.newKnown(cfg, tlsConfig, log)
+	id.known.Store(k)
+	return id, err
+}
+
+// newKnown builds what auth says in cfg. The keys that clients' own logins have left stay
+// with those for whom they are used.
+func (id *identity) newKnown(cfg *configs.Config, tlsConfig *tls.Config, log *slog.Logger) (*known, error) {
+	k := &known{cfg: cfg, clients: proxy.Auth{Method: hba.Method(cfg.Auth.Method)}}
 	var err error
-	if id.clients.Rules, err = cfg.Auth.Rules(); err != nil {
+	if k.clients.Rules, err = cfg.Auth.Rules(); err != nil {
 		return nil, fmt.Errorf("auth.hba: %w", err)
 	}
 	var users []auth.User
@@ -49,22 +62,34 @@ func newIdentity(cfg *configs.Config, tlsConfig *tls.Config, log *slog.Logger) (
 		}
 		users = append(users, user)
 	}
-	if cfg.Auth.Query != "" {
-		id.query = auth.NewQuery(auth.QueryConfig{
+	before := id.known.Load()
+	switch {
+	case cfg.Auth.Query == "":
+	case before != nil && before.cfg.Auth.Query == cfg.Auth.Query && before.cfg.Primary == cfg.Primary:
+		k.query = before.query
+	default:
+		k.query = auth.NewQuery(auth.QueryConfig{
 			SQL: cfg.Auth.Query, Log: log,
 			Login: func() (*pgconn.Config, error) { return id.login(configs.ToPrimary, "", "") },
 		})
 	}
-	id.clients.Store = auth.NewStore(users, id.query, seed(tlsConfig))
-	if cfg.Auth.Passthrough {
-		id.clients.Keys = auth.NewKeys()
+	k.clients.Store = auth.NewStore(users, k.query, seed(tlsConfig))
+	switch {
+	case !cfg.Auth.Passthrough:
+	case before != nil && before.clients.Keys != nil:
+		k.clients.Keys = before.clients.Keys
+	default:
+		k.clients.Keys = auth.NewKeys()
 	}
-	return id, nil
+	return k, nil
 }
 
-func (id *identity) close() {
-	if id.query != nil {
-		id.query.Close()
+func (id *identity) close() { id.known.Load().close(nil) }
+
+// close ends what k has open and other, which may be nil, does not use.
+func (k *known) close(other *known) {
+	if k.query != nil && (other == nil || other.query != k.query) {
+		k.query.Close()
 	}
 }
 
@@ -85,7 +110,7 @@ func seed(cfg *tls.Config) []byte {
 // targets are the servers.
 func (id *identity) targets() []*pool.Target {
 	out := []*pool.Target{id.target(configs.ToPrimary)}
-	for _, r := range id.cfg.Load().Replicas {
+	for _, r := range id.known.Load().cfg.Replicas {
 		out = append(out, id.target(r.Name))
 	}
 	return out
@@ -115,21 +140,22 @@ func (id *identity) atPrimary(cfg *pgconn.Config) {
 
 // login is how to log in to a target, for pgshunt itself where user is "".
 func (id *identity) login(target, user, database string) (*pgconn.Config, error) {
-	cfg, err := id.cfg.Load().Login(target, user, database)
+	k := id.known.Load()
+	cfg, err := k.cfg.Login(target, user, database)
 	if err == nil && target == configs.ToPrimary {
 		id.atPrimary(cfg)
 	}
-	if err != nil || user == "" || cfg.Password != "" || id.clients.Keys == nil {
+	if err != nil || user == "" || cfg.Password != "" || k.clients.Keys == nil {
 		return cfg, err
 	}
-	key := id.clients.Keys.Get(user)
+	key := k.clients.Keys.Get(user)
 	if key == nil {
 		return cfg, nil
 	}
 	auth.UseKey(cfg, key, func() {
 		if target == configs.ToPrimary { // the password was changed: the next login of the client shall bring the new key
-			id.clients.Keys.Drop(user, key)
-			id.clients.Store.Forget(user)
+			k.clients.Keys.Drop(user, key)
+			k.clients.Store.Forget(user)
 		}
 	})
 	return cfg, nil

@@ -260,7 +260,7 @@ auth:
 	}
 	defer id.close()
 	for _, user := range []string{"own", "app", "third", "alias"} {
-		id.clients.Keys.Put(user, key)
+		id.known.Load().clients.Keys.Put(user, key)
 	}
 	for _, c := range []struct {
 		target, user, as, password string

@@ -34,10 +34,13 @@ func (s *serving) reloadFile(ctx context.Context, file string) {
 }
 
 // reload puts in force what can be of a configuration, in one step once the servers have
-// been looked at: where statements go, and the replicas. It warns of all else that has changed.
+// been looked at: where statements go, the servers, and how clients are let in. It warns of all else
+// that has changed, with the reason.
 func (s *serving) reload(ctx context.Context, read *configs.Config) error {
 	next := *s.cfg
 	next.Zone, next.Replicas, next.Routing = read.Zone, read.Replicas, read.Routing
+	next.Primary, next.Databases, next.Shutdown = read.Primary, read.Databases, read.Shutdown
+	next.TLS, next.Auth, next.Limits, next.Warnings = read.TLS, read.Auth, read.Limits, read.Warnings
 	policy, err := router.NewPolicy(routerConfig(&next))
 	if err != nil {
 		return fmt.Errorf("routing: %w", err)
@@ -46,9 +49,18 @@ func (s *serving) reload(ctx context.Context, read *configs.Config) error {
 	if err != nil {
 		return err
 	}
+	tlsConfig, err := next.TLS.ServerConfig()
+	if err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	who, err := s.who.newKnown(&next, tlsConfig, s.log)
+	if err != nil {
+		return err
+	}
 	watch := s.watch
-	if !reflect.DeepEqual(s.cfg.Replicas, next.Replicas) {
+	if s.cfg.Primary != next.Primary || !reflect.DeepEqual(s.cfg.Replicas, next.Replicas) {
 		if watch, err = s.newWatcher(&next); err != nil {
+			who.close(s.who.known.Load())
 			return err
 		}
 		if watch != nil {
@@ -58,15 +70,20 @@ func (s *serving) reload(ctx context.Context, read *configs.Config) error {
 			begin(ctx, watch, reloadLook)
 			if ctx.Err() != nil {
 				watch.Close()
+				who.close(s.who.known.Load())
 				return context.Cause(ctx)
 			}
 		}
 	}
 	c := changeOf(s.cfg, &next)
-	s.turnTo(&next, policy, watch, changes, c)
+	last := s.who.known.Load()
+	s.turnTo(&next, policy, watch, changes, c, who)
 	s.schedules.set(&next)
+	s.server.Readmit(admissionOf(&next, tlsConfig, who))
+	last.close(who)
+	s.grace = time.Duration(next.Shutdown)
 	for _, key := range unapplied(reflect.ValueOf(next), reflect.ValueOf(*read)) {
-		s.log.Warn("a change of the configuration needs a restart", "key", key)
+		s.log.Warn("a change of the configuration needs a restart", "key", key, "reason", needsRestart(key))
 	}
 	s.log.Info("configuration reloaded", "replicas", len(next.Replicas), "added", c.added, "removed", c.removed, "changed", c.changed)
 	return nil
@@ -74,14 +91,14 @@ func (s *serving) reload(ctx context.Context, read *configs.Config) error {
 
 // turnTo has everything go by another configuration. Backends of servers that are as they
 // were stay; others end when what they run is over.
-func (s *serving) turnTo(next *configs.Config, policy *router.Policy, watch *fleet.Watcher, changes *orderer, c change) {
+func (s *serving) turnTo(next *configs.Config, policy *router.Policy, watch *fleet.Watcher, changes *orderer, c change, who *known) {
 	for _, name := range c.added {
 		s.pools.Add(s.who.target(name))
 	}
 	for _, name := range c.removed {
 		s.pools.Remove(name)
 	}
-	s.who.cfg.Store(next)
+	s.who.known.Store(who)
 	for _, name := range c.changed {
 		s.pools.Evict(name)
 	}
@@ -95,7 +112,10 @@ func (s *serving) turnTo(next *configs.Config, policy *router.Policy, watch *fle
 	s.cfg, s.watch = next, watch
 	s.who.watch.Store(watch)
 	s.server.Reroute(routesBy(next, policy, watch, changes), known)
-	if moved {
+	switch {
+	case c.primary:
+		s.server.PrimaryChanged()
+	case moved:
 		s.server.PrimaryMoved()
 	}
 	s.mu.Unlock()
@@ -117,10 +137,14 @@ func primaryHosts(cfg *configs.Config, watch *fleet.Watcher) []string {
 }
 
 // change names the replicas that differ between two configurations: changed are those whose
-// backends cannot be used any more.
-type change struct{ added, removed, changed []string }
+// backends cannot be used any more; primary tells that of the primary's.
+type change struct {
+	added, removed, changed []string
+	primary                 bool
+}
 
 func changeOf(now, next *configs.Config) (c change) {
+	c.primary = now.Primary != next.Primary
 	for i := range next.Replicas {
 		r := &next.Replicas[i]
 		switch was := now.Replica(r.Name); {
@@ -136,6 +160,21 @@ func changeOf(now, next *configs.Config) (c change) {
 		}
 	}
 	return c
+}
+
+// needsRestart is why a reload leaves a key as it was.
+func needsRestart(key string) string {
+	switch name, _, _ := strings.Cut(key, "."); name {
+	case "listen", "admin":
+		return "the address is being listened on"
+	case "pool":
+		return "connections and sessions were made by it"
+	case "instance", "peers":
+		return "the cancel keys of sessions name instances"
+	case "log":
+		return "every session has its logger"
+	}
+	return "it is read when pgshunt starts"
 }
 
 // unapplied lists the keys, such as pool.mode, whose values differ between two structs of the

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgshunt/internal/pgtest"
 )
@@ -211,7 +213,7 @@ func TestServeReloadsAtSIGHUP(t *testing.T) {
 	}
 	if says("listening"); !t.Failed() { // else nobody may be there to take the signal
 		for _, now := range []struct{ config, says string }{
-			{config + "databases: [postgres]\n", "key=databases"},
+			{config + "instance: 1\n", "key=instance"},
 			{config + "database: [postgres]\n", ":4:1: database: unknown key"},
 		} {
 			if err := os.WriteFile(file, []byte(now.config), 0o600); err != nil {
@@ -227,4 +229,70 @@ func TestServeReloadsAtSIGHUP(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
+}
+
+// How clients are let in, and where the primary is, change without a restart: for who comes
+// from then on, and for what runs next.
+func TestReloadAppliesPrimaryAndAdmission(t *testing.T) {
+	b := startBed(t)
+	for _, server := range []*pgtest.Server{b.primary, b.ml1} {
+		server.Exec(t, "CREATE ROLE app LOGIN SUPERUSER")
+	}
+	at := func(server *pgtest.Server, more string) string {
+		return fmt.Sprintf("listen: 127.0.0.1:0\nprimary: {url: %q}\n%s\n", server.URL("postgres", "postgres"), more)
+	}
+	s := serve(t, t.TempDir(), at(b.primary, "auth: {method: scram-sha-256, users: [{name: app, password: first}]}"))
+	enter := func(user, password, database string) (*pgx.Conn, string) {
+		conn, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", user, password, s.port, database))
+		if err != nil {
+			if pe := (*pgconn.PgError)(nil); errors.As(err, &pe) {
+				return nil, pe.Code
+			}
+			return nil, err.Error()
+		}
+		t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+		return conn, ""
+	}
+	must := func(user, password, database, want string) (conn *pgx.Conn) {
+		t.Helper()
+		conn, got := enter(user, password, database)
+		if got != want {
+			t.Fatalf("%s with password %s to %s: %q, expected %q", user, password, database, got, want)
+		}
+		return conn
+	}
+	stays := must("app", "first", "postgres", "")
+	must("app", "second", "postgres", "28P01")
+	log := s.reload(t, at(b.primary, "auth: {method: scram-sha-256, users: [{name: app, password: second}]}\ndatabases: [postgres]\nlimits: {clients: 2, message: 1MB}"))
+	if strings.Contains(log, "needs a restart") || !strings.Contains(log, "configuration reloaded") {
+		t.Errorf("the log: %s", log)
+	}
+	must("app", "first", "postgres", "28P01")
+	must("app", "second", "template1", "3D000")
+	last := must("app", "second", "postgres", "")
+	must("app", "second", "postgres", "53300")
+	if got := scalarOf(t, stays, "SELECT '"+strings.Repeat("x", 2<<20)+"' IS NOT NULL"); got != "true" && got != "t" {
+		t.Errorf("a session of before has its own limits: %.100s", got)
+	}
+	port := func(conn *pgx.Conn) string { return scalarOf(t, conn, "SELECT current_setting('port')") }
+	if _, err := stays.Exec(t.Context(), "BEGIN"); err != nil {
+		t.Fatal(err)
+	}
+	s.reload(t, at(b.ml1, "auth: {method: trust}"))
+	if was, is := fmt.Sprint(b.primary.Port), fmt.Sprint(b.ml1.Port); port(stays) != was || port(last) != is || port(must("app", "any", "postgres", "")) != is {
+		t.Errorf("a transaction is on port %s, other sessions on %s; the primary was on %s, and is on %s", port(stays), port(last), was, is)
+	}
+	if _, err := stays.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Error(err)
+	}
+	if got := port(stays); got != fmt.Sprint(b.ml1.Port) {
+		t.Errorf("after its transaction: %s", got)
+	}
+	if log := s.reload(t, at(b.ml1, "auth: {method: trust}\ntls: {mode: require, cert: nothing.crt, key: nothing.key}")); !strings.Contains(log, "not reloaded") {
+		t.Errorf("a certificate that is not there: %s", log)
+	}
+	if log := s.reload(t, at(b.ml1, "auth: {method: trust}\npool: {size: 7}")); !strings.Contains(log, `key=pool.size reason="connections and sessions were made by it"`) {
+		t.Errorf("what needs a restart: %s", log)
+	}
+	must("app", "any", "postgres", "")
 }

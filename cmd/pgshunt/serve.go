@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -135,15 +136,12 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 		NoReuse: !cfg.Pool.Reuse, Log: log, Loops: loops,
 		Trouble: func(target string) { s.server.Look(target) },
 	}, who.targets())
-	s.server = proxy.New(proxy.Config{
-		Log: log, Pools: s.pools, Parser: parser.New(parser.Options{}), Routing: routesBy(cfg, policy, s.watch, changes),
-		Random:      rand.Uint64,
-		SessionMode: cfg.Pool.Mode == configs.PoolSession, Auth: who.clients,
-		TLS: tlsConfig, RequireTLS: cfg.TLS.Mode == configs.TLSRequire || cfg.TLS.Mode == configs.TLSVerifyFull,
-		Instance: uint8(cfg.Instance), Peers: peers,
-		Databases: cfg.Databases, Limits: limitsOf(cfg.Limits), StartupTimeout: time.Duration(cfg.Limits.Startup),
-		Loops: loops,
-	}, known)
+	serves := admissionOf(cfg, tlsConfig, who.known.Load())
+	serves.Log, serves.Pools, serves.Parser, serves.Loops = log, s.pools, parser.New(parser.Options{}), loops
+	serves.Routing, serves.Random = routesBy(cfg, policy, s.watch, changes), rand.Uint64
+	serves.SessionMode = cfg.Pool.Mode == configs.PoolSession
+	serves.Instance, serves.Peers = uint8(cfg.Instance), peers
+	s.server = proxy.New(serves, known)
 	if s.watch != nil {
 		begin(context.Background(), s.watch, firstLook)
 	}
@@ -201,6 +199,14 @@ func (s *serving) close(grace time.Duration) {
 	s.loops.Close()
 	s.who.close()
 	s.log.Info("stopped")
+}
+
+// admissionOf is the part of a proxy's configuration by which it lets clients in.
+func admissionOf(cfg *configs.Config, tlsConfig *tls.Config, who *known) proxy.Config {
+	return proxy.Config{
+		Auth: who.clients, TLS: tlsConfig, RequireTLS: cfg.TLS.Mode == configs.TLSRequire || cfg.TLS.Mode == configs.TLSVerifyFull,
+		Databases: cfg.Databases, Limits: limitsOf(cfg.Limits), StartupTimeout: time.Duration(cfg.Limits.Startup),
+	}
 }
 
 // routesBy is a policy for package proxy; watch and changes may be nil.
