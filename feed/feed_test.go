@@ -83,6 +83,9 @@ func TestTablesOfAServer(t *testing.T) {
 	if keyless := tables[1]; keyless.PrimaryKey != nil || keyless.IdentityColumns != nil {
 		t.Errorf("a key of no columns: %+v", keyless)
 	}
+	if order.Dropped != 1 || part.Dropped != 0 {
+		t.Errorf("%d and %d columns are dropped", order.Dropped, part.Dropped)
+	}
 	if tables[1].Identity != 'f' || tables[2].PartitionKey != "RANGE (at)" || part.ParentName != "part" || !strings.HasPrefix(part.Bound, "FOR VALUES") {
 		t.Errorf("%+v", tables)
 	}

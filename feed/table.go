@@ -33,6 +33,8 @@ type Table struct {
 	// Security is set where row-level security is on.
 	Security bool
 	Columns  []Column
+	// Dropped is how many columns it once had more.
+	Dropped int
 }
 
 // Column is one column of a Table, in order of pg_attribute.attnum, without dropped ones.
@@ -84,7 +86,8 @@ const tablesQuery = `SELECT n.nspname, c.relname, c.oid, c.relkind::text, c.relp
 	coalesce((SELECT array_agg(a.attname::text ORDER BY k.n) FROM pg_index x CROSS JOIN LATERAL unnest(x.indkey::int2[]) WITH ORDINALITY k(col, n)
 		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.col WHERE x.indrelid = c.oid AND k.n <= x.indnkeyatts
 		AND (c.relreplident = 'd' AND x.indisprimary OR c.relreplident = 'i' AND x.indisreplident)), '{}'),
-	c.reltuples::bigint, coalesce(pg_table_size(c.oid), 0), coalesce(pg_total_relation_size(c.oid), 0), c.relrowsecurity
+	c.reltuples::bigint, coalesce(pg_table_size(c.oid), 0), coalesce(pg_total_relation_size(c.oid), 0), c.relrowsecurity,
+	(SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attisdropped)::int
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 	LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND c.relispartition LEFT JOIN pg_class pc ON pc.oid = i.inhparent LEFT JOIN pg_namespace pn ON pn.oid = pc.relnamespace
 	WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
@@ -112,7 +115,7 @@ func Tables(ctx context.Context, conn *pgx.Conn, keep func(schema, name string) 
 	t := new(Table)
 	_, err = pgx.ForEachRow(rows, []any{
 		&t.Schema, &t.Name, &t.OID, &kind, &t.Unlogged, &t.ParentSchema, &t.ParentName, &t.Bound, &t.PartitionKey,
-		&t.Inherits, &identity, &t.PrimaryKey, &t.IdentityColumns, &t.Rows, &t.Heap, &t.Bytes, &t.Security,
+		&t.Inherits, &identity, &t.PrimaryKey, &t.IdentityColumns, &t.Rows, &t.Heap, &t.Bytes, &t.Security, &t.Dropped,
 	}, func() error {
 		if !keep(t.Schema, t.Name) {
 			return nil

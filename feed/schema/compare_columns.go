@@ -10,6 +10,7 @@ import (
 func (c *comparison) columns(p, r *feed.Table) {
 	renamed := renames(p, r)
 	var extra []*feed.Column
+	own := p.Dropped == 0 && !c.foreign()
 	for i := range r.Columns {
 		if col := &r.Columns[i]; p.Column(col.Name) == nil && !renamed.from(col) {
 			extra = append(extra, col)
@@ -30,11 +31,12 @@ func (c *comparison) columns(p, r *feed.Table) {
 			})
 			c.column(p, r, col, renamed[col])
 		default:
+			own = false
 			c.add(c.missingColumn(p, r, col))
 		}
 	}
 	for _, col := range extra {
-		c.add(c.extraColumn(p, r, col))
+		c.add(c.extraColumn(p, r, col, own))
 	}
 	if !sameOrder(p, r) {
 		c.add(Difference{
@@ -106,7 +108,9 @@ func (c *comparison) missingColumn(p, r *feed.Table, col *feed.Column) Differenc
 	return d
 }
 
-func (c *comparison) extraColumn(p, r *feed.Table, col *feed.Column) Difference {
+// extraColumn tells of a column that the primary lacks. Where the primary has never dropped
+// one, and lacks no other, it is the replica's own: nothing but its NOT NULL is in the way.
+func (c *comparison) extraColumn(p, r *feed.Table, col *feed.Column, own bool) Difference {
 	d := Difference{
 		Schema: p.Schema, Table: p.Name, Column: col.Name, Kind: KindExtraColumn, Replica: columnText(col),
 		Repair:   []string{alter(r) + "DROP COLUMN IF EXISTS " + feed.Quote("", col.Name)},
@@ -118,6 +122,15 @@ func (c *comparison) extraColumn(p, r *feed.Table, col *feed.Column) Difference 
 	case c.logical() && col.NotNull && col.Default == "" && col.Identity == 0:
 		d.Matters = true
 		d.Note = "no row without it can be applied"
+	}
+	if !own {
+		return d
+	}
+	d.Repair, d.Destroys = nil, false
+	if d.Matters {
+		d.Repair = []string{alterColumn(r, col) + "DROP NOT NULL"}
+	} else {
+		d.Note = "the replica's own: the primary has never dropped a column of this table"
 	}
 	return d
 }

@@ -36,8 +36,12 @@ var compareCases = []struct {
 		replica: "CREATE TABLE s.t (a int, gone int, c int)", want: []string{"extra_column gone-"},
 	},
 	{
-		name: "a dropped column that stops the replica", primary: "CREATE TABLE s.t (a int)",
+		name: "a dropped column that stops the replica", primary: "CREATE TABLE s.t (a int, b int); ALTER TABLE s.t DROP b",
 		replica: "CREATE TABLE s.t (a int, b int NOT NULL)", want: []string{"extra_column b!-"},
+	},
+	{
+		name: "columns of the replica's own", primary: "CREATE TABLE s.t (a int)", replica: "CREATE TABLE s.t (a int, embedding real[], b int NOT NULL)",
+		want: []string{"extra_column embedding", "extra_column b!"}, left: []string{"extra_column embedding", "extra_column b"},
 	},
 	{
 		name: "a renamed column", primary: "CREATE TABLE s.t (a int, b int, c text); ALTER TABLE s.t RENAME b TO d",

@@ -130,6 +130,8 @@ func (d Difference) visible() bool {
 	switch d.Kind {
 	case KindOrder, KindNotNull, KindIdentity, KindRelation, KindPrimaryKey, KindBound, KindPartitionKey, KindDomain:
 		return false
+	case KindExtraColumn:
+		return d.Repair != nil // else it is the replica's own
 	}
 	return true
 }
