@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -54,4 +55,20 @@ func (c *comparison) countNewer(ctx context.Context, found map[string]pair) erro
 		keys = keys[n:]
 	}
 	return nil
+}
+
+// explain says of the copy of a dump what its differences come from, as far as that is known.
+func (c *comparison) explain() {
+	r := c.report
+	if r.Newer < 0 || r.Rows() == 0 {
+		return
+	}
+	switch wrong := r.Missing + r.Changed - r.Newer; {
+	case wrong > 0:
+		r.Note = fmt.Sprintf("%d of the rows have not changed on the primary since the copy: the copy was written to, and --repair or pgshunt feed refresh mends it", wrong)
+	case r.Extra > 0:
+		r.Note = "what is extra was deleted on the primary since the copy, or was never there; pgshunt feed refresh brings the rest"
+	default:
+		r.Note = "all of that has changed on the primary since the copy; pgshunt feed refresh brings it"
+	}
 }

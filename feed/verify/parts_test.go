@@ -77,7 +77,15 @@ func TestWhatHasChangedSinceTheCopyIsCounted(t *testing.T) {
 	d.replica.ExecIn(t, d.theirs, "INSERT INTO pgshunt.copies (relation, copied_at, snapshot) VALUES ('public.t', now(), "+feed.Literal(snapshot)+"); UPDATE t SET v = 0 WHERE id IN (1, 2)")
 	d.primary.ExecIn(t, d.ours, "UPDATE t SET v = -1 WHERE id IN (3, 4, 5); INSERT INTO t VALUES (21, 21)")
 	one := table(verify(t, run, Options{}), "t")
-	if one.Changed != 5 || one.Missing != 1 || one.Newer != 4 {
+	if one.Changed != 5 || one.Missing != 1 || one.Newer != 4 || !strings.HasPrefix(one.Note, "2 of the rows have not changed on the primary") {
+		t.Errorf("%+v", one)
+	}
+	d.replica.ExecIn(t, d.theirs, "UPDATE t SET v = id WHERE id IN (1, 2)")
+	if one = table(verify(t, run, Options{}), "t"); one.Newer != 4 || !strings.HasPrefix(one.Note, "all of that has changed on the primary") {
+		t.Errorf("%+v", one)
+	}
+	d.primary.ExecIn(t, d.ours, "DELETE FROM t WHERE id = 7")
+	if one = table(verify(t, run, Options{}), "t"); one.Extra != 1 || !strings.HasPrefix(one.Note, "what is extra was deleted") {
 		t.Errorf("%+v", one)
 	}
 }

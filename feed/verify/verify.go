@@ -167,6 +167,7 @@ func (v *verification) table(ctx context.Context, p, r *feed.Table) (TableReport
 		err = nil
 	case err == nil:
 		one.State = one.verdict()
+		c.explain()
 	default:
 		one.State = Failed
 	}
