@@ -20,6 +20,7 @@ type feedOptions struct {
 	json     bool
 	yes      bool
 	jobs     int
+	tables   []string
 	// anyFeed also takes replicas that have no feed.
 	anyFeed bool
 }
@@ -78,6 +79,9 @@ func feedVerbCommand(verb feedVerb) *cobra.Command {
 	opts.flags(cmd)
 	cmd.Flags().BoolVar(&opts.print, "print", false, "print the SQL and commands, passwords masked, and do nothing")
 	cmd.Flags().IntVar(&opts.jobs, "jobs", 0, "`connections` that copy at once (default one for each processor, at most 4)")
+	if verb.picks {
+		cmd.Flags().StringSliceVar(&opts.tables, "table", nil, "copy tables that this `pattern` meets anew, whatever their state (logical); may be repeated")
+	}
 	if verb.removes {
 		cmd.Flags().BoolVar(&opts.all, "all", false, "every replica that has a feed")
 		cmd.Flags().BoolVar(&opts.yes, "yes", false, "do not ask")

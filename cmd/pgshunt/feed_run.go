@@ -163,7 +163,14 @@ func feedOne(ctx context.Context, cfg *configs.Config, name string, opts feedOpt
 		if !opts.json && !opts.print {
 			fmt.Fprintf(to.out, "%s: %s the %s feed\n", name, verb.name, result.Feed)
 		}
-		return verb.do(way)(ctx, run)
+		if len(opts.tables) == 0 {
+			return verb.do(way)(ctx, run)
+		}
+		again, ok := feedAgain[result.Feed]
+		if !ok {
+			return fmt.Errorf("--table is for feed: logical; %s of the whole feed is what feed: %s has", verb.name, result.Feed)
+		}
+		return again(ctx, run, configs.Patterns(opts.tables).MatchQualified)
 	}()
 	result.end(ctx, progress, began, err, "run the same command again to go on, or `pgshunt feed drop --replica "+name+"` to undo it")
 	return result
@@ -194,6 +201,9 @@ func wayOf(ctx context.Context, run *feed.Run, verb feedVerb) (configs.Feed, err
 	want := run.Replica.Feed
 	conn, err := run.Target.Connect(ctx)
 	if err != nil {
+		if verb.removes { // what the feed has on the primary can be removed all the same
+			err = nil
+		}
 		return want, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))

@@ -28,6 +28,11 @@ var feedWays = map[configs.Feed]feedWay{
 	configs.FeedNative:  {native.Check, native.Apply, native.Refresh, native.Drop, native.State},
 }
 
+// feedAgain has the ways that can bring chosen tables anew while the others go on.
+var feedAgain = map[configs.Feed]func(ctx context.Context, run *feed.Run, pick func(schema, name string) bool) error{
+	configs.FeedLogical: logical.Resync,
+}
+
 // feedVerb is a command that works on the servers.
 type feedVerb struct {
 	name, short, long string
@@ -35,7 +40,9 @@ type feedVerb struct {
 	done string
 	// removes is set where the command must name what it is for, and asks before it begins.
 	removes bool
-	do      func(feedWay) func(context.Context, *feed.Run) error
+	// picks is set where tables can be chosen.
+	picks bool
+	do    func(feedWay) func(context.Context, *feed.Run) error
 }
 
 var feedVerbs = []feedVerb{
@@ -47,10 +54,10 @@ var feedVerbs = []feedVerb{
 		do: func(w feedWay) func(context.Context, *feed.Run) error { return w.apply },
 	},
 	{
-		name: "refresh", done: "refreshed", short: "Bring the data anew, or whatever of it does not come by itself",
+		name: "refresh", done: "refreshed", picks: true, short: "Bring the data anew, or whatever of it does not come by itself",
 		long: "Refresh makes a new copy (dump), reads definitions and statistics anew and copies what is\n" +
 			"materialised (fdw), or takes up new tables, copies again what has failed and synchronises\n" +
-			"sequences (logical).",
+			"sequences (logical; with --table the rows of these tables are removed and copied again).",
 		do: func(w feedWay) func(context.Context, *feed.Run) error { return w.refresh },
 	},
 	{

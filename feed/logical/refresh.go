@@ -17,11 +17,11 @@ import (
 // are emptied and copied again. What follows the primary is left as it is; see [Resync]. The
 // sequences are set.
 func Refresh(ctx context.Context, run *feed.Run) error {
-	return refresh(ctx, run, func(string, string) bool { return false })
+	return refresh(ctx, run, nil)
 }
 
 // Resync is Refresh, and also empties and copies again the tables that pick meets, while the
-// others go on.
+// others go on. It is an error if it meets none that is fed.
 func Resync(ctx context.Context, run *feed.Run, pick func(schema, name string) bool) error {
 	return refresh(ctx, run, pick)
 }
@@ -41,6 +41,11 @@ func refresh(ctx context.Context, run *feed.Run, pick func(schema, name string) 
 	}
 	if err := s.run.Block(found); err != nil {
 		return err
+	}
+	if pick == nil {
+		pick = func(string, string) bool { return false }
+	} else if !slices.ContainsFunc(leaves(all), func(t *table) bool { return pick(t.Schema, t.Name) }) {
+		return fmt.Errorf("none of the tables that are fed to %s is among the chosen ones; nothing was done", run.Replica.Name)
 	}
 	st, err := s.standing(ctx)
 	if err != nil {
