@@ -43,7 +43,7 @@ const codeNotAllowed = "42501"
 
 // Hush has the server write down no statement of conn, as far as the role may decide that,
 // for the session. It returns the settings, with their values, by which a secret would be
-// written down even by [Run.DoSecretly].
+// written down even by [Run.DoSecretly]. [Server.Speak] undoes it.
 func (s *Server) Hush(ctx context.Context, conn *pgx.Conn) (heard []string, err error) {
 	for _, l := range loud {
 		var value string
@@ -65,6 +65,25 @@ func (s *Server) Hush(ctx context.Context, conn *pgx.Conn) (heard []string, err 
 		}
 	}
 	return heard, nil
+}
+
+// Speak undoes Hush: what follows is written down as the server has it.
+func (s *Server) Speak(ctx context.Context, conn *pgx.Conn) error {
+	var names []string
+	for _, l := range loud {
+		names = append(names, l.name)
+	}
+	var set []string
+	err := conn.QueryRow(ctx, "SELECT coalesce(array_agg(name), '{}') FROM pg_settings WHERE name = ANY ($1) AND source = 'session'", names).Scan(&set)
+	for _, name := range set {
+		if err == nil {
+			_, err = conn.Exec(ctx, "RESET "+name)
+		}
+	}
+	if err != nil {
+		return &Error{Server: s.Name, Doing: "let its log speak again", Err: err}
+	}
+	return nil
 }
 
 // The statement travels as a parameter and is executed from a setting of the transaction, so
