@@ -54,7 +54,7 @@ func (w *work) connect(ctx context.Context) error {
 	if _, err := w.run.Target.Hush(ctx, w.target); err != nil {
 		return err
 	}
-	return w.in(ctx, "set up the connection to the primary", func() error {
+	err := w.in(ctx, "set up the connection to the primary", func() error {
 		for _, step := range []func(context.Context) error{
 			func(ctx context.Context) error { return w.run.Journal(ctx, w.target) }, w.server, w.mapUsers, w.probe,
 		} {
@@ -64,6 +64,10 @@ func (w *work) connect(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return w.run.Target.Speak(ctx, w.target)
 }
 
 // types brings what the columns of foreign tables are of, where the replica lacks any of it.

@@ -60,6 +60,12 @@ func (w *work) copyProblems(ctx context.Context) ([]feed.Problem, error) {
 	fed := feed.Index(w.fed)
 	hot := feed.Index(w.hot)
 	for _, t := range w.hot {
+		if have := w.have[t.Plain()]; have != nil && (have.kind == 'r' || have.kind == 'p') && w.copied[t.Plain()] == nil {
+			all = append(all, feed.Problem{
+				Server: w.run.Target.Name, Check: "relation", Blocks: true, What: t.Plain() + " is a table there that this feed has not made, and would have to make way for a copy",
+				Remedy: "DROP TABLE " + t.Qualified() + ";", Note: "or leave it out of tables",
+			})
+		}
 		if whole := fed[t.ParentSchema+"."+t.ParentName]; whole != nil && hot[whole.Plain()] == nil {
 			all = append(all, feed.Problem{
 				Server: w.run.Replica.Name, Check: "materialize", Blocks: true, What: fmt.Sprintf("%s is a partition of %s, which would stay a foreign table", t.Plain(), whole.Plain()),

@@ -95,6 +95,18 @@ func TestHotTablesAreCopied(t *testing.T) {
 	}
 }
 
+func TestATableOfTheReplicasOwnIsNotReplaced(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) { r.FDW.Materialize = configs.Patterns{"public.a"} })
+	b.onPrimary(t, "CREATE TABLE a (id int); CREATE TABLE b (id int); GRANT SELECT ON a, b TO reader")
+	b.onReplica(t, "CREATE TABLE a (id int); CREATE TABLE b (id int); INSERT INTO a VALUES (7)")
+	if checks, remedies := problems(t, b); len(remedies) != 2 {
+		t.Errorf("%q, %q", checks, remedies)
+	}
+	if err := Apply(t.Context(), b.run(t)); err == nil {
+		t.Error("it is replaced")
+	}
+}
+
 func sorted(texts []string) []string {
 	slices.Sort(texts)
 	return texts

@@ -40,7 +40,9 @@ func (b *bed) cut(t *testing.T, n int, do func(context.Context, *feed.Run) error
 }
 
 func TestAKilledCommandIsRunAgain(t *testing.T) {
-	b := newBed(t, func(r *configs.Replica) { r.Tables, r.FDW.Materialize = configs.Patterns{"s.*"}, configs.Patterns{"s.b"} })
+	b := newBed(t, func(r *configs.Replica) {
+		r.Tables, r.FDW.Materialize = configs.Patterns{"s.*"}, configs.Patterns{"s.b"}
+	})
 	b.onPrimary(t, `CREATE SCHEMA s; CREATE TYPE s.mood AS ENUM ('sad', 'glad'); CREATE TABLE s.a (id int PRIMARY KEY, m s.mood); CREATE TABLE s.b (id int, x text);
 		INSERT INTO s.a VALUES (1, 'sad'); INSERT INTO s.b VALUES (1, 'x'); GRANT USAGE ON SCHEMA s TO reader, analyst; GRANT SELECT ON ALL TABLES IN SCHEMA s TO reader, analyst`)
 	b.replica.Exec(t, "CREATE ROLE analyst LOGIN")
