@@ -214,7 +214,7 @@ func (p *feedProgress) would(e feed.Event) {
 		return
 	}
 	fmt.Fprintf(p.to.out, "-- %s%s\n", e.Step, on(e.Server))
-	if sql := strings.TrimSpace(archiveLine.ReplaceAllString(e.SQL, "")); sql != "" {
+	if sql := strings.TrimSpace(archiveLine.ReplaceAllString(e.SQL, "")); sql != "" && !strings.HasPrefix(sql, "--") {
 		fmt.Fprintf(p.to.out, "%s\n\n", strings.TrimSuffix(sql, ";")+";")
 	}
 }

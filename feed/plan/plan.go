@@ -269,7 +269,10 @@ func (p *planning) measureSpeed(run *feed.Run, fed []*feed.Table) {
 
 // way says what one way costs and what stands against it.
 func (p *planning) way(run *feed.Run, way configs.Feed, r *Replica, common []feed.Problem) (Way, error) {
-	w := Way{Feed: way, Problems: slices.Clone(common)}
+	w := Way{Feed: way}
+	if way != configs.FeedNative { // which reads and brings nothing
+		w.Problems = slices.Clone(common)
+	}
 	w.Estimate = estimate(way, workload{
 		tables: r.Tables, speed: p.speed, jobs: run.Jobs, syncs: r.SyncWorkers, wal: p.report.Primary.Churn.WAL,
 	})
