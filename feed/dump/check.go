@@ -122,7 +122,8 @@ const there = `SELECT c.relkind::text, pg_has_role(c.relowner, 'USAGE'), r.rolna
 	coalesce((SELECT s.subname::text FROM pg_subscription_rel p JOIN pg_subscription s ON s.oid = p.srsubid WHERE p.srrelid = c.oid LIMIT 1), ''),
 	EXISTS (SELECT FROM pg_inherits i WHERE (i.inhrelid = c.oid OR i.inhparent = c.oid) AND NOT c.relispartition AND c.relkind = 'r'),
 	coalesce((SELECT s.srvname::text FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = c.oid), '')
-	FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = to_regclass($1)`
+	FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+	WHERE c.relname = $2 AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)`
 
 func (k *checking) replica(ctx context.Context, conn *pgx.Conn) error {
 	user := feed.Quote("", k.run.Target.User())
@@ -141,7 +142,7 @@ func (k *checking) replica(ctx context.Context, conn *pgx.Conn) error {
 	for _, t := range k.tables {
 		var kind, owner, subscription, server string
 		var own, inherits bool
-		err := conn.QueryRow(ctx, there, t.Qualified()).Scan(&kind, &own, &owner, &subscription, &inherits, &server)
+		err := conn.QueryRow(ctx, there, t.Schema, t.Name).Scan(&kind, &own, &owner, &subscription, &inherits, &server)
 		if err == pgx.ErrNoRows {
 			continue
 		}
