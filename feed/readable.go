@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const readableQuery = `SELECT c.oid, has_schema_privilege(c.relnamespace, 'USAGE'), row_security_active(c.oid),
+const readableQuery = `SELECT c.oid, has_schema_privilege(c.relnamespace, 'USAGE'), row_security_active(c.oid), has_any_column_privilege(c.oid, 'SELECT'),
 	coalesce((SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
 		WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')), '{}')
 	FROM pg_class c WHERE c.oid = ANY($1)`
@@ -28,10 +28,10 @@ func (r *Run) Readable(ctx context.Context, conn *pgx.Conn, server *Server, tabl
 		return nil, err
 	}
 	var oid uint32
-	var usage, secured bool
+	var usage, secured, visible bool
 	var hidden []string
 	var schemas, whole, parts, guarded []string
-	_, err = pgx.ForEachRow(rows, []any{&oid, &usage, &secured, &hidden}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &usage, &secured, &visible, &hidden}, func() error {
 		t := byOID[oid]
 		if schema := Quote("", t.Schema); !usage && !slices.Contains(schemas, schema) {
 			schemas = append(schemas, schema)
@@ -41,7 +41,7 @@ func (r *Run) Readable(ctx context.Context, conn *pgx.Conn, server *Server, tabl
 		}
 		want := r.Selection.Columns(t.Schema, t.Name)
 		switch hides := func(c string) bool { return slices.Contains(hidden, c) }; {
-		case want == nil && len(hidden) > 0:
+		case want == nil && (len(hidden) > 0 || !visible): // a table may have no column
 			whole = append(whole, t.Qualified())
 		case slices.ContainsFunc(want, hides):
 			parts = append(parts, "("+quoted(want)+") ON "+t.Qualified())
