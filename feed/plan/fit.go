@@ -26,7 +26,7 @@ func fit(ctx context.Context, target *pgx.Conn, facts, primary *Server, need sur
 	if primary.Major() > facts.Major() {
 		f.note("version", fmt.Sprintf("PostgreSQL %s is older than the primary's %s; definitions that only the newer one has cannot be made here", facts.Version, primary.Version), "", "")
 	}
-	for _, step := range []func(context.Context, *pgx.Conn, surroundings) error{f.extensions, f.types, f.collations} {
+	for _, step := range []func(context.Context, *pgx.Conn, surroundings) error{f.schemas, f.extensions, f.types, f.collations} {
 		if err := step(ctx, target, need); err != nil {
 			return nil, err
 		}
@@ -62,6 +62,21 @@ func (f *fitting) encoding(primary *Server) {
 	} else if s.CollationVersion != primary.CollationVersion && s.CollationVersion != "" && primary.CollationVersion != "" {
 		f.note("collation_version", fmt.Sprintf("its collation %s has version %s and the primary's %s; ORDER BY may differ", s.Collate, s.CollationVersion, primary.CollationVersion), "", "")
 	}
+}
+
+// schemas looks at those that are there already.
+func (f *fitting) schemas(ctx context.Context, target *pgx.Conn, need surroundings) error {
+	rows, err := target.Query(ctx, `SELECT nspname::text FROM pg_namespace WHERE nspname = ANY($1)
+		AND NOT (has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE')) ORDER BY 1`, need.schemas)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, name := range names {
+		f.block("schema", fmt.Sprintf("role %s may make nothing in schema %s", feed.Quote("", f.server.Role), name),
+			"GRANT USAGE, CREATE ON SCHEMA "+feed.Quote("", name)+" TO "+feed.Quote("", f.server.Role)+";", "")
+	}
+	return err
 }
 
 const availableQuery = `SELECT n.name, coalesce(a.default_version, ''), coalesce(a.installed_version, ''), coalesce((SELECT bool_or(v.trusted OR NOT v.superuser)

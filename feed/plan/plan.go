@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -169,11 +170,7 @@ func (p *planning) replica(run *feed.Run, r *Replica) error {
 		ways = append(ways, r.Configured)
 	}
 	for _, way := range ways {
-		w, err := p.way(run, way, r, common)
-		if err != nil {
-			return err
-		}
-		r.Ways = append(r.Ways, w)
+		r.Ways = append(r.Ways, p.way(run, way, r, common))
 	}
 	return nil
 }
@@ -210,6 +207,11 @@ func (p *planning) common(run *feed.Run, target *pgx.Conn, facts *Server, fed []
 	need, err := surround(p.ctx, p.conn, oids)
 	if err != nil {
 		return nil, &feed.Error{Server: run.Primary.Name, Doing: "ask what the tables need", Err: err}
+	}
+	for _, t := range fed {
+		if !slices.Contains(need.schemas, t.Schema) {
+			need.schemas = append(need.schemas, t.Schema)
+		}
 	}
 	more, err := fit(p.ctx, target, facts, &p.report.Primary.Server, need)
 	if err != nil {
@@ -268,7 +270,7 @@ func (p *planning) measureSpeed(run *feed.Run, fed []*feed.Table) {
 }
 
 // way says what one way costs and what stands against it.
-func (p *planning) way(run *feed.Run, way configs.Feed, r *Replica, common []feed.Problem) (Way, error) {
+func (p *planning) way(run *feed.Run, way configs.Feed, r *Replica, common []feed.Problem) Way {
 	w := Way{Feed: way}
 	if way != configs.FeedNative { // which reads and brings nothing
 		w.Problems = slices.Clone(common)
@@ -283,7 +285,7 @@ func (p *planning) way(run *feed.Run, way configs.Feed, r *Replica, common []fee
 		as.Replica = &replica
 		found, err := check(p.ctx, &as)
 		if err != nil {
-			return w, err
+			found = append(found, feed.Problem{Server: run.Target.Name, Check: "check", Blocks: true, What: "the way could not be examined to the end: " + err.Error()})
 		}
 		for _, f := range found {
 			w.Problems = merge(w.Problems, f)
@@ -301,16 +303,36 @@ func (p *planning) way(run *feed.Run, way configs.Feed, r *Replica, common []fee
 	if w.Problems == nil {
 		w.Problems = []feed.Problem{}
 	}
-	return w, nil
+	return w
 }
 
-// merge adds a problem unless the same is there, by its remedy or its words.
+// merge adds a problem unless the same is there, by its words or because what removes that
+// removes this as well.
 func merge(have []feed.Problem, p feed.Problem) []feed.Problem {
 	for i, h := range have {
-		if h.Server == p.Server && (h.What == p.What || h.Remedy != "" && h.Remedy == p.Remedy) {
+		if h.Server == p.Server && (h.What == p.What || covers(h.Remedy, p.Remedy)) {
 			have[i].Blocks = h.Blocks || p.Blocks
 			return have
 		}
 	}
 	return append(have, p)
+}
+
+// covers tells whether the first statement does what the second one does: the same, or a GRANT
+// on several objects and one of them.
+func covers(whole, part string) bool {
+	whole, part = strings.TrimSuffix(whole, ";"), strings.TrimSuffix(part, ";")
+	if whole == part {
+		return whole != ""
+	}
+	for _, grant := range []string{"GRANT SELECT ON ", "GRANT USAGE ON SCHEMA "} {
+		objects, all := strings.CutPrefix(whole, grant)
+		object, one := strings.CutPrefix(part, grant)
+		to := strings.LastIndex(objects, " TO ")
+		at := strings.LastIndex(object, " TO ")
+		if all && one && to >= 0 && at >= 0 && objects[to:] == object[at:] {
+			return slices.Contains(strings.Split(objects[:to], ", "), object[:at])
+		}
+	}
+	return false
 }

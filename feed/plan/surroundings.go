@@ -8,6 +8,7 @@ import (
 
 // surroundings are what fed tables need besides themselves.
 type surroundings struct {
+	schemas    []string
 	types      []usedType
 	extensions []usedExtension
 	collations []usedCollation
