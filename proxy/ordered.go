@@ -122,6 +122,9 @@ func (s *session) followed(answered bool) <-chan struct{} {
 		if err := o.Finish(s.srv.ctx, answered); err != nil {
 			s.log.Error("replicas have not followed a schema change", "error", err)
 		}
+		if w := s.srv.plan.Load().Watcher; w != nil {
+			w.Want(s.who.database) // what replicas have is different now
+		}
 	})
 	return done
 }

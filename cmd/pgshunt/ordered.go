@@ -76,7 +76,7 @@ func (o *orderer) Order(ctx context.Context, c proxy.SchemaChange) (proxy.Orderi
 	if err != nil {
 		return nil, refusedChange(err)
 	}
-	session := migrate.Session{Path: c.SearchPath, Alone: c.Alone, PID: c.PID}
+	session := migrate.Session{User: c.User, Path: c.SearchPath, Alone: c.Alone, PID: c.PID}
 	for _, r := range c.Temporary {
 		session.Temporary = append(session.Temporary, r.Name)
 	}

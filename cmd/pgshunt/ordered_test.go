@@ -42,11 +42,13 @@ func (b *orderedBed) super(t *testing.T, s *pgtest.Server) *pgx.Conn {
 func startOrdered(t *testing.T) *orderedBed {
 	t.Helper()
 	quiet := func(more map[string]string) pgtest.Options {
-		more["log_statement"] = "none"
+		more["log_statement"] = "ddl"
 		return pgtest.Options{Settings: more}
 	}
-	b := &orderedBed{primary: pgtest.Primary(t, quiet(map[string]string{"wal_level": "logical"})),
-		replica: pgtest.Replica(t, quiet(map[string]string{"wal_retrieve_retry_interval": "200ms"}))}
+	b := &orderedBed{
+		primary: pgtest.Primary(t, quiet(map[string]string{"wal_level": "logical"})),
+		replica: pgtest.Replica(t, quiet(map[string]string{"wal_retrieve_retry_interval": "200ms"})),
+	}
 	b.primary.Exec(t, `CREATE TABLE items (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, label text, spare int NOT NULL DEFAULT 1);
 		INSERT INTO items SELECT i, 0, 'l' || i FROM generate_series(1, 100) i; CREATE SCHEMA private; CREATE TABLE private.own (a int)`)
 	config := fmt.Sprintf("auth: {method: trust}\nprimary: {url: %q}\nrouting: {ddl: ordered}\nreplicas:\n  - {name: ml1, feed: logical, tables: ['public.*'], url: %q}\n",
@@ -198,10 +200,22 @@ func TestSchemaChangesThatFailLeaveNothing(t *testing.T) {
 	run("", "BEGIN", "ALTER TABLE private.own ADD b int", "CREATE TEMP TABLE items2 (a int)", "COMMIT")
 	run("", "CREATE TEMP TABLE items (a int)", "ALTER TABLE items ADD b uuid DEFAULT gen_random_uuid()", "DROP TABLE items")
 
+	run("", "CREATE ROLE guest LOGIN")
+	before = b.shape(t, b.primary)
+	guest := pgtest.Connect(t, fmt.Sprintf("postgres://guest@127.0.0.1:%d/postgres?sslmode=disable", b.served.port))
+	mark := b.replica.Mark(t)
+	_, err := guest.Exec(t.Context(), "ALTER TABLE public.items ADD c int")
+	if pg := (*pgconn.PgError)(nil); !errors.As(err, &pg) || pg.Code != "42501" {
+		t.Errorf("a role that may not: %v", err)
+	}
+	if log, err := b.replica.Log(); err != nil || strings.Contains(log[mark:], "ADD COLUMN") {
+		t.Errorf("for a role that may not the replica is changed: %v", err)
+	}
+
 	batch := &pgx.Batch{} // one transaction, in the extended protocol
 	batch.Queue("ALTER TABLE items ADD c int")
 	batch.Queue("ALTER TABLE items ADD d int")
-	err := conn.SendBatch(t.Context(), batch).Close()
+	err = conn.SendBatch(t.Context(), batch).Close()
 	if pg := (*pgconn.PgError)(nil); !errors.As(err, &pg) || pg.Code != "0A000" {
 		t.Errorf("a batch of two: %v", err)
 	}

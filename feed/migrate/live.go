@@ -17,6 +17,8 @@ type Live struct{ m *migration }
 
 // Session is what is known of the client's session.
 type Session struct {
+	// User is who has logged in.
+	User string
 	// Path is its search_path, resolved.
 	Path []string
 	// Temporary are names of temporary relations that it has made; they may be gone.
@@ -85,6 +87,7 @@ func Begin(ctx context.Context, runs []*feed.Run, st Statement, s Session) (l *L
 // concerns finds the replicas that a statement concerns, and connects to them alone. One
 // that cannot be reached is an error where it may be concerned.
 func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (bool, error) {
+	st.Changes = slices.DeleteFunc(slices.Clone(st.Changes), func(c Change) bool { return c.Action == local || c.Action == createType })
 	if len(m.runs) == 0 || len(st.Changes) == 0 {
 		return false, nil
 	}
@@ -101,6 +104,9 @@ func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (boo
 	}
 	if err != nil {
 		return false, m.onPrimary("resolve names", err)
+	}
+	if may, err := s.may(ctx, m.primary, changes); err != nil || !may {
+		return false, m.onPrimary("look at owners", err)
 	}
 	for _, run := range m.runs {
 		if !fedByUs(run) {
@@ -149,6 +155,25 @@ func (s *Session) lasting(ctx context.Context, primary *pgx.Conn, changes []Chan
 	return out, nil
 }
 
+// may tells whether the session's user may make the changes, as far as ownership tells: it
+// owns the tables and types, or is a member of who does. PostgreSQL refuses all others, and
+// until then they must not be able to have anything done to a replica.
+func (s *Session) may(ctx context.Context, primary *pgx.Conn, changes []Change) (bool, error) {
+	const query = `SELECT 'no' FROM (SELECT c.relowner AS owner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $2 AND c.relname = $3
+		UNION ALL SELECT t.typowner FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = $2 AND t.typname = $3 AND t.typtype IN ('e', 'd')) o
+		WHERE NOT pg_has_role($1::name, o.owner, 'MEMBER') LIMIT 1`
+	for i := range changes {
+		c := &changes[i]
+		for _, name := range [][2]string{{c.Schema, c.Name}, {c.ParentSchema, c.ParentName}} {
+			no, err := find1(ctx, primary, query, s.User, name[0], name[1])
+			if err != nil || no != "" {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
 // selected tells whether a change may be about a table that the configuration feeds to a
 // replica.
 func selected(run *feed.Run, changes []Change) bool {
@@ -171,15 +196,14 @@ func selected(run *feed.Run, changes []Change) bool {
 // do, for Resume.
 func (l *Live) Finish(ctx context.Context, answered bool) error {
 	defer l.m.close()
+	var errs []error
 	for _, r := range l.m.replicas {
 		if answered {
 			r.entry.plan.PID = 0
 		}
-		if err := l.m.finish(ctx, r); err != nil {
-			return err
-		}
+		errs = append(errs, l.m.finish(ctx, r))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // idle waits until a process of the primary has no transaction any more, in which a change

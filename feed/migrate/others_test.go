@@ -89,3 +89,25 @@ func TestPartitionsCopiesAnewAndRefusals(t *testing.T) {
 	}
 	g.equal()
 }
+
+// A replica that cannot be reached is an error before anything has changed.
+func TestAReplicaThatIsDown(t *testing.T) {
+	g := newRig(t, configs.FeedDump, "")
+	if err := g.replica.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	before := g.contents(g.primary)
+	if err := g.migrate("ALTER TABLE docs ADD c int"); err == nil || !strings.HasPrefix(err.Error(), "ml1: connect") {
+		t.Errorf("the error is %v", err)
+	}
+	l, err := Begin(context.Background(), []*feed.Run{g.run(nil)}, read(t, "ALTER TABLE docs ADD c int")[0], Session{User: "postgres", Path: []string{"public"}, Alone: true})
+	if err == nil || l != nil {
+		t.Errorf("a client's statement is let through: %v", err)
+	}
+	if l, err = Begin(context.Background(), []*feed.Run{g.run(nil)}, read(t, "CREATE TABLE pg_temp.x (a int)")[0], Session{User: "postgres", Path: []string{"public"}, Alone: true}); err != nil || l != nil {
+		t.Errorf("a statement that is of no concern waits for the replica: %v", err)
+	}
+	if after := g.contents(g.primary); after["docs"] != before["docs"] {
+		t.Error("the primary has changed")
+	}
+}

@@ -79,11 +79,11 @@ func Resume(ctx context.Context, runs []*feed.Run) error {
 }
 
 // open connects to the primary and to the replicas, and locks these.
-func open(ctx context.Context, runs []*feed.Run, opts Options) (m *migration, err error) {
-	m = &migration{opts: opts, runs: runs}
+func open(ctx context.Context, runs []*feed.Run, opts Options) (_ *migration, err error) {
 	if len(runs) == 0 {
 		return nil, errors.New("no replica is configured")
 	}
+	m := &migration{opts: opts, runs: runs}
 	defer func() {
 		if err != nil {
 			m.close()
