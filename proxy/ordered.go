@@ -123,7 +123,7 @@ func (s *session) followed(answered bool) <-chan struct{} {
 			s.log.Error("replicas have not followed a schema change", "error", err)
 		}
 		if w := s.srv.plan.Load().Watcher; w != nil {
-			w.Want(s.who.database) // what replicas have is different now
+			w.Compare(s.srv.ctx, s.who.database) // what replicas have is different now
 		}
 	})
 	return done
