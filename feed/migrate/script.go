@@ -57,6 +57,11 @@ func Script(ctx context.Context, runs []*feed.Run, statements []Statement, opts 
 	if err := m.resume(ctx); err != nil {
 		return err
 	}
+	for _, r := range m.replicas {
+		if err := makeJournal(ctx, r.run, r.conn); err != nil {
+			return err
+		}
+	}
 	chain := ""
 	for i := range statements {
 		st := &statements[i]
@@ -102,9 +107,6 @@ func open(ctx context.Context, runs []*feed.Run, opts Options) (_ *migration, er
 		}
 		m.replicas = append(m.replicas, &replica{run: run, conn: conn, primary: m.primary})
 		if err := run.Lock(ctx, conn); err != nil {
-			return nil, err
-		}
-		if err := makeJournal(ctx, run, conn); err != nil {
 			return nil, err
 		}
 	}
