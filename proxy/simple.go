@@ -64,7 +64,10 @@ func (s *session) queryPrimary(m *wire.Message, st *parser.Statement, d *router.
 		return s.failAttach(err, true)
 	}
 	if !s.ordersChanges(st) {
-		return s.queryThere(m, st, d)
+		if err := s.queryThere(m, st, d); err != nil || s.ordering == nil {
+			return err
+		}
+		return s.follow() // of a batch that this ends in place of a Sync
 	}
 	if err := s.settle(); err != nil {
 		return err
