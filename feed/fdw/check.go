@@ -104,7 +104,7 @@ func (w *work) effectProblems(ctx context.Context) (all []feed.Problem, err erro
 	const query = `SELECT coalesce((SELECT c FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) c
 		WHERE c LIKE 'idle_in_transaction_session_timeout=%' AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 		AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = $1)) ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1),
-		(SELECT 'idle_in_transaction_session_timeout=' || reset_val FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'))`
+		(SELECT 'idle_in_transaction_session_timeout=' || reset_val || CASE reset_val WHEN '0' THEN '' ELSE ' ms' END FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'))`
 	if err := w.primary.QueryRow(ctx, query, w.run.Source.User()).Scan(&limit); err != nil {
 		return nil, &feed.Error{Server: name, Doing: "read its settings", Err: err}
 	}
