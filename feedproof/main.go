@@ -89,7 +89,7 @@ func run(ctx context.Context, o options) (err error) {
 		if dir, err = os.MkdirTemp("", "pgshunt-feedproof-"); err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
 	say("starting a primary and %d replicas in %s", len(o.ways), dir)
 	rig, err := feedtest.Start(ctx, dir, feedtest.Options{Settings: o.settings}, o.ways...)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -96,7 +95,7 @@ func TestFeedsSideBySide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := startServing(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	srv, err := startServing(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

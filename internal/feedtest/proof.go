@@ -122,7 +122,7 @@ func (p *Proof) applied(ctx context.Context, r *Replica) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		s, err := p.Status(ctx, r)
+		s, err := p.status(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -143,21 +143,19 @@ func (p *Proof) applied(ctx context.Context, r *Replica) error {
 	}
 }
 
-// Status is what status says of one feed.
-func (p *Proof) Status(ctx context.Context, r *Replica) (s struct {
+// status is one feed in what `pgshunt feed status --json` prints.
+type status struct {
 	feed.State
 	Error string
-}, err error) {
+}
+
+// status asks what status says of one feed.
+func (p *Proof) status(ctx context.Context, r *Replica) (s status, err error) {
 	out, _, err := p.Command(ctx, "status", "--json", "--replica", r.Name)
 	if err != nil {
 		return s, err
 	}
-	var all struct {
-		Feeds []struct {
-			feed.State
-			Error string
-		}
-	}
+	var all struct{ Feeds []status }
 	if err := json.Unmarshal([]byte(out), &all); err != nil || len(all.Feeds) != 1 {
 		return s, fmt.Errorf("status of %s: %w\n%s", r.Feed, err, out)
 	}
