@@ -40,7 +40,7 @@ func (s *situation) renameColumn(o *Order, c *Change) error {
 		return nil
 	}
 	s.asText(o)
-	box := newBox(c, there.Type)
+	box := newBox(c, there.Type, s.mark)
 	o.Before = append(o.Before, Step{What: "make a letter box for " + c.To, SQL: box.make(), Undo: box.remove()})
 	o.After = append(o.After, Step{What: "rename column " + c.Column, SQL: box.remove() + "; " + rename})
 	return nil
@@ -67,8 +67,8 @@ type box struct {
 	function   string
 }
 
-func newBox(c *Change, kind string) *box {
-	return &box{c: c, kind: kind, mark: "pgshunt: not delivered", function: feed.Quote(feed.JournalSchema, "box_"+hash(c.table() + "." + c.Column)[:16])}
+func newBox(c *Change, kind, mark string) *box {
+	return &box{c: c, kind: kind, mark: mark, function: feed.Quote(feed.JournalSchema, "box_"+hash(c.table() + "." + c.Column)[:16])}
 }
 
 func (b *box) make() string {

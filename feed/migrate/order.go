@@ -95,6 +95,8 @@ type situation struct {
 	options map[string]bool
 	// users are the tables with a column of a type, by the type as format_type writes it.
 	users map[string][]string
+	// mark is a text that no value is, random and new for each statement; see box.
+	mark string
 	// locks is set where tables of the primary may be locked for the statement, which is
 	// then sent by us; recopy, where tables may be copied anew.
 	locks, recopy bool

@@ -151,12 +151,12 @@ func TestOrders(t *testing.T) {
 // A letter box is there before the primary has the new name, and goes before binary comes back.
 func TestOrderOfANewColumnName(t *testing.T) {
 	s := testSituation(configs.FeedLogical)
-	s.binary = true
+	s.binary, s.mark = true, "nobody's"
 	o, err := orderOf([]Change{{Action: renameColumn, Schema: "public", Name: "t", Column: "b", To: "z"}}, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(o.Before) != 2 || !strings.Contains(o.Before[1].SQL, "ENABLE ALWAYS TRIGGER") || len(o.After) != 2 ||
+	if len(o.Before) != 2 || !strings.Contains(o.Before[1].SQL, "ENABLE ALWAYS TRIGGER") || !strings.Contains(o.Before[1].SQL, "text DEFAULT 'nobody''s'") || len(o.After) != 2 ||
 		!strings.HasSuffix(o.After[0].SQL, `RENAME COLUMN "b" TO "z"`) || !strings.Contains(o.After[1].SQL, "binary = true") {
 		t.Errorf("%q", told(o))
 	}

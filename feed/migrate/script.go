@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -211,7 +212,7 @@ func (m *migration) plan(ctx context.Context, path []string, written []Change, l
 		if err != nil {
 			return nil, r.wrong("look at the tables", err)
 		}
-		s.locks, s.recopy = locks, m.opts.Recopy
+		s.locks, s.recopy, s.mark = locks, m.opts.Recopy, "pgshunt: not delivered "+rand.Text()
 		if r.order, err = orderOf(changes, s); err != nil {
 			return nil, &feed.Error{Server: r.run.Target.Name, Doing: "order the change", Err: err}
 		}
