@@ -149,3 +149,29 @@ func TestOtherEncodingsAreCompared(t *testing.T) {
 		t.Error(found)
 	}
 }
+
+// A partitioned table is asked for by its own name, also where its partitions are subscribed; a
+// partition is by its own.
+func TestPartitionsAreAskedForByName(t *testing.T) {
+	d := two(t, `CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF p FOR VALUES FROM (0) TO (10); CREATE TABLE high PARTITION OF p DEFAULT;
+		INSERT INTO p SELECT i, i FROM generate_series(1, 20) i`)
+	d.replica.ExecIn(t, d.theirs, "UPDATE p SET v = 0 WHERE id IN (5, 15)")
+	run := d.run(t, configs.FeedDump, nil)
+	for pattern, want := range map[string]string{"public.p": "[public.p differs c:15 c:5]", "public.low": "[public.low differs c:5]", "public.*": "[public.p differs c:15 c:5]"} {
+		if got := fmt.Sprint(findings(verify(t, run, Options{Tables: configs.Patterns{pattern}}))); got != want {
+			t.Errorf("%s: %s, want %s", pattern, got, want)
+		}
+	}
+	primary, err := feed.Tables(t.Context(), d.primary.Super(t, d.ours), run.Selection.Has)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &applied{v: &verification{tables: primary}, states: map[string]string{"public.low": "r", "public.high": "d"}}
+	if state, note := a.fit(feed.Index(primary)["public.p"]); state != Skipped || note != "it is still being copied" {
+		t.Errorf("%s %s", state, note)
+	}
+	a.states["public.high"] = "r"
+	if state, _ := a.fit(feed.Index(primary)["public.p"]); state != "" {
+		t.Error(state)
+	}
+}

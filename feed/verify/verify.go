@@ -72,17 +72,9 @@ func (v *verification) all(ctx context.Context) (err error) {
 	if err := v.prepare(ctx); err != nil {
 		return err
 	}
-	primary, err := feed.Tables(ctx, v.primary, func(schema, name string) bool {
-		return v.run.Selection.Has(schema, name) && (len(v.opts.Tables) == 0 || v.opts.Tables.MatchQualified(schema, name))
-	})
+	primary, err := feed.Tables(ctx, v.primary, v.run.Selection.Has)
 	if err != nil {
 		return &feed.Error{Server: v.run.Primary.Name, Doing: "read the tables", Err: err}
-	}
-	if len(primary) == 0 {
-		return &feed.Error{
-			Server: v.run.Primary.Name, Doing: "look for the tables to compare", Err: errors.New("none is fed that is asked for"),
-			Next: "see replicas[].tables, and the patterns of the command",
-		}
 	}
 	known := feed.Index(primary)
 	replica, err := feed.Tables(ctx, v.target, func(schema, name string) bool { return known[schema+"."+name] != nil })
@@ -90,9 +82,19 @@ func (v *verification) all(ctx context.Context) (err error) {
 		return &feed.Error{Server: v.run.Target.Name, Doing: "read the tables", Err: err}
 	}
 	there := feed.Index(replica)
+	asked := func(t *feed.Table) bool {
+		return len(v.opts.Tables) == 0 || v.opts.Tables.MatchQualified(t.Schema, t.Name)
+	}
 	listed := slices.DeleteFunc(schema.Listed(v.run, primary), func(t *feed.Table) bool {
-		return t.Partition() && known[t.ParentSchema+"."+t.ParentName] != nil && there[t.ParentSchema+"."+t.ParentName] != nil
+		whole := t.ParentSchema + "." + t.ParentName
+		return !asked(t) || t.Partition() && known[whole] != nil && asked(known[whole]) && there[whole] != nil
 	})
+	if len(listed) == 0 {
+		return &feed.Error{
+			Server: v.run.Primary.Name, Doing: "look for the tables to compare", Err: errors.New("none is fed that is asked for"),
+			Next: "see replicas[].tables, and the patterns of the command",
+		}
+	}
 	v.tables, v.total = primary, len(listed)
 	for _, p := range listed {
 		one, err := v.table(ctx, p, there[p.Plain()])
