@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // happened tells by the primary's catalogs whether a statement with these changes has been
@@ -65,19 +66,24 @@ func happened(ctx context.Context, primary *pgx.Conn, changes []Change) (bool, e
 }
 
 // committed tells what became of a transaction of the primary. One that still runs has lost
-// its client and is waited for.
+// its client and is waited for. A crash may lose the transaction and its number, which is in
+// the future then (22023), or another transaction's by now: so the catalogs are asked too.
 func committed(ctx context.Context, primary *pgx.Conn, xid string, changes []Change) (bool, error) {
 	const most = time.Minute
 	for began := time.Now(); ; {
 		var status *string
-		if err := primary.QueryRow(ctx, "SELECT txid_status($1::bigint)", xid).Scan(&status); err != nil {
+		err := primary.QueryRow(ctx, "SELECT txid_status($1::bigint)", xid).Scan(&status)
+		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "22023" {
+			return false, nil
+		}
+		if err != nil {
 			return false, err
 		}
 		switch {
-		case status == nil: // so old that nobody knows any more
+		case status == nil || *status == "committed": // NULL is so old that nobody knows any more
 			return happened(ctx, primary, changes)
-		case *status != "in progress":
-			return *status == "committed", nil
+		case *status == "aborted":
+			return false, nil
 		case time.Since(began) > most:
 			return false, errors.New("the transaction with the change still runs on the primary")
 		}
