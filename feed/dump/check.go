@@ -77,6 +77,7 @@ func (k *checking) primary(ctx context.Context, conn *pgx.Conn) error {
 		if err := conn.QueryRow(ctx, readable, t.OID).Scan(&usage, &all, &hidden, &secured); err != nil {
 			return err
 		}
+		t.lockable = all
 		if !usage && !schemas[t.Schema] {
 			schemas[t.Schema] = true
 			k.add(k.run.Primary, "usage", fmt.Sprintf("role %s may not use schema %s", user, t.Schema), "GRANT USAGE ON SCHEMA "+feed.Quote("", t.Schema)+" TO "+user+";", "")
@@ -116,6 +117,17 @@ func (k *checking) selection() error {
 	return nil
 }
 
+// definable looks whether pg_dump can write down a table that the replica lacks: it locks it,
+// for which privileges on some columns are not enough.
+func (k *checking) definable(t *table) {
+	if t.lockable || !t.partial() {
+		return
+	}
+	user := feed.Quote("", k.run.Primary.User())
+	k.add(k.run.Primary, "definition", fmt.Sprintf("pg_dump, which brings the definition of %s, needs to lock the table, and role %s may only read columns of it", t.Plain(), user),
+		"GRANT SELECT ON "+t.Qualified()+" TO "+user+";", "it is needed for the first copy and after changes of the definition only")
+}
+
 // there tells of a relation of the replica what it is, whether we own it, and what feeds it. A
 // feed of foreign tables (package fdw) has this one copy some of them.
 const there = `SELECT c.relkind::text, pg_has_role(c.relowner, 'USAGE'), r.rolname::text,
@@ -144,6 +156,7 @@ func (k *checking) replica(ctx context.Context, conn *pgx.Conn) error {
 		var own, inherits bool
 		err := conn.QueryRow(ctx, there, t.Schema, t.Name).Scan(&kind, &own, &owner, &subscription, &inherits, &server)
 		if err == pgx.ErrNoRows {
+			k.definable(t)
 			continue
 		}
 		if err != nil {

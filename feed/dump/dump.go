@@ -21,6 +21,8 @@ type copying struct {
 	at     time.Time
 	tables []*table
 	byName map[string]*feed.Table
+	// least is the least size of a part, in pages.
+	least int64
 	// values are those of sequences; later has what is done after the swap.
 	values []reached
 	later  []string
@@ -76,7 +78,7 @@ func Refresh(ctx context.Context, run *feed.Run) error {
 
 // open connects to the replica and locks the feed there.
 func open(ctx context.Context, run *feed.Run) (c *copying, err error) {
-	c = &copying{run: run}
+	c = &copying{run: run, least: leastPart}
 	if c.target, err = run.Target.Connect(ctx); err != nil {
 		return nil, err
 	}
@@ -126,11 +128,7 @@ func (c *copying) copy(ctx context.Context) (err error) {
 	if err := c.clean(ctx); err != nil {
 		return err
 	}
-	journal := c.target
-	if c.run.Print {
-		journal = nil
-	}
-	if err := c.run.Journal(ctx, journal); err != nil {
+	if err := c.run.Journal(ctx, c.target); err != nil {
 		return err
 	}
 	if err := c.look(ctx); err != nil {

@@ -277,3 +277,48 @@ func TestAChangedDefinitionFollows(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestATableInPartsIsWhole(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.primary, `CREATE TABLE big (id int, t text); INSERT INTO big SELECT i, repeat('x', 500) FROM generate_series(1, 3000) i; DELETE FROM big WHERE id % 3 = 0;
+		CREATE TABLE small (id int); INSERT INTO small VALUES (1)`)
+	b.Jobs = 4
+	c, err := open(context.Background(), b.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	c.least = 10
+	if err := c.copy(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	b.equal(t)
+	if n := len(c.parts()); n < 10 {
+		t.Errorf("the tables were copied in %d parts", n)
+	}
+	if got := value(t, b.replica, "SELECT sum(copied_rows) FROM pgshunt.copies"); got != "2001" {
+		t.Errorf("%s rows are recorded", got)
+	}
+}
+
+func TestARowThatIsRefusedIsToldWithItsServer(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.primary, "CREATE TABLE a (id int, t text); INSERT INTO a SELECT i, repeat('x', 2000) FROM generate_series(1, 5000) i")
+	b.refresh(t)
+	exec(t, b.replica, "ALTER TABLE a ADD CHECK (id <> 6000)")
+	exec(t, b.primary, "INSERT INTO a SELECT i, repeat('x', 2000) FROM generate_series(5001, 20000) i")
+	if err := Refresh(context.Background(), b.Run); err == nil || !strings.HasPrefix(err.Error(), "ml1: copy public.a: new row for relation") {
+		t.Errorf("%v", err)
+	}
+	if got := value(t, b.replica, "SELECT count(*) FROM a"); got != "5000" {
+		t.Errorf("%s rows", got)
+	}
+	b.tidy(t)
+	exec(t, b.primary, "ALTER TABLE a ADD COLUMN boom int; CREATE FUNCTION boom(int) RETURNS boolean LANGUAGE sql AS 'SELECT 1 / ($1 - 12000) IS NOT NULL'")
+	b.Selection = feed.NewSelection(&configs.Replica{Where: map[string]string{"public.a": "public.boom(id)"}})
+	exec(t, b.replica, "ALTER TABLE a DROP CONSTRAINT a_id_check")
+	if err := Refresh(context.Background(), b.Run); err == nil || !strings.HasPrefix(err.Error(), "primary: copy public.a: division by zero") {
+		t.Errorf("%v", err)
+	}
+	b.tidy(t)
+}

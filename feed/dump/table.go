@@ -25,7 +25,9 @@ type table struct {
 	columns []string
 	where   string
 	// binary is set where both servers have the same binary form of every column.
-	binary      bool
+	binary bool
+	// lockable is set where the role of the primary may read it as a whole.
+	lockable    bool
 	blocks      int64
 	rows, bytes atomic.Int64
 }

@@ -43,7 +43,7 @@ func (c *copying) parts() (all []part) {
 	for _, t := range c.tables {
 		total += t.blocks
 	}
-	most := max(leastPart, total/int64(c.run.Jobs)/4)
+	most := max(c.least, total/int64(c.run.Jobs)/4)
 	for _, t := range c.tables {
 		if !t.data() {
 			continue
