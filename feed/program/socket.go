@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -25,6 +24,7 @@ import (
 // certificate nor key, and whatever pgconn can do at a login, they can.
 type Socket struct {
 	dir      string
+	remove   func() error
 	server   *feed.Server
 	listener net.Listener
 	ctx      context.Context
@@ -40,16 +40,16 @@ const socketPort = 5432
 // OpenSocket begins to listen for programs that want the server. The end of ctx, or Close,
 // ends all of their connections.
 func OpenSocket(ctx context.Context, server *feed.Server) (*Socket, error) {
-	dir, err := os.MkdirTemp("", "pgshunt") // 0700
+	dir, remove, err := Scratch()
 	if err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, ".s.PGSQL."+strconv.Itoa(socketPort))
 	listener, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, errors.Join(err, remove())
 	}
-	s := &Socket{dir: dir, server: server, listener: listener}
+	s := &Socket{dir: dir, remove: remove, server: server, listener: listener}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.sessions.Go(s.serve)
 	return s, nil
@@ -78,7 +78,7 @@ func (s *Socket) Close() error {
 	if errors.Is(err, net.ErrClosed) {
 		err = nil
 	}
-	return errors.Join(err, os.RemoveAll(s.dir))
+	return errors.Join(err, s.remove())
 }
 
 func (s *Socket) serve() {

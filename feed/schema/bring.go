@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -109,10 +108,11 @@ func (b *bringing) open(ctx context.Context) (end func() error, err error) {
 	if b.programs, err = program.Find(ctx, program.Major(b.primary.PgConn().ParameterStatus("server_version"))); err != nil {
 		return end, err
 	}
-	if b.dir, err = os.MkdirTemp("", "pgshunt"); err != nil {
+	dir, remove, err := program.Scratch()
+	if err != nil {
 		return end, err
 	}
-	ends = append(ends, func() error { return os.RemoveAll(b.dir) })
+	b.dir, ends = dir, append(ends, remove)
 	if b.socket, err = program.OpenSocket(ctx, b.run.Primary); err != nil {
 		return end, err
 	}
