@@ -61,6 +61,25 @@ func TestPartitionsCopiesAnewAndRefusals(t *testing.T) {
 		CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
 		INSERT INTO part VALUES (1, '2026-05-05'); CREATE TYPE mood AS ENUM ('glad', 'sad'); CREATE TABLE moods (id int PRIMARY KEY, m mood);
 		INSERT INTO moods VALUES (1, 'glad'), (2, 'sad')`)
+	var would []string
+	print := g.run(func(e feed.Event) {
+		if e.Status == feed.StatusWould {
+			would = append(would, e.Server+": "+e.SQL)
+		}
+	})
+	print.Print = true
+	was := g.contents(g.primary)["docs"] + g.contents(g.replica)["docs"]
+	if err := Script(context.Background(), []*feed.Run{print}, read(t, "ALTER TABLE docs ADD c int, DROP extra"), Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if text := strings.Join(would, "\n"); !strings.Contains(text, `ml1: ALTER TABLE "public"."docs" ADD COLUMN "c" integer`) ||
+		!strings.Contains(text, "primary: ALTER TABLE docs ADD c int, DROP extra") || !strings.Contains(text, `DROP COLUMN IF EXISTS "extra"`) {
+		t.Errorf("it would do\n%s", text)
+	}
+	if g.contents(g.primary)["docs"]+g.contents(g.replica)["docs"] != was {
+		t.Error("printing has changed something")
+	}
+
 	if err := g.migrate(`CREATE TABLE part_2 PARTITION OF part FOR VALUES FROM ('2027-01-01') TO ('2028-01-01');
 		INSERT INTO part VALUES (2, '2027-05-05'); ALTER TABLE part ADD note text DEFAULT 'none'; INSERT INTO part VALUES (3, '2027-06-06', 'x');
 		ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'; INSERT INTO moods VALUES (3, 'blue');
