@@ -273,10 +273,9 @@ func (g *rig) settled() {
 	if !pgtest.Eventually(same) {
 		g.t.Errorf("the servers differ:\nprimary %v\nreplica %v", want, have)
 	}
-	var open int
-	err := g.super(g.replica).QueryRow(context.Background(), `SELECT count(*) FROM pgshunt.changes WHERE done_at IS NULL`).Scan(&open)
-	if err != nil || open != 0 {
-		g.t.Errorf("%d changes are open: %v", open, err)
+	open, err := openEntries(context.Background(), g.run(nil), g.super(g.replica))
+	if err != nil || len(open) != 0 {
+		g.t.Errorf("%d changes are open: %v", len(open), err)
 	}
 	var left int
 	err = g.super(g.replica).QueryRow(context.Background(), `SELECT count(*) FROM pg_trigger WHERE tgname = 'pgshunt_box'`).Scan(&left)
