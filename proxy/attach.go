@@ -91,6 +91,7 @@ func (s *session) onReplica(d router.Decision, st *parser.Statement) error {
 				return cmp.Or(err, s.keptElsewhere(b.Key.Target, d, kept))
 			}
 		}
+		s.portals = nil // they keep no replica from giving way to another
 		if err := s.leaveReplica(); err != nil {
 			return err
 		}

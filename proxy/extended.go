@@ -161,7 +161,7 @@ func (s *session) bind(m *wire.Message) error {
 		p.bound = boundSettings(known, m)
 	}
 	s.names.bind(portalName, p)
-	if p.onReplica && len(portalName) > 0 {
+	if p.onReplica && len(portalName) > 0 && len(s.portals) < maxPortals {
 		s.portals = append(s.portals, s.names.portal(portalName))
 	}
 	s.passing = true
