@@ -224,7 +224,7 @@ func (f *fakeServer) serve(nc net.Conn) {
 		if err != nil {
 			return
 		}
-		if q, ok := m.(*pgproto3.Query); ok && (q.String == "SHOW search_path" || q.String == "SHOW default_transaction_isolation" || strings.Contains(q.String, "set_config")) {
+		if q, ok := m.(*pgproto3.Query); ok && (q.String == "SHOW search_path" || strings.HasPrefix(q.String, "SHOW default_transaction_") || strings.Contains(q.String, "set_config")) {
 			c.say(&pgproto3.RowDescription{}, &pgproto3.DataRow{Values: [][]byte{[]byte("public")}},
 				&pgproto3.CommandComplete{CommandTag: []byte("SHOW")}, &pgproto3.ReadyForQuery{TxStatus: 'I'})
 			continue
