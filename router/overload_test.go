@@ -116,8 +116,10 @@ func TestOperatorsAndCastsOfUsers(t *testing.T) {
 	const hidden = "primary: cast (mine AS text) is not known to be free of side effects"
 	catalog := func(more ...router.FunctionFacts) *router.Catalog {
 		with := func(target int, local router.RelationFacts, functions ...router.FunctionFacts) server {
-			return server{target: target, functions: append([]router.FunctionFacts{writes, computes, reads}, functions...),
-				relations: []router.RelationFacts{table("docs"), holds, local, view("plus", "SELECT 1 + id FROM public.docs"), view("made", "SELECT id::public.mine FROM public.docs")}}
+			return server{
+				target: target, functions: append([]router.FunctionFacts{writes, computes, reads}, functions...),
+				relations: []router.RelationFacts{table("docs"), holds, local, view("plus", "SELECT 1 + id FROM public.docs"), view("made", "SELECT id::public.mine FROM public.docs")},
+			}
 		}
 		there := append([]router.FunctionFacts{operator("=&=", "writes")}, more...)
 		return mustCatalog(t, with(0, table("local"), append(there, operator("=|=", "computes"))...), with(1, local, append(there, operator("=|=", "computes"))...), with(2, local, there...))

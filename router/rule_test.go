@@ -15,8 +15,10 @@ func TestRulesWithinTransactions(t *testing.T) {
 		return router.Match{Relation: router.Patterns{name}, Transaction: block}
 	}
 	p := mustPolicy(t, router.Config{Rules: []router.Rule{
-		{Match: relation("secret", ""), Reject: "not here"}, {Match: relation("slow", ""), To: "primary", Timeout: time.Second},
-		{Match: relation("outside", ""), To: "ml1"}, {Match: relation("inside", "inside"), To: "ml1"},
+		{Match: relation("secret", ""), Reject: "not here"},
+		{Match: relation("slow", ""), To: "primary", Timeout: time.Second},
+		{Match: relation("outside", ""), To: "ml1"},
+		{Match: relation("inside", "inside"), To: "ml1"},
 	}})
 	f := twoReplicas()
 	for _, c := range []struct {
@@ -79,8 +81,10 @@ func TestOnStaleOfARule(t *testing.T) {
 	fresh := router.Freshness{Within: time.Second}
 	for _, policy := range []bool{false, true} {
 		p := mustPolicy(t, router.Config{Inference: router.Requirement{Wait: time.Minute, OrPrimary: policy}, Rules: []router.Rule{
-			{Match: match("may"), To: "replica", OnStale: "primary", Freshness: fresh}, {Match: match("mustnot"), To: "ml1", OnStale: "error", Freshness: fresh},
-			{Match: match("named"), To: "ml1", OnStale: "primary"}, {Match: match("says_nothing"), To: "replica", Freshness: fresh},
+			{Match: match("may"), To: "replica", OnStale: "primary", Freshness: fresh},
+			{Match: match("mustnot"), To: "ml1", OnStale: "error", Freshness: fresh},
+			{Match: match("named"), To: "ml1", OnStale: "primary"},
+			{Match: match("says_nothing"), To: "replica", Freshness: fresh},
 		}})
 		f := twoReplicas()
 		ask := func(name string) router.Decision {
