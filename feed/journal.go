@@ -18,20 +18,23 @@ const JournalSchema = "pgshunt"
 
 // journalSQL makes the journal. copies tells the router what a dump has brought, and
 // when: see router/fleet; snapshot is the primary's pg_current_snapshot() then, by which
-// verify knows what has changed since. feeds tells which way each database was fed last.
+// verify knows what has changed since. feeds tells which way each database was fed last. fed
+// has the tables whose rows are a feed's, also of one that was dropped: others are the
+// replica's own, and no feed may replace or empty them. Its lines follow a rename.
 const journalSQL = `CREATE SCHEMA IF NOT EXISTS pgshunt;
 CREATE TABLE IF NOT EXISTS pgshunt.feeds (
 	name text PRIMARY KEY, way text NOT NULL, source text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE IF NOT EXISTS pgshunt.copies (
 	relation text PRIMARY KEY, copied_at timestamptz NOT NULL, copied_rows bigint NOT NULL DEFAULT 0,
-	copied_bytes bigint NOT NULL DEFAULT 0, partial boolean NOT NULL DEFAULT false, snapshot text)`
+	copied_bytes bigint NOT NULL DEFAULT 0, partial boolean NOT NULL DEFAULT false, snapshot text);
+CREATE TABLE IF NOT EXISTS pgshunt.fed (relation regclass PRIMARY KEY)`
 
 // Journal makes the journal on the replica, unless it is there.
 func (r *Run) Journal(ctx context.Context, target *pgx.Conn) error {
 	step := Step{On: r.Target, What: "make the journal in schema " + JournalSchema, SQL: journalSQL}
 	if target != nil {
 		var have bool
-		err := target.QueryRow(ctx, `SELECT to_regclass('pgshunt.copies') IS NOT NULL AND to_regclass('pgshunt.feeds') IS NOT NULL`).Scan(&have)
+		err := target.QueryRow(ctx, `SELECT to_regclass('pgshunt.copies') IS NOT NULL AND to_regclass('pgshunt.feeds') IS NOT NULL AND to_regclass('pgshunt.fed') IS NOT NULL`).Scan(&have)
 		if err != nil {
 			return &Error{Server: r.Target.Name, Doing: step.What, Err: err}
 		}
@@ -54,6 +57,42 @@ func (r *Run) Applied(ctx context.Context, target *pgx.Conn) error {
 		return &Error{Server: r.Target.Name, Doing: "write the journal", Err: err}
 	}
 	return nil
+}
+
+// Brought records that the rows of these tables of the replica, by schema and name with a
+// dot between, are a feed's. It belongs into the transaction of target that shows them, if
+// it has one. The journal has to be there.
+func (r *Run) Brought(ctx context.Context, target *pgx.Conn, tables []string) error {
+	if r.Print {
+		return nil
+	}
+	_, err := target.Exec(ctx, `DELETE FROM pgshunt.fed f WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = f.relation)`)
+	if err == nil {
+		_, err = target.Exec(ctx, `INSERT INTO pgshunt.fed SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE n.nspname || '.' || c.relname = ANY ($1) AND c.relkind IN ('r', 'p') ON CONFLICT DO NOTHING`, tables)
+	}
+	if err != nil {
+		return &Error{Server: r.Target.Name, Doing: "write the journal", Err: err}
+	}
+	return nil
+}
+
+// Fed are the tables of the replica, by OID, whose rows are a feed's; see [Run.Brought].
+func (r *Run) Fed(ctx context.Context, target *pgx.Conn) (map[uint32]bool, error) {
+	all := make(map[uint32]bool)
+	var have bool
+	err := target.QueryRow(ctx, `SELECT to_regclass('pgshunt.fed') IS NOT NULL`).Scan(&have)
+	if err == nil && have {
+		var rows pgx.Rows
+		var oid uint32
+		if rows, err = target.Query(ctx, `SELECT relation::oid FROM pgshunt.fed`); err == nil {
+			_, err = pgx.ForEachRow(rows, []any{&oid}, func() error { all[oid] = true; return nil })
+		}
+	}
+	if err != nil {
+		return nil, &Error{Server: r.Target.Name, Doing: "read the journal", Err: err}
+	}
+	return all, nil
 }
 
 // lockPatience is how long a command waits for another on the same replica: long enough

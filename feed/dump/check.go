@@ -29,7 +29,7 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &checking{run: run, tables: newTables(run, chosen)}
+	k := &checking{run: run, tables: newTables(run, chosen), told: make(map[uint32]bool)}
 	if len(chosen) == 0 {
 		k.add(run.Primary, "tables", "no table is selected by replicas[].tables", "", "")
 	}
@@ -56,6 +56,7 @@ type checking struct {
 	run      *feed.Run
 	tables   []*table
 	problems []feed.Problem
+	told     map[uint32]bool // tables of the replica whose rows have been told of
 }
 
 func (k *checking) add(server *feed.Server, check, what, remedy, note string) {
@@ -133,7 +134,7 @@ func (k *checking) definable(t *table) {
 const there = `SELECT c.relkind::text, pg_has_role(c.relowner, 'USAGE'), r.rolname::text,
 	coalesce((SELECT s.subname::text FROM pg_subscription_rel p JOIN pg_subscription s ON s.oid = p.srsubid WHERE p.srrelid = c.oid LIMIT 1), ''),
 	EXISTS (SELECT FROM pg_inherits i WHERE (i.inhrelid = c.oid OR i.inhparent = c.oid) AND NOT c.relispartition AND c.relkind = 'r'),
-	coalesce((SELECT s.srvname::text FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = c.oid), '')
+	coalesce((SELECT s.srvname::text FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = c.oid), ''), c.oid
 	FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
 	WHERE c.relname = $2 AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)`
 
@@ -150,11 +151,16 @@ func (k *checking) replica(ctx context.Context, conn *pgx.Conn) error {
 	if !create {
 		k.add(k.run.Target, "create", fmt.Sprintf("role %s may not make schemas", user), "GRANT CREATE ON DATABASE "+feed.Quote("", k.run.Target.Database())+" TO "+user+";", "")
 	}
+	fed, err := k.run.Fed(ctx, conn)
+	if err != nil {
+		return err
+	}
 	kinds := map[string]string{"v": "a view", "m": "a materialised view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
 	for _, t := range k.tables {
 		var kind, owner, subscription, server string
 		var own, inherits bool
-		err := conn.QueryRow(ctx, there, t.Schema, t.Name).Scan(&kind, &own, &owner, &subscription, &inherits, &server)
+		var oid uint32
+		err := conn.QueryRow(ctx, there, t.Schema, t.Name).Scan(&kind, &own, &owner, &subscription, &inherits, &server, &oid)
 		if err == pgx.ErrNoRows {
 			k.definable(t)
 			continue
@@ -174,6 +180,45 @@ func (k *checking) replica(ctx context.Context, conn *pgx.Conn) error {
 			k.add(k.run.Target, "subscription", fmt.Sprintf("%s is fed by subscription %q", name, subscription), "", "drop the subscription, or leave the table out of replicas[].tables")
 		case inherits:
 			k.add(k.run.Target, "inheritance", fmt.Sprintf("%s inherits from a table there or is inherited from", name), "", "a copy would break that; leave the table out of replicas[].tables")
+		default:
+			if err := k.foreignRows(ctx, conn, t, oid, fed); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// holders are the tables that hold the rows of one of the replica: itself or its partitions.
+const holders = `SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.relkind = 'r' AND (c.oid = $1 OR c.oid IN (SELECT relid FROM pg_partition_tree($1))) ORDER BY 2`
+
+// foreignRows refuses a table that holds rows which no feed has brought: the swap would drop them.
+func (k *checking) foreignRows(ctx context.Context, conn *pgx.Conn, t *table, oid uint32, fed map[uint32]bool) error {
+	rows, err := conn.Query(ctx, holders, oid)
+	if err != nil {
+		return err
+	}
+	type holder struct {
+		OID  uint32
+		Name string
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[holder])
+	if err != nil {
+		return err
+	}
+	for _, h := range all {
+		if fed[h.OID] || k.told[h.OID] {
+			continue
+		}
+		var filled bool
+		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ONLY "+h.Name+")").Scan(&filled); err != nil {
+			return fmt.Errorf("see whether %s holds rows: %w", h.Name, err)
+		}
+		if filled {
+			k.told[h.OID] = true
+			k.add(k.run.Target, "rows", fmt.Sprintf("%s holds rows there that no feed has brought, and a copy would take their place", h.Name),
+				"TRUNCATE ONLY "+h.Name+";", "if nobody needs them; or rename it, or leave "+t.Plain()+" out of replicas[].tables")
 		}
 	}
 	return nil

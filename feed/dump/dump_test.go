@@ -240,6 +240,43 @@ func TestWhatCannotFollowStopsTheSwap(t *testing.T) {
 	b.equal(t)
 }
 
+func TestRowsThatNoFeedHasBroughtStay(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) { r.Tables = configs.Patterns{"public.*"} })
+	exec(t, b.primary, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1); CREATE TABLE empty (id int);
+		CREATE TABLE parts (id int) PARTITION BY LIST (id); CREATE TABLE parts1 PARTITION OF parts FOR VALUES IN (1)`)
+	exec(t, b.replica, "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (7); CREATE TABLE empty (id int)")
+	refused := func(what string) {
+		t.Helper()
+		for _, do := range []func(context.Context, *feed.Run) error{Apply, Refresh} {
+			if err := do(context.Background(), b.Run); err == nil || !strings.Contains(err.Error(), what+" holds rows there that no feed has brought") {
+				t.Errorf("%v", err)
+			}
+		}
+	}
+	refused("public.a")
+	if got := value(t, b.replica, "SELECT id FROM a"); got != "7" {
+		t.Errorf("the row is %s now", got)
+	}
+	exec(t, b.replica, "TRUNCATE a")
+	b.refresh(t)
+	b.refresh(t)
+	exec(t, b.replica, "CREATE TABLE own PARTITION OF parts FOR VALUES IN (2); INSERT INTO parts VALUES (2)")
+	refused("public.own")
+	exec(t, b.replica, "ALTER TABLE parts DETACH PARTITION own")
+	// A feed that was dropped and set up again finds its tables.
+	if err := Drop(context.Background(), b.Run); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, b.primary, "INSERT INTO a VALUES (2)")
+	b.refresh(t)
+	if got := value(t, b.replica, "SELECT count(*) FROM a") + value(t, b.replica, "SELECT id FROM own"); got != "22" {
+		t.Errorf("%s", got)
+	}
+	// One of the same name that somebody has made since is not one of them.
+	exec(t, b.replica, "ALTER TABLE a RENAME TO b; CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (7)")
+	refused("public.a")
+}
+
 func TestColumnsAndRowsAsConfigured(t *testing.T) {
 	b := newBed(t, func(r *configs.Replica) {
 		r.Tables = configs.Patterns{"public.*"}

@@ -224,5 +224,8 @@ func (c *copying) record(ctx context.Context) error {
 	if err := c.target.SendBatch(ctx, batch).Close(); err != nil {
 		return err
 	}
+	if err := c.run.Brought(ctx, c.target, names); err != nil {
+		return err
+	}
 	return c.run.Applied(ctx, c.target)
 }
