@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"pgshunt/feed"
 )
@@ -116,6 +117,7 @@ func (p *feedProgress) take(e feed.Event) {
 	if p.json && e.Status != feed.StatusProgress {
 		printLine(p.to.out, e)
 	}
+	e.Step, e.Table = noControl(e.Step), noControl(e.Table)
 	i := p.of(e)
 	switch e.Status {
 	case feed.StatusStart:
@@ -203,6 +205,17 @@ func (p *feedProgress) line(word, text string) {
 	}
 	code, ok := map[string]string{"done": green, "note": yellow}[word]
 	fmt.Fprintf(p.to.out, "  %s %s\n", paint(p.to.colour && ok, code, fmt.Sprintf("%-8s", word)), text)
+}
+
+// noControl replaces the control characters of a text: a name may have line feeds, behind which
+// a comment of a script would end, and what a terminal obeys.
+func noControl(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // archiveLine is what pg_restore writes around each statement, with the empty lines after it.

@@ -161,9 +161,10 @@ func TestStepsThatAreOnlyPrintedAreAScript(t *testing.T) {
 	p.script = true
 	p.take(feed.Event{Status: feed.StatusWould, Server: "primary", Step: "make the publication", SQL: "CREATE PUBLICATION x;"})
 	p.take(feed.Event{Status: feed.StatusSkip, Server: "ml1", Step: "make the tables"})
+	p.take(feed.Event{Status: feed.StatusWould, Server: "ml1", Step: "import a\nDROP TABLE b;\x1b[2J", SQL: "IMPORT"})
 	p.take(feed.Event{Status: feed.StatusWould, Server: "ml1", Step: "make a schema", SQL: "--\n-- TOC entry 6 (class 2615 OID 16386)\n-- Name: s; Type: SCHEMA\n-- Data Pos: 0\n--\n\nCREATE SCHEMA s;\n\n\n"})
 	p.close()
-	if diff := cmp.Diff("-- make the publication on primary\nCREATE PUBLICATION x;\n\n-- already: make the tables on ml1\n-- make a schema on ml1\nCREATE SCHEMA s;\n\n", out.String()); diff != "" {
+	if diff := cmp.Diff("-- make the publication on primary\nCREATE PUBLICATION x;\n\n-- already: make the tables on ml1\n-- import a DROP TABLE b; [2J on ml1\nIMPORT;\n\n-- make a schema on ml1\nCREATE SCHEMA s;\n\n", out.String()); diff != "" {
 		t.Error(diff)
 	}
 }
