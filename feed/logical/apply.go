@@ -22,7 +22,7 @@ func Apply(ctx context.Context, run *feed.Run) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
-	found, all, err := s.check(ctx, false)
+	found, all, err := s.check(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -55,6 +55,14 @@ func (s *session) apply(ctx context.Context, all []*table, numbers bool) error {
 		st.slot = nil
 	}
 	wanted := leaves(all)
+	names := make([]string, len(wanted))
+	for i, t := range wanted {
+		names[i] = t.Plain()
+	}
+	// The check has seen that they are empty or a feed's.
+	if err := s.brought(ctx, names); err != nil {
+		return err
+	}
 	numbers = numbers || st.sub == nil || st.sub.DisableOnError || !st.sub.has(wanted)
 	if err := s.publish(ctx, st.publication, wanted); err != nil {
 		return err

@@ -55,6 +55,27 @@ func TestTablesComeInAndGoOut(t *testing.T) {
 	r.equal(t)
 }
 
+func TestRowsThatNoFeedHasBroughtStay(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"a"} })
+	r.primary.Exec(t, "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (1)")
+	r.apply(t)
+	r.replica.Exec(t, "CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (7)")
+	r.cfg.Replicas[0].Tables = configs.Patterns{"a", "b"}
+	for _, do := range []func(context.Context, *feed.Run) error{Apply, Refresh} {
+		if err := do(limited(t), r.run(t)); err == nil || !strings.Contains(err.Error(), "public.b holds rows already, which no feed has brought") {
+			t.Errorf("%v", err)
+		}
+	}
+	if got := ask(t, r.replica, "SELECT id::text FROM b"); got != "7" {
+		t.Errorf("the row is %s now", got)
+	}
+	// Who names the table means it.
+	if err := Resync(limited(t), r.run(t), configs.Patterns{"b"}.MatchQualified); err != nil {
+		t.Fatal(err)
+	}
+	r.equal(t)
+}
+
 func TestTablesAreFedInPart(t *testing.T) {
 	r := newRig(t, func(c *configs.Replica) {
 		c.Tables = configs.Patterns{"orders", "part"}

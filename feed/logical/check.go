@@ -16,13 +16,13 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 		return nil, err
 	}
 	defer s.close()
-	found, _, err := s.check(ctx, false)
+	found, _, err := s.check(ctx, nil)
 	return found, err
 }
 
-// check also returns the tables of the feed. With anew set, rows that are on the replica
-// are no problem: they will be removed.
-func (s *session) check(ctx context.Context, anew bool) ([]feed.Problem, []*table, error) {
+// check also returns the tables of the feed. With anew given, rows that are on the replica
+// are no problem where a feed has brought them or anew meets their table: they will be removed.
+func (s *session) check(ctx context.Context, anew func(schema, name string) bool) ([]feed.Problem, []*table, error) {
 	all, err := s.tables(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -87,14 +87,18 @@ func (s *session) checkTarget(ctx context.Context) ([]feed.Problem, error) {
 }
 
 // checkRows judges what the replica has of each table, and the feed's own objects. With
-// anew set, all rows will be removed and copied again.
-func (s *session) checkRows(ctx context.Context, all []*table, anew bool) ([]feed.Problem, error) {
+// anew given, rows that a feed has brought, or of tables that it meets, will be removed and copied again.
+func (s *session) checkRows(ctx context.Context, all []*table, anew func(schema, name string) bool) ([]feed.Problem, error) {
 	st, err := s.standing(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p := &problems{server: s.run.Target.Name}
-	s.checkStanding(p, st, all, anew)
+	s.checkStanding(p, st, all, anew != nil)
+	fed, err := s.run.Fed(ctx, s.target)
+	if err != nil {
+		return nil, err
+	}
 	wanted := make(map[string]*table, len(all))
 	for _, t := range all {
 		wanted[t.Plain()] = t
@@ -118,15 +122,19 @@ func (s *session) checkRows(ctx context.Context, all []*table, anew bool) ([]fee
 			p.block("foreign_table", t.Plain()+" is a foreign table there", "", "if a feed: fdw made it, drop that feed first: set feed: fdw and run pgshunt feed drop --replica "+s.run.Replica.Name)
 			continue
 		}
-		if _, subscribed := states(st)[t.Plain()]; anew || subscribed || t.Kind != 'r' || !wanted[t.Plain()].leaf() {
+		if _, subscribed := states(st)[t.Plain()]; subscribed || anew != nil && (fed[t.OID] || anew(t.Schema, t.Name)) || t.Kind != 'r' || !wanted[t.Plain()].leaf() {
 			continue
 		}
 		filled, err := one[bool](ctx, s.target, "SELECT EXISTS (SELECT FROM ONLY "+t.Qualified()+")")
 		if err != nil {
 			return nil, s.failed(s.run.Target, "look into "+t.Plain(), err)
 		}
-		if filled {
-			p.block("rows", t.Plain()+" holds rows already, which would be there twice", "TRUNCATE ONLY "+t.Qualified(), "or pgshunt feed refresh --replica "+s.run.Replica.Name+", which empties it and copies it anew")
+		again := "pgshunt feed refresh --replica " + s.run.Replica.Name
+		switch {
+		case filled && fed[t.OID]:
+			p.block("rows", t.Plain()+" holds rows already, which would be there twice", "TRUNCATE ONLY "+t.Qualified(), "or "+again+", which empties it and copies it anew")
+		case filled:
+			p.block("rows", t.Plain()+" holds rows already, which no feed has brought", "TRUNCATE ONLY "+t.Qualified(), "if nobody needs them, as "+again+" --table '"+t.Plain()+"' does by itself; or leave it out by '!"+t.Plain()+"' in tables")
 		}
 	}
 	return p.all, nil

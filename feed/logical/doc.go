@@ -21,7 +21,8 @@
 // transaction, so that a run that was killed has left nothing that the next one does not
 // find by its name. The slot is older than the copy: what is written meanwhile is in it.
 // Tables on the replica that hold rows and are not subscribed would hold them twice; they
-// are refused by Apply, and emptied by Refresh.
+// are refused by Apply. Refresh empties those whose rows a feed has brought, and Resync
+// those that are named.
 //
 // # When it stops
 //

@@ -3,6 +3,7 @@ package logical
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,15 +14,15 @@ import (
 
 // Refresh makes right what Apply refuses to touch, and else does what Apply does: a feed
 // whose slot or publication is gone is made anew, all its tables emptied and copied again;
-// tables that hold rows from elsewhere, or are fed in another part than is configured now,
-// are emptied and copied again. What follows the primary is left as it is; see [Resync]. The
+// tables that hold rows of an earlier feed, or are fed in another part than is configured now,
+// are emptied and copied again. Rows that no feed has brought stand against it. What follows the primary is left as it is; see [Resync]. The
 // sequences are set.
 func Refresh(ctx context.Context, run *feed.Run) error {
 	return refresh(ctx, run, nil)
 }
 
-// Resync is Refresh, and also empties and copies again the tables that pick meets, while the
-// others go on. It is an error if it meets none that is fed.
+// Resync is Refresh, and also empties and copies again the tables that pick meets, whoever
+// has brought their rows, while the others go on. It is an error if it meets none that is fed.
 func Resync(ctx context.Context, run *feed.Run, pick func(schema, name string) bool) error {
 	return refresh(ctx, run, pick)
 }
@@ -35,16 +36,18 @@ func refresh(ctx context.Context, run *feed.Run, pick func(schema, name string) 
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
-	found, all, err := s.check(ctx, true)
+	chosen := pick != nil
+	if !chosen {
+		pick = func(string, string) bool { return false }
+	}
+	found, all, err := s.check(ctx, pick)
 	if err != nil {
 		return err
 	}
 	if err := s.run.Block(found); err != nil {
 		return err
 	}
-	if pick == nil {
-		pick = func(string, string) bool { return false }
-	} else if !slices.ContainsFunc(leaves(all), func(t *table) bool { return pick(t.Schema, t.Name) }) {
+	if chosen && !slices.ContainsFunc(leaves(all), func(t *table) bool { return pick(t.Schema, t.Name) }) {
 		return fmt.Errorf("none of the tables that are fed to %s is among the chosen ones; nothing was done", run.Replica.Name)
 	}
 	st, err := s.standing(ctx)
@@ -97,6 +100,9 @@ func (s *session) withdraw(ctx context.Context, st *standing, all []*table, pick
 	}
 	if len(again) == 0 {
 		return nil
+	}
+	if err := s.brought(ctx, again); err != nil {
+		return err
 	}
 	var out []string
 	for _, name := range again {
@@ -195,7 +201,21 @@ func (s *session) remove(ctx context.Context, filled map[uint32]string) error {
 // unsubscribe drops the subscription without a word to the primary, which may not be there.
 // The workers end with it.
 func (s *session) unsubscribe(ctx context.Context, sub *subscription) error {
+	if err := s.brought(ctx, slices.Collect(maps.Keys(sub.states))); err != nil { // else nobody would know afterwards
+		return err
+	}
 	return s.run.Do(ctx, s.target, feed.Step{On: s.run.Target, What: "drop the subscription", SQL: unsubscribeSQL(s.run.Name), Next: busy})
+}
+
+// brought records whose rows are a feed's.
+func (s *session) brought(ctx context.Context, tables []string) error {
+	if s.run.Print {
+		return nil
+	}
+	if err := s.run.Journal(ctx, s.target); err != nil {
+		return err
+	}
+	return s.run.Brought(ctx, s.target, tables)
 }
 
 func unsubscribeSQL(name string) string {
