@@ -52,10 +52,12 @@ func (s *session) checkSource(ctx context.Context) ([]feed.Problem, error) {
 	if err == errAttempt {
 		return p.all, nil
 	}
-	const undefined = "42P01" // a table that is published and not there yet: so it has connected
+	// A table that is published and not there yet, or its schema, or a view in its place: so it
+	// has connected.
+	const undefined, undefinedSchema, wrongKind = "42P01", "3F000", "42809"
 	cause := feed.Mask(feed.Cause(err), secrets(s.run)...)
 	switch code := sqlstate(err); {
-	case code == undefined, code == codeNotAllowed, code == "25006": // it may not, which checkTarget has told
+	case code == undefined, code == undefinedSchema, code == wrongKind, code == codeNotAllowed, code == "25006": // it may not, which checkTarget has told
 		return p.all, nil
 	case code == "":
 		return nil, err
