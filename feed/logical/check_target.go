@@ -89,11 +89,15 @@ func (s *session) checkTarget(ctx context.Context) ([]feed.Problem, error) {
 // checkRows judges what the replica has of each table, and the feed's own objects. With
 // anew given, rows that a feed has brought, or of tables that it meets, will be removed and copied again.
 func (s *session) checkRows(ctx context.Context, all []*table, anew func(schema, name string) bool) ([]feed.Problem, error) {
-	st, err := s.standing(ctx)
+	st, others, err := s.disowned(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p := &problems{server: s.run.Target.Name}
+	if others {
+		what, next := s.whose(st.slot)
+		p.block("slot", what, "", next)
+	}
 	s.checkStanding(p, st, all, anew != nil)
 	fed, err := s.run.Fed(ctx, s.target)
 	if err != nil {

@@ -23,9 +23,13 @@ func Drop(ctx context.Context, run *feed.Run) error {
 			return err
 		}
 	}
-	st, err := s.standing(ctx)
+	st, others, err := s.disowned(ctx)
 	if err != nil {
 		return err
+	}
+	if others {
+		what, next := s.whose(st.slot)
+		return &feed.Error{Server: run.Primary.Name, Doing: "drop the replication slot", Err: errors.New(what), Next: next}
 	}
 	var errs []error
 	if s.target != nil {

@@ -3,6 +3,8 @@ package logical
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -45,6 +47,8 @@ type slot struct {
 	Retained, Behind, Safe int64
 	// Usable is set once it has a position to begin at.
 	Usable bool
+	// Followed is set while a subscription reads from it.
+	Followed bool
 }
 
 // lost tells whether the WAL that the replica needs is gone.
@@ -97,7 +101,8 @@ const publishedQuery = `SELECT n.nspname || '.' || c.relname, quote_ident(n.nspn
 
 const slotQuery = `SELECT coalesce(plugin::text, ''), coalesce(database::text, ''), active, coalesce(active_pid, 0), coalesce(wal_status, ''),
 	coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), -1)::bigint,
-	coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), -1)::bigint, coalesce(safe_wal_size, -1), confirmed_flush_lsn IS NOT NULL
+	coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), -1)::bigint, coalesce(safe_wal_size, -1), confirmed_flush_lsn IS NOT NULL,
+	EXISTS (SELECT FROM pg_stat_replication r WHERE r.pid = active_pid)
 	FROM pg_replication_slots WHERE slot_name = $1 AND NOT pg_is_in_recovery()`
 
 func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
@@ -127,7 +132,7 @@ func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
 		return err
 	}
 	var l slot
-	err = s.primary.QueryRow(ctx, slotQuery, s.run.Name).Scan(&l.Plugin, &l.Database, &l.Active, &l.PID, &l.Status, &l.Retained, &l.Behind, &l.Safe, &l.Usable)
+	err = s.primary.QueryRow(ctx, slotQuery, s.run.Name).Scan(&l.Plugin, &l.Database, &l.Active, &l.PID, &l.Status, &l.Retained, &l.Behind, &l.Safe, &l.Usable, &l.Followed)
 	switch {
 	case err == nil:
 		st.slot = &l
@@ -187,6 +192,29 @@ func (s *session) standingOnTarget(ctx context.Context, st *standing) error {
 		return nil
 	})
 	return err
+}
+
+// disowned is standing, and says whether the slot is another replica's: one that has no
+// subscription here and is read from. A sender that has just lost its subscription is given
+// the time to end.
+func (s *session) disowned(ctx context.Context) (st *standing, others bool, err error) {
+	until := time.Now().Add(5 * time.Second)
+	for {
+		st, err = s.standing(ctx)
+		others = err == nil && s.target != nil && st.sub == nil && st.slot != nil && st.slot.Followed
+		if !others || time.Now().After(until) {
+			return st, others, err
+		}
+		if err := wait(ctx, pace); err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+// whose says of a slot that is another replica's what to do.
+func (s *session) whose(l *slot) (what, next string) {
+	return fmt.Sprintf("process %d of the primary sends the slot %s to a subscription that %s does not have: another replica is fed by that name", l.PID, s.run.Name, s.run.Replica.Name),
+		"give one of the two another name in the configuration; if it is a replica that is gone, wait for wal_sender_timeout and run this again"
 }
 
 // has tells whether the tables are all subscribed and copied.
