@@ -21,8 +21,11 @@ type Change struct {
 	// Type, Collation, Default, Using and Bound are SQL, written anew from the tree: the type
 	// of a column, its default, the conversion, and what makes a table a partition.
 	Type, Collation, Default, Using, Bound string
-	// Constant is set where Default is the same whenever and wherever it is worked out.
+	// Constant is set where Default, or Bound, is the same whenever it is worked out, and
+	// working it out calls nobody's function; it may depend on settings. Literal is Default
+	// where that is a string and nothing else.
 	Constant bool
+	Literal  *string
 	// NotNull, Generated, Key and Inline tell of a new column: generated or identity, a primary
 	// key, any other constraint.
 	NotNull, Generated, Key, Inline bool
@@ -240,7 +243,7 @@ func createdTable(s *pg.CreateStmt) []Change {
 	if s.Partbound != nil && len(s.InhRelations) == 1 {
 		parent := s.InhRelations[0].GetRangeVar()
 		c.Action, c.ParentSchema, c.ParentName = CreatePartition, parent.GetSchemaname(), parent.GetRelname()
-		c.Bound = boundSQL(s.Partbound)
+		c.Bound, c.Constant = boundSQL(s.Partbound), timelessBound(s.Partbound)
 	}
 	return []Change{c}
 }

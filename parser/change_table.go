@@ -103,7 +103,7 @@ func addedColumn(c *Change, def *pg.ColumnDef) {
 			c.NotNull = true
 		case pg.ConstrType_CONSTR_NULL:
 		case pg.ConstrType_CONSTR_DEFAULT:
-			c.Default, c.Constant = expressionSQL(con.RawExpr), timeless(con.RawExpr)
+			addedDefault(c, con.RawExpr)
 		case pg.ConstrType_CONSTR_IDENTITY, pg.ConstrType_CONSTR_GENERATED:
 			c.Generated, c.Default, c.Constant = con.Contype == pg.ConstrType_CONSTR_GENERATED, expressionSQL(con.RawExpr), false
 		case pg.ConstrType_CONSTR_PRIMARY:
@@ -114,8 +114,37 @@ func addedColumn(c *Change, def *pg.ColumnDef) {
 	}
 }
 
+// addedDefault is the default of a new column, without a cast to the type that it has.
+func addedDefault(c *Change, n *pg.Node) {
+	for n.GetTypeCast() != nil && typeSQL(n.GetTypeCast().TypeName) == c.Type {
+		n = n.GetTypeCast().Arg
+	}
+	constant := n.GetAConst()
+	if constant.GetIsnull() {
+		return
+	}
+	c.Default, c.Constant = expressionSQL(n), timeless(n)
+	if c.Constant && constant.GetSval() != nil {
+		text := constant.GetSval().GetSval()
+		c.Literal = &text
+	}
+}
+
+// timelessBound tells that of the bounds of a partition.
+func timelessBound(b *pg.PartitionBoundSpec) bool {
+	for _, list := range [][]*pg.Node{b.Listdatums, b.Lowerdatums, b.Upperdatums} {
+		for _, n := range list {
+			if n.GetColumnRef() == nil && !timeless(n) { // MINVALUE and MAXVALUE are read as columns
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // timeless tells whether an expression is made of constants alone, none of which is a word
-// for a time, such as 'now', that depends on when it is read.
+// for a time, such as 'now', that depends on when it is read. Operators, and types of
+// other schemas, may be functions of whoever made them.
 func timeless(n *pg.Node) bool {
 	switch x := n.GetNode().(type) {
 	case *pg.Node_AConst:
@@ -126,7 +155,8 @@ func timeless(n *pg.Node) bool {
 		}
 		return !strings.HasPrefix(text, "today ") && !strings.HasPrefix(text, "tomorrow ") && !strings.HasPrefix(text, "yesterday ")
 	case *pg.Node_TypeCast:
-		return timeless(x.TypeCast.Arg)
+		name := names(x.TypeCast.GetTypeName().GetNames())
+		return (len(name) == 1 || len(name) == 2 && name[0] == "pg_catalog") && timeless(x.TypeCast.Arg)
 	case *pg.Node_AArrayExpr:
 		for _, e := range x.AArrayExpr.Elements {
 			if !timeless(e) {
@@ -134,9 +164,6 @@ func timeless(n *pg.Node) bool {
 			}
 		}
 		return true
-	case *pg.Node_AExpr:
-		op := x.AExpr
-		return op.Kind == pg.A_Expr_Kind_AEXPR_OP && op.Lexpr == nil && len(op.Name) == 1 && op.Name[0].GetString_().GetSval() == "-" && timeless(op.Rexpr)
 	}
 	return false
 }

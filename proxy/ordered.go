@@ -33,6 +33,8 @@ type SchemaChange struct {
 	// known to have.
 	SearchPath []string
 	Temporary  []parser.Relation
+	// The session's settings that decide what constants mean; "" is not known.
+	DateStyle, IntervalStyle, TimeZone string
 	// Alone is set where the statement is a transaction of its own.
 	Alone bool
 	// PID is the server process that the statement will run on.
@@ -70,6 +72,7 @@ func (s *session) order(st *parser.Statement, alone bool) error {
 	}
 	if s.primary != nil {
 		c.PID = s.primary.PID
+		c.DateStyle, c.IntervalStyle, c.TimeZone = s.primary.Param("DateStyle"), s.primary.Param("IntervalStyle"), s.primary.Param("TimeZone")
 	}
 	s.mu.Unlock()
 	var o Ordering

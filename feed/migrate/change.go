@@ -10,6 +10,7 @@ type Change struct {
 	To                                     string
 	Type, Collation, Default, Using, Bound string
 	Constant                               bool
+	Literal                                *string
 	NotNull, Generated, Key, Inline        bool
 	IfExists, Cascade                      bool
 	ParentSchema, ParentName               string

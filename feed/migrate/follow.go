@@ -41,11 +41,11 @@ func (s *situation) follow(o *Order, c *Change) error {
 		if schema, name := userType(c.Type); name != "" {
 			o.After = append(o.After, Step{Kind: bringType, What: "bring type " + c.Type, Schema: schema, Name: name})
 		}
-		value := ""
+		value, set := "", ""
 		if c.Default != "" && c.Constant && !foreign {
-			value = " DEFAULT " + c.Default
+			value, set = " DEFAULT "+c.Default, s.settings.sql()
 		}
-		after("add column "+c.Column, change(c, "ADD COLUMN IF NOT EXISTS %s %s%s", quoted(c.Column), columnType(c), value))
+		after("add column "+c.Column, set+change(c, "ADD COLUMN IF NOT EXISTS %s %s%s", quoted(c.Column), columnType(c), value))
 	case c.Action == dropColumn && there != nil:
 		after("drop column "+c.Column, change(c, "DROP COLUMN IF EXISTS %s", quoted(c.Column)))
 	case c.Action == renameColumn && there != nil:

@@ -21,6 +21,8 @@ type Session struct {
 	User string
 	// Path is its search_path, resolved.
 	Path []string
+	// Settings are its own.
+	Settings Settings
 	// Temporary are names of temporary relations that it has made; they may be gone.
 	Temporary []string
 	// Alone is set where the statement is a transaction of its own.
@@ -60,7 +62,7 @@ func Begin(ctx context.Context, runs []*feed.Run, st Statement, s Session) (l *L
 		return nil, err
 	}
 	// Until the lock was there others may have changed what the orders are made from.
-	changes, err := m.plan(ctx, s.Path, st.Changes, false)
+	changes, err := m.plan(ctx, s.Path, s.Settings, st.Changes, false)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +100,7 @@ func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (boo
 	if st.Changes, err = s.lasting(ctx, m.primary, st.Changes); err != nil {
 		return false, m.onPrimary("look for temporary relations", err)
 	}
-	changes, err := resolve(ctx, m.primary, s.Path, st.Changes)
+	changes, err := resolve(ctx, m.primary, s.Path, s.Settings, st.Changes)
 	if errors.Is(err, errTheirs) {
 		return false, nil
 	}
@@ -120,7 +122,7 @@ func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (boo
 			return false, err
 		}
 	}
-	if _, err := m.plan(ctx, s.Path, st.Changes, false); err != nil {
+	if _, err := m.plan(ctx, s.Path, s.Settings, st.Changes, false); err != nil {
 		return false, err
 	}
 	var concerned []*replica

@@ -86,14 +86,14 @@ func (s *situation) addColumn(o *Order, c *Change) error {
 		return err
 	}
 	s.typeOf(o, c)
-	value := ""
+	value, set := "", ""
 	if c.Default != "" {
-		value = " DEFAULT " + c.Default
+		value, set = " DEFAULT "+c.Default, s.settings.sql()
 	}
 	// With the same constant default the replica's older rows get what the primary's get,
 	// and so do rows that come before the primary has the column.
 	o.Before = append(o.Before, Step{
-		What: "add column " + c.Column, SQL: alter(c, "ADD COLUMN %s %s%s", quoted(c.Column), columnType(c), value),
+		What: "add column " + c.Column, SQL: set + alter(c, "ADD COLUMN %s %s%s", quoted(c.Column), columnType(c), value),
 		Undo: alter(c, "DROP COLUMN IF EXISTS %s", quoted(c.Column)),
 	})
 	if c.NotNull {

@@ -19,10 +19,13 @@ func (s *situation) newTable(o *Order, c *Change) error {
 	case s.primary[c.table()] != nil: // PostgreSQL complains, or has nothing to do
 		return nil
 	case c.Action == createPartition && s.fed(c.parent()):
+		if !c.Constant {
+			return refuse("the bounds of %s have to be worked out (%s)", "write them as constants", c.table(), c.Bound)
+		}
 		if s.replica[c.table()] == nil {
 			o.Before = append(o.Before, Step{
 				What: "make partition " + c.table(),
-				SQL:  "CREATE TABLE " + feed.Quote(c.Schema, c.Name) + " PARTITION OF " + feed.Quote(c.ParentSchema, c.ParentName) + " " + c.Bound,
+				SQL:  s.settings.sql() + "CREATE TABLE " + feed.Quote(c.Schema, c.Name) + " PARTITION OF " + feed.Quote(c.ParentSchema, c.ParentName) + " " + c.Bound,
 				Undo: "DROP TABLE IF EXISTS " + feed.Quote(c.Schema, c.Name),
 			})
 		}

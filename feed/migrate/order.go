@@ -97,6 +97,8 @@ type situation struct {
 	users map[string][]string
 	// mark is a text that no value is, random and new for each statement; see box.
 	mark string
+	// settings are those that constants in the statement are read with.
+	settings Settings
 	// locks is set where tables of the primary may be locked for the statement, which is
 	// then sent by us; recopy, where tables may be copied anew.
 	locks, recopy bool

@@ -1,8 +1,10 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -14,6 +16,20 @@ import (
 // errTheirs means that PostgreSQL is sure to refuse the statement, and is left to say so.
 var errTheirs = errors.New("PostgreSQL refuses the statement")
 
+// Settings are those of the session that a statement comes from which decide what constants
+// in it mean; "" is not known.
+type Settings struct{ DateStyle, IntervalStyle, TimeZone string }
+
+// sql puts them in force until the end of the transaction, "" where none is known.
+func (s Settings) sql() (sql string) {
+	for _, one := range [][2]string{{"DateStyle", s.DateStyle}, {"IntervalStyle", s.IntervalStyle}, {"TimeZone", s.TimeZone}} {
+		if one[1] != "" {
+			sql += "SET LOCAL " + one[0] + " = " + feed.Literal(one[1]) + "; "
+		}
+	}
+	return sql
+}
+
 // serials are the types that are none.
 var serials = map[string]string{
 	"serial": "integer", "serial4": "integer", "bigserial": "bigint", "serial8": "bigint", "smallserial": "smallint", "serial2": "smallint",
@@ -21,8 +37,9 @@ var serials = map[string]string{
 
 // resolve gives the changes the schemas that their names mean on the primary under a
 // search_path, and writes types and constant defaults so that they mean the same under
-// any. conn is a feed's connection to the primary.
-func resolve(ctx context.Context, conn *pgx.Conn, path []string, changes []Change) ([]Change, error) {
+// any. conn is a feed's connection to the primary. Nothing of the statement is carried out there
+// that could call a function of whoever wrote it: the connection may do more than they.
+func resolve(ctx context.Context, conn *pgx.Conn, path []string, as Settings, changes []Change) ([]Change, error) {
 	out := make([]Change, len(changes))
 	for i, c := range changes {
 		var err error
@@ -50,10 +67,10 @@ func resolve(ctx context.Context, conn *pgx.Conn, path []string, changes []Chang
 			c.ParentSchema, err = find1(ctx, conn, relationQuery, path, c.ParentName)
 		}
 		if err == nil && c.Type != "" {
-			err = resolveType(ctx, conn, path, &c)
+			err = resolveType(ctx, conn, path, as, &c)
 		}
-		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "42") || strings.HasPrefix(pg.Code, "22")) {
-			return nil, errTheirs
+		if theirs, err := refused(ctx, conn, path, err); theirs || err != nil {
+			return nil, cmp.Or(err, errTheirs)
 		}
 		if err != nil {
 			return nil, err
@@ -61,6 +78,23 @@ func resolve(ctx context.Context, conn *pgx.Conn, path []string, changes []Chang
 		out[i] = c
 	}
 	return out, nil
+}
+
+// refused tells whether an error is one that PostgreSQL will answer the statement with. What
+// a feed's role may not see, the statement's may.
+func refused(ctx context.Context, conn *pgx.Conn, path []string, err error) (bool, error) {
+	pg := (*pgconn.PgError)(nil)
+	switch {
+	case !errors.As(err, &pg) || pg.Code == "42501", !strings.HasPrefix(pg.Code, "42") && !strings.HasPrefix(pg.Code, "22"):
+		return false, nil
+	case pg.Code != "42704":
+		return true, nil
+	}
+	hidden, err := find1(ctx, conn, "SELECT nspname FROM pg_namespace WHERE nspname = ANY($1) AND NOT has_schema_privilege(oid, 'USAGE') LIMIT 1", path)
+	if hidden != "" {
+		err = fmt.Errorf("%w, and a schema of search_path that may have it is closed to this role: GRANT USAGE ON SCHEMA %s", pg, quoted(hidden))
+	}
+	return err == nil, err
 }
 
 const (
@@ -101,49 +135,22 @@ func resolveIndex(ctx context.Context, conn *pgx.Conn, path []string, c *Change)
 }
 
 // resolveType has the primary read a column's type, its collation and its default.
-func resolveType(ctx context.Context, conn *pgx.Conn, path []string, c *Change) (err error) {
+func resolveType(ctx context.Context, conn *pgx.Conn, path []string, as Settings, c *Change) error {
 	if is := serials[strings.ToLower(c.Type)]; is != "" {
 		c.Type = is
 		return nil
 	}
-	quotedPath := make([]string, len(path))
-	for i, name := range path {
-		quotedPath[i] = quoted(name)
-	}
-	if _, err := conn.Exec(ctx, "SELECT set_config('search_path', $1, false)", strings.Join(quotedPath, ", ")); err != nil {
-		return err
-	}
-	defer func() {
-		if _, back := conn.Exec(ctx, "SET search_path = pg_catalog"); err == nil {
-			err = back
-		}
-	}()
-	written := c.Type
-	// The description of a result has the type with its modifiers, as no function does.
-	described, err := conn.Prepare(ctx, "", "SELECT CAST(NULL AS "+written+")")
+	field, named, collation, err := lookUp(ctx, conn, path, c)
 	if err != nil {
 		return err
 	}
-	value := ""
-	if c.Action == addColumn && c.Constant && c.Default != "" {
-		var text *string
-		if err := conn.QueryRow(ctx, "SELECT CAST(CAST("+c.Default+" AS "+written+") AS text)", pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
-			return err
-		}
-		if text != nil {
-			value = feed.Literal(*text)
-		}
-	}
 	if c.Collation != "" {
 		if c.Collation, err = find1(ctx, conn, `SELECT quote_ident(n.nspname) || '.' || quote_ident(k.collname) FROM pg_collation k
-			JOIN pg_namespace n ON n.oid = k.collnamespace WHERE k.oid = to_regcollation($1)`, c.Collation); err != nil {
+			JOIN pg_namespace n ON n.oid = k.collnamespace WHERE k.oid = $1`, collation); err != nil {
 			return err
 		}
 	}
-	if _, err := conn.Exec(ctx, "SET search_path = pg_catalog"); err != nil {
-		return err
-	}
-	field := described.Fields[0]
+	written := c.Type
 	if c.Type, err = find1(ctx, conn, "SELECT format_type($1::oid, $2::int)", field.DataTypeOID, field.TypeModifier); err != nil {
 		return err
 	}
@@ -151,9 +158,97 @@ func resolveType(ctx context.Context, conn *pgx.Conn, path []string, c *Change) 
 		c.Using = "" // it is what PostgreSQL does by itself, where there is such a cast
 	}
 	if c.Action == addColumn && c.Constant {
-		if c.Default = value; value != "" {
-			c.Default += "::" + c.Type
-		}
+		return resolveDefault(ctx, conn, as, c, field.DataTypeOID, named)
 	}
 	return nil
+}
+
+// lookUp looks a type up under a search_path, and a collation; under it nothing is
+// executed whose name is not in pg_catalog for certain. field has what a domain is over, named
+// the domain: the replica's column has the former, whose values need no function of a user's.
+func lookUp(ctx context.Context, conn *pgx.Conn, path []string, c *Change) (field pgconn.FieldDescription, named, collation uint32, err error) {
+	quotedPath := make([]string, len(path))
+	for i, name := range path {
+		quotedPath[i] = quoted(name)
+	}
+	if _, err := conn.Exec(ctx, "SELECT set_config('search_path', $1, false)", strings.Join(quotedPath, ", ")); err != nil {
+		return field, 0, 0, err
+	}
+	defer func() {
+		if _, back := conn.Exec(ctx, "SET search_path = pg_catalog"); err == nil {
+			err = back
+		}
+	}()
+	// The description of a result has the type with its modifiers, as no function does.
+	described, err := conn.Prepare(ctx, "", "SELECT CAST(NULL AS "+c.Type+")")
+	if err != nil {
+		return field, 0, 0, err
+	}
+	var kind, order *uint32
+	var collate *string
+	if c.Collation != "" {
+		collate = &c.Collation
+	}
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.to_regtype($1)::pg_catalog.oid, pg_catalog.to_regcollation($2)::pg_catalog.oid", c.Type, collate).Scan(&kind, &order); err != nil {
+		return field, 0, 0, err
+	}
+	field = described.Fields[0]
+	if named = field.DataTypeOID; kind != nil {
+		named = *kind
+	}
+	if order != nil {
+		collation = *order
+	}
+	return field, named, collation, nil
+}
+
+// How a value of a type may be read. What composites and ranges of users accept, their
+// functions decide, which are called for nobody here; nor are casts, which enums may
+// have: they take strings alone, as they are. Last comes the default of a domain.
+const kindQuery = `SELECT CASE WHEN t.oid < 16384 AND t.typname ~ '^_?(reg|money$)' THEN 'setting' WHEN t.oid < 16384 THEN 'ours'
+	WHEN coalesce(e.typtype, t.typtype) IN ('b', 'e') THEN 'text' ELSE 'theirs' END, coalesce((SELECT d.typdefault FROM pg_type d WHERE d.oid = $2 AND d.typtype = 'd'), '')
+	FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A' AND t.typtype = 'b' WHERE t.oid = $1`
+
+// resolveDefault works a constant default out, or finds that it is none that could be.
+func resolveDefault(ctx context.Context, conn *pgx.Conn, as Settings, c *Change, oid, named uint32) error {
+	var kind, own string
+	if err := conn.QueryRow(ctx, kindQuery, oid, named).Scan(&kind, &own); err != nil {
+		return err
+	}
+	switch {
+	case c.Default == "" && own != "":
+		c.Default, c.Constant = own, false
+	case c.Default == "":
+	case kind == "text" && c.Literal != nil:
+		c.Default = feed.Literal(*c.Literal) + "::" + c.Type
+	case kind == "ours":
+		return evaluate(ctx, conn, as, c)
+	default:
+		c.Constant = false
+	}
+	return nil
+}
+
+// evaluate works out a constant of a type of PostgreSQL's own, with the settings of the session
+// that wrote it. All names in it are looked up in pg_catalog.
+func evaluate(ctx context.Context, conn *pgx.Conn, as Settings, c *Change) error {
+	var text *string
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if set := as.sql(); set != "" {
+			if _, err := tx.Exec(ctx, set, pgx.QueryExecModeSimpleProtocol); err != nil {
+				return err
+			}
+		}
+		return tx.QueryRow(ctx, "SELECT CAST(CAST("+c.Default+" AS "+c.Type+") AS text)", pgx.QueryExecModeSimpleProtocol).Scan(&text)
+	})
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42") {
+		c.Constant = false // it has a type of the user's within
+		return nil
+	}
+	if err == nil {
+		if c.Default = ""; text != nil {
+			c.Default = feed.Literal(*text) + "::" + c.Type
+		}
+	}
+	return err
 }

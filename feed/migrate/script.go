@@ -177,10 +177,12 @@ func (m *migration) next(ctx context.Context, st *Statement, chain string) error
 		}
 	}
 	var path []string
-	if err := m.script.QueryRow(ctx, "SELECT current_schemas(false)::text[]").Scan(&path); err != nil {
+	var as Settings
+	if err := m.script.QueryRow(ctx, "SELECT current_schemas(false)::text[], current_setting('DateStyle'), current_setting('IntervalStyle'), current_setting('TimeZone')").
+		Scan(&path, &as.DateStyle, &as.IntervalStyle, &as.TimeZone); err != nil {
 		return m.onPrimary("read search_path", err)
 	}
-	changes, err := m.plan(ctx, path, st.Changes, true)
+	changes, err := m.plan(ctx, path, as, st.Changes, true)
 	if err != nil {
 		return err
 	}
@@ -192,11 +194,11 @@ func (m *migration) next(ctx context.Context, st *Statement, chain string) error
 }
 
 // plan gives each replica its order for a statement.
-func (m *migration) plan(ctx context.Context, path []string, written []Change, locks bool) ([]Change, error) {
+func (m *migration) plan(ctx context.Context, path []string, as Settings, written []Change, locks bool) ([]Change, error) {
 	for _, r := range m.replicas {
 		r.order, r.entry = new(Order), nil
 	}
-	changes, err := resolve(ctx, m.primary, path, written)
+	changes, err := resolve(ctx, m.primary, path, as, written)
 	if errors.Is(err, errTheirs) || len(written) == 0 {
 		return nil, nil
 	}
@@ -212,7 +214,7 @@ func (m *migration) plan(ctx context.Context, path []string, written []Change, l
 		if err != nil {
 			return nil, r.wrong("look at the tables", err)
 		}
-		s.locks, s.recopy, s.mark = locks, m.opts.Recopy, "pgshunt: not delivered "+rand.Text()
+		s.locks, s.recopy, s.mark, s.settings = locks, m.opts.Recopy, "pgshunt: not delivered "+rand.Text(), as
 		if r.order, err = orderOf(changes, s); err != nil {
 			return nil, &feed.Error{Server: r.run.Target.Name, Doing: "order the change", Err: err}
 		}
