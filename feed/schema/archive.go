@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,26 +27,40 @@ type entry struct {
 	needs []int
 }
 
-// archive is a file that pg_dump has written, and its list.
+// archive is a file or a directory that pg_dump has written, and its list.
 type archive struct {
 	programs program.Set
 	path     string
-	entries  []entry
+	// scratch is where a list of chosen entries may be written.
+	scratch string
+	entries []entry
 }
+
+// What is dumped: definitions into a file, or rows too into a directory.
+var formatDefinitions = []string{"--format=custom", "--schema-only"}
+
+// notBrought is what no feed brings.
+var notBrought = []string{"--no-security-labels", "--no-publications", "--no-subscriptions"}
 
 // lockWait bounds how long pg_dump waits for a lock on the primary.
 const lockWait = "--lock-wait-timeout=5000"
 
-// dump makes an archive of definitions in dir. Only this process and its children see it.
+// dump makes an archive in dir. The arguments are its format and what is in it.
 func dump(ctx context.Context, programs program.Set, socket *program.Socket, dir, name string, selection ...string) (*archive, error) {
-	a := &archive{programs: programs, path: filepath.Join(dir, name)}
-	args := append(socket.Args(), "--format=custom", "--schema-only", "--no-security-labels", "--no-publications", "--no-subscriptions", lockWait, "--file="+a.path)
-	if _, err := program.Run(ctx, programs.Dump, append(args, selection...)...); err != nil {
+	path := filepath.Join(dir, name)
+	args := slices.Concat(socket.Args(), notBrought, []string{lockWait, "--file=" + path}, selection)
+	if _, err := program.Run(ctx, programs.Dump, args...); err != nil {
 		if socket.Err() != nil {
 			return nil, socket.Err()
 		}
 		return nil, err
 	}
+	return openArchive(ctx, programs, path, dir)
+}
+
+// openArchive reads an archive's list.
+func openArchive(ctx context.Context, programs program.Set, path, scratch string) (*archive, error) {
+	a := &archive{programs: programs, path: path, scratch: scratch}
 	list, err := program.Run(ctx, programs.Restore, "--list", "--verbose", a.path)
 	if err != nil {
 		return nil, err
@@ -119,7 +134,7 @@ func (a *archive) sql(ctx context.Context, keep func(entry) bool) (string, error
 	if list.Len() == 0 {
 		return "", nil
 	}
-	path := a.path + ".list"
+	path := filepath.Join(a.scratch, filepath.Base(a.path)+".list")
 	if err := os.WriteFile(path, []byte(list.String()), 0o600); err != nil {
 		return "", err
 	}

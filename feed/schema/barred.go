@@ -38,9 +38,10 @@ func (r *relations) bar(ctx context.Context) (map[object]bool, error) {
 			whole = append(whole, t.OID)
 		}
 	}
-	if err := bar(r.primary.Query(ctx, `SELECT 'pg_constraint'::regclass::oid, oid FROM pg_constraint
-		WHERE contype = 'f' AND conrelid = ANY($1) AND confrelid <> ALL($2)`, r.oids(), whole)); err != nil {
-		return nil, err
+	for _, key := range r.facts.ForeignKeys {
+		if !slices.Contains(whole, key.To) {
+			barred[object{classConstraint, key.OID}] = true
+		}
 	}
 	return barred, r.barPolicies(ctx, barred)
 }
@@ -50,24 +51,15 @@ func (r *relations) barPolicies(ctx context.Context, barred map[object]bool) err
 	if err != nil {
 		return err
 	}
-	rows, err := r.primary.Query(ctx, `SELECT p.oid, p.polname, p.polrelid, array_agg(o.rolname::text)
-		FROM pg_policy p JOIN pg_roles o ON o.oid = ANY(p.polroles) WHERE p.polrelid = ANY($1) GROUP BY 1, 2, 3`, r.oids())
-	if err != nil {
-		return err
-	}
-	o := object{class: classPolicy}
-	var name string
-	var table uint32
-	var wanted []string
-	_, err = pgx.ForEachRow(rows, []any{&o.oid, &name, &table, &wanted}, func() error {
-		lacking := slices.DeleteFunc(wanted, func(role string) bool { return roles[role] })
-		if len(lacking) > 0 {
+	for _, p := range r.facts.Policies {
+		lacking := slices.DeleteFunc(slices.Clone(p.Roles), func(role string) bool { return roles[role] })
+		if t := r.byOID[p.Table]; t != nil && len(lacking) > 0 {
+			o := object{classPolicy, p.OID}
 			barred[o] = true
-			r.strange[o] = fmt.Sprintf("policy %q of %s is left out: there is no role %q", name, r.byOID[table].Plain(), lacking[0])
+			r.strange[o] = fmt.Sprintf("policy %q of %s is left out: there is no role %q", p.Name, t.Plain(), lacking[0])
 		}
-		return nil
-	})
-	return err
+	}
+	return nil
 }
 
 // roles are those of the replica.
@@ -104,15 +96,11 @@ func (r *relations) attachedIndexes(ctx context.Context) (map[object]bool, error
 	if _, err = pgx.ForEachRow(rows, into, func() error { there[pair] = true; return nil }); err != nil {
 		return nil, err
 	}
-	if rows, err = r.primary.Query(ctx, indexPairs+` WHERE x.indrelid = ANY($1)`, r.oids()); err != nil {
-		return nil, err
-	}
 	attached := make(map[object]bool)
-	_, err = pgx.ForEachRow(rows, into, func() error {
-		if there[pair] {
-			attached[o] = true
+	for _, p := range r.facts.IndexPairs {
+		if there[p.Text] {
+			attached[object{p.Class, p.OID}] = true
 		}
-		return nil
-	})
-	return attached, err
+	}
+	return attached, nil
 }

@@ -52,9 +52,13 @@ type bringing struct {
 	socket          *program.Socket
 	dir             string
 	programs        program.Set
-	// around is what the tables need, by object of the primary, and have what the replica has.
+	// facts are what the primary says, around what the tables need by object of the primary,
+	// and have what the replica has.
+	facts  facts
 	around map[object]surrounding
 	have   inventory
+	// saved is set where all that is of the primary comes from a directory.
+	saved *Saved
 }
 
 func (b *bringing) do(ctx context.Context) (err error) {
@@ -94,18 +98,13 @@ func (b *bringing) open(ctx context.Context) (end func() error, err error) {
 			err = errors.Join(err, end())
 		}
 	}()
-	for _, one := range []struct {
-		conn   **pgx.Conn
-		server *feed.Server
-	}{{&b.primary, b.run.Primary}, {&b.target, b.run.Target}} {
-		conn, err := one.server.Connect(ctx)
-		if err != nil {
-			return end, err
+	connect := func(conn **pgx.Conn, server *feed.Server) (err error) {
+		if *conn, err = server.Connect(ctx); err == nil {
+			ends = append(ends, func() error { _ = (*conn).Close(context.WithoutCancel(ctx)); return nil })
 		}
-		*one.conn = conn
-		ends = append(ends, func() error { _ = conn.Close(context.WithoutCancel(ctx)); return nil })
+		return err
 	}
-	if b.programs, err = program.Find(ctx, program.Major(b.primary.PgConn().ParameterStatus("server_version"))); err != nil {
+	if err = connect(&b.target, b.run.Target); err != nil {
 		return end, err
 	}
 	dir, remove, err := program.Scratch()
@@ -113,14 +112,32 @@ func (b *bringing) open(ctx context.Context) (end func() error, err error) {
 		return end, err
 	}
 	b.dir, ends = dir, append(ends, remove)
-	if b.socket, err = program.OpenSocket(ctx, b.run.Primary); err != nil {
+	if b.saved != nil {
+		b.facts = b.saved.Facts
+		b.programs, err = program.Find(ctx, b.saved.Major)
+	} else if err = connect(&b.primary, b.run.Primary); err == nil {
+		ends, err = b.ask(ctx, ends)
+	}
+	if err != nil {
 		return end, err
 	}
-	ends = append(ends, b.socket.Close)
-	if b.around, err = needs(ctx, b.primary, b.tables, b.need); err != nil {
-		return end, &feed.Error{Server: b.run.Primary.Name, Doing: "look for what the tables need", Err: err}
-	}
+	b.around = b.facts.surroundings()
 	return end, b.takeStock(ctx)
+}
+
+// ask looks at the primary and lets pg_dump log in there.
+func (b *bringing) ask(ctx context.Context, ends []func() error) (_ []func() error, err error) {
+	if b.programs, err = program.Find(ctx, program.Major(b.primary.PgConn().ParameterStatus("server_version"))); err != nil {
+		return ends, err
+	}
+	if b.socket, err = program.OpenSocket(ctx, b.run.Primary); err != nil {
+		return ends, err
+	}
+	ends = append(ends, b.socket.Close)
+	if b.facts, err = gather(ctx, b.primary, b.tables, b.need); err != nil {
+		err = &feed.Error{Server: b.run.Primary.Name, Doing: "look for what the tables need", Err: err}
+	}
+	return ends, err
 }
 
 // takeStock looks at what the replica has.
@@ -153,11 +170,9 @@ func (b *bringing) types(ctx context.Context) error {
 	if err := b.available(ctx, extensions); err != nil {
 		return err
 	}
-	// '*.*' is every relation: none is looked at or locked.
-	a, err := dump(ctx, b.programs, b.socket, b.dir, "surroundings", "--exclude-table=*.*",
-		"--exclude-schema=pgml", "--exclude-schema="+feed.JournalSchema, "--exclude-schema="+feed.JournalSchema+"_*")
+	a, err := b.surroundings(ctx)
 	if err != nil {
-		return &feed.Error{Server: b.run.Primary.Name, Doing: "write down its types and functions by pg_dump", Err: err}
+		return err
 	}
 	chosen := make(map[int]bool)
 	sql, err := a.sql(ctx, func(e entry) bool {
@@ -173,6 +188,27 @@ func (b *bringing) types(ctx context.Context) error {
 		return err
 	}
 	return b.make(ctx, step, sql+grants)
+}
+
+// aroundArgs are pg_dump's for what is no relation: '*.*' is every relation, and none is
+// looked at or locked.
+var aroundArgs = append(slices.Clone(formatDefinitions), "--exclude-table=*.*",
+	"--exclude-schema=pgml", "--exclude-schema="+feed.JournalSchema, "--exclude-schema="+feed.JournalSchema+"_*")
+
+// surroundings makes the archive of what is no relation, or opens the one that was saved.
+func (b *bringing) surroundings(ctx context.Context) (*archive, error) {
+	if b.saved != nil {
+		a, err := b.saved.open(ctx, b.programs, b.dir, aroundFile)
+		if err != nil {
+			err = b.saved.damaged(err)
+		}
+		return a, err
+	}
+	a, err := dump(ctx, b.programs, b.socket, b.dir, aroundFile, aroundArgs...)
+	if err != nil {
+		return nil, &feed.Error{Server: b.run.Primary.Name, Doing: "write down its types and functions by pg_dump", Err: err}
+	}
+	return a, nil
 }
 
 // available complains of extensions that are needed and not installed on the replica's machine.

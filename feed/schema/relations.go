@@ -6,30 +6,43 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"pgshunt/feed"
 )
 
-// writeDown makes the archive of the tables.
-func (b *bringing) writeDown(ctx context.Context) (*relations, error) {
-	r := &relations{bringing: b, byOID: make(map[uint32]*feed.Table)}
-	args := []string{"--strict-names"}
+// writeDown makes the archive of the tables, or opens the one that has been saved.
+func (b *bringing) writeDown(ctx context.Context) (r *relations, err error) {
+	r = &relations{bringing: b, byOID: make(map[uint32]*feed.Table)}
 	for _, t := range b.tables {
 		r.byOID[t.OID] = t
-		args = append(args, "--table="+t.Qualified())
 	}
-	for _, s := range b.around {
-		if s.relation == "S" {
-			args = append(args, "--table="+s.identity)
+	if b.saved != nil {
+		if r.archive, err = b.saved.open(ctx, b.programs, b.dir, TablesFile); err != nil {
+			return nil, b.saved.damaged(err)
 		}
+		return r, nil
 	}
-	slices.Sort(args[1:])
-	var err error
-	if r.archive, err = dump(ctx, b.programs, b.socket, b.dir, "tables", args...); err != nil {
+	if r.archive, err = dump(ctx, b.programs, b.socket, b.dir, TablesFile, append(formatDefinitions, tableArgs(b.tables, b.facts)...)...); err == nil {
+		b.facts.Names, err = names(ctx, b.primary, r.archive)
+	}
+	if err != nil {
 		return nil, &feed.Error{Server: b.run.Primary.Name, Doing: "write down its tables by pg_dump", Err: err}
 	}
 	return r, nil
+}
+
+// tableArgs are pg_dump's for the tables and the sequences that they need.
+func tableArgs(tables []*feed.Table, f facts) []string {
+	args := []string{"--strict-names"}
+	for _, t := range tables {
+		args = append(args, "--table="+t.Qualified())
+	}
+	for _, a := range f.Around {
+		if a.Relation == "S" {
+			args = append(args, "--table="+a.Identity)
+		}
+	}
+	slices.Sort(args[1:])
+	return args
 }
 
 // relations is the part of a bringing that is about relations.
@@ -54,17 +67,14 @@ type relations struct {
 
 func (r *relations) look(ctx context.Context) (err error) {
 	r.entries, r.chosen, r.strange = make(map[int]entry), make(map[int]bool), make(map[object]string)
-	var objects []object
+	r.identity = make(map[object]string)
 	for _, e := range r.archive.entries {
 		r.entries[e.id] = e
-		if e.class != 0 {
-			objects = append(objects, e.object)
-		}
 	}
-	if r.identity, err = identities(ctx, r.primary, objects); err == nil {
-		r.barred, err = r.bar(ctx)
+	for _, n := range r.facts.Names {
+		r.identity[object{n.Class, n.OID}] = n.Text
 	}
-	if err == nil {
+	if r.barred, err = r.bar(ctx); err == nil {
 		err = r.lookForParents(ctx)
 	}
 	if err != nil {
@@ -178,11 +188,7 @@ func (r *relations) bringIndexes(ctx context.Context) error {
 	if err != nil {
 		return &feed.Error{Server: r.run.Primary.Name, Doing: "write down its indexes by pg_restore", Err: err}
 	}
-	statistics, err := r.statistics(ctx)
-	if err != nil {
-		return &feed.Error{Server: r.run.Primary.Name, Doing: "look for statistics objects", Err: err}
-	}
-	return r.make(ctx, feed.Step{On: r.run.Target, What: "make the indexes and constraints"}, sql+statistics)
+	return r.make(ctx, feed.Step{On: r.run.Target, What: "make the indexes and constraints"}, sql+r.statistics())
 }
 
 // ready tells whether the replica has, or gets, the index or constraint of an entry.
@@ -191,31 +197,15 @@ func (r *relations) ready(id int) bool {
 	return r.chosen[id] || r.identity[e.object] != "" && r.have.has(e.class, r.identity[e.object])
 }
 
-// statistics writes the extended statistics of the tables; pg_dump leaves them out where
-// tables are named.
-func (r *relations) statistics(ctx context.Context) (string, error) {
-	rows, err := r.primary.Query(ctx, `SELECT oid, (pg_identify_object('pg_statistic_ext'::regclass, oid, 0)).identity, pg_get_statisticsobjdef(oid)
-		FROM pg_statistic_ext WHERE stxrelid = ANY($1) ORDER BY 2`, r.oids())
-	if err != nil {
-		return "", err
-	}
+// statistics writes the extended statistics of the tables.
+func (r *relations) statistics() string {
 	var sql strings.Builder
-	var oid uint32
-	var identity, definition string
-	_, err = pgx.ForEachRow(rows, []any{&oid, &identity, &definition}, func() error {
-		if !r.have.has(classStatistics, identity) && !r.barred[object{classStatistics, oid}] {
-			sql.WriteString(definition + ";\n")
+	for _, s := range r.facts.Statistics {
+		if r.byOID[s.Table] != nil && !r.have.has(classStatistics, s.Identity) && !r.barred[object{classStatistics, s.OID}] {
+			sql.WriteString(s.Definition + ";\n")
 		}
-		return nil
-	})
-	return sql.String(), err
-}
-
-func (r *relations) oids() (all []uint32) {
-	for _, t := range r.tables {
-		all = append(all, t.OID)
 	}
-	return all
+	return sql.String()
 }
 
 // fedColumns is the list of columns of a table that are fed, as its own or an ancestor's

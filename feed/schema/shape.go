@@ -19,11 +19,13 @@ const asideSchemas = feed.JournalSchema + "_aside_"
 // the replica has already stay as they are; they are locked for as long as the
 // definitions take, and for that lock Shape waits five seconds. It is one transaction, but
 // for types, which [Bring] would bring too.
-func Shape(ctx context.Context, run *feed.Run, tables []*feed.Table, place func(*feed.Table) string) (err error) {
+//
+// Where saved is not nil all that is of the primary comes from there.
+func Shape(ctx context.Context, run *feed.Run, saved *Saved, tables []*feed.Table, place func(*feed.Table) string) (err error) {
+	b := &bringing{run: run, tables: tables, byName: feed.Index(tables), need: Indexes, saved: saved}
 	if run.Print {
-		return Bring(ctx, run, tables, Indexes)
+		return b.do(ctx)
 	}
-	b := &bringing{run: run, tables: tables, byName: feed.Index(tables), need: Indexes}
 	end, err := b.open(ctx)
 	if err != nil {
 		return err
