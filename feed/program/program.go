@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,13 +94,49 @@ func Run(ctx context.Context, program string, args ...string) ([]byte, error) {
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		text := strings.Join(strings.Fields(said.String()), " ")
-		if text == "" {
-			text = err.Error()
-		}
-		return nil, errors.New(strings.TrimPrefix(text, filepath.Base(program)+": "))
+		return nil, spoken(program, &said, err)
 	}
 	return out.Bytes(), nil
+}
+
+// Stream runs a program as Run does, and has read take what it writes while it runs. An
+// error of read ends the program and is returned, unless it is io.ErrUnexpectedEOF: then it
+// is what the program said that tells why. Stream returns nil only where the program ended well.
+func Stream(ctx context.Context, read func(io.Reader) error, program string, args ...string) error {
+	running, end := context.WithCancel(ctx)
+	defer end()
+	cmd := exec.CommandContext(running, program, args...)
+	cmd.Env = environment()
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return err
+	}
+	failed := read(out)
+	if failed != nil && !errors.Is(failed, io.ErrUnexpectedEOF) {
+		end()
+	}
+	err = cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case running.Err() == nil && err != nil:
+		return spoken(program, &said, err)
+	}
+	return failed
+}
+
+// spoken is the error of a program in its own words.
+func spoken(program string, said *bytes.Buffer, err error) error {
+	text := strings.Join(strings.Fields(said.String()), " ")
+	if text == "" {
+		text = err.Error()
+	}
+	return errors.New(strings.TrimPrefix(text, filepath.Base(program)+": "))
 }
 
 // environment is ours without what libpq would read, and with messages in English.
