@@ -42,14 +42,17 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 	if err := k.replica(ctx, target); err != nil {
 		return nil, &feed.Error{Server: run.Target.Name, Doing: "check the tables there", Err: err}
 	}
-	way, err := run.Way(ctx, target)
-	if err != nil {
-		return nil, err
+	err = k.otherFeed(ctx, target)
+	return k.problems, err
+}
+
+// otherFeed looks whether the replica is fed another way.
+func (k *checking) otherFeed(ctx context.Context, target *pgx.Conn) error {
+	way, err := k.run.Way(ctx, target)
+	if err == nil && way != "" && way != k.run.Replica.Feed {
+		k.add(k.run.Target, "other_feed", fmt.Sprintf("it is fed by %s", way), "pgshunt feed drop --replica "+k.run.Replica.Name, "with the configuration of that feed")
 	}
-	if way != "" && way != run.Replica.Feed {
-		k.add(run.Target, "other_feed", fmt.Sprintf("it is fed by %s", way), "pgshunt feed drop --replica "+run.Replica.Name, "with the configuration of that feed")
-	}
-	return k.problems, nil
+	return err
 }
 
 type checking struct {

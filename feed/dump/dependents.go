@@ -145,9 +145,11 @@ func (c *copying) dependents(ctx context.Context) (*dependents, error) {
 
 // reached is what a sequence of the primary has come to.
 type reached struct {
-	table, column string // schema.name, and the column whose sequence it is
-	last          int64
-	called        bool
+	// Table is schema.name, Column the one whose sequence it is.
+	Table  string `json:"table"`
+	Column string `json:"column"`
+	Last   int64  `json:"last"`
+	Called bool   `json:"called"`
 }
 
 // readSequences reads the sequences of the tables' columns, as far as the role may.
@@ -166,14 +168,14 @@ func (c *copying) readSequences(ctx context.Context) error {
 	var v reached
 	var name string
 	names := make([]string, 0)
-	if _, err = pgx.ForEachRow(rows, []any{&v.table, &v.column, &name}, func() error {
+	if _, err = pgx.ForEachRow(rows, []any{&v.Table, &v.Column, &name}, func() error {
 		c.values, names = append(c.values, v), append(names, name)
 		return nil
 	}); err != nil {
 		return &feed.Error{Server: c.run.Primary.Name, Doing: "look at its sequences", Err: err}
 	}
 	for i, name := range names {
-		if err := c.snapshot.keeper.QueryRow(ctx, "SELECT last_value, is_called FROM "+name).Scan(&c.values[i].last, &c.values[i].called); err != nil {
+		if err := c.snapshot.keeper.QueryRow(ctx, "SELECT last_value, is_called FROM "+name).Scan(&c.values[i].Last, &c.values[i].Called); err != nil {
 			return &feed.Error{Server: c.run.Primary.Name, Doing: "read its sequence " + name, Err: err}
 		}
 	}
@@ -184,9 +186,9 @@ func (c *copying) readSequences(ctx context.Context) error {
 func (c *copying) sequences(ctx context.Context) error {
 	batch := &pgx.Batch{}
 	for _, v := range c.values {
-		t := c.byName[v.table]
+		t := c.byName[v.Table]
 		batch.Queue(`SELECT setval(q, $3, $4) FROM (SELECT CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = $2::text) THEN pg_get_serial_sequence($1::text, $2::text) END AS q) s WHERE q IS NOT NULL`,
-			t.Qualified(), v.column, v.last, v.called)
+			t.Qualified(), v.Column, v.Last, v.Called)
 	}
 	return c.target.SendBatch(ctx, batch).Close()
 }

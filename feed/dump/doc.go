@@ -10,6 +10,13 @@
 //	swap.go      one transaction that puts all of them in the place of the old ones
 //	matviews.go  materialised views over them, made anew behind that
 //
+// For servers that cannot reach each other a copy goes by a directory:
+//
+//	save.go      writes it, on the primary's side, with what has to be known of the primary
+//	manifest.go  what is in it, and whether that is whole
+//	from.go      goes through the stages above with the directory in the primary's place
+//	unpack.go    rows, from pg_restore's text to the new tables
+//
 // A killed copy leaves staging schemas, which the next one drops. The rows never pass through
 // pgshunt's memory but for a buffer for each connection.
 package dump

@@ -21,6 +21,8 @@ type copying struct {
 	at     time.Time
 	tables []*table
 	byName map[string]*feed.Table
+	// from is the directory that the copy comes from, nil where it comes from the primary.
+	from *manifest
 	// least is the least size of a part, in pages.
 	least int64
 	// values are those of sequences; later has what is done after the swap.
@@ -142,6 +144,9 @@ func (c *copying) copy(ctx context.Context) (err error) {
 
 // look takes the snapshot and measures the tables.
 func (c *copying) look(ctx context.Context) (err error) {
+	if c.from != nil {
+		return c.lookInto(ctx)
+	}
 	if err := c.target.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&c.at); err != nil {
 		return &feed.Error{Server: c.run.Target.Name, Doing: "ask for the time", Err: err}
 	}

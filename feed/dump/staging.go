@@ -108,7 +108,7 @@ func (c *copying) models(ctx context.Context, numbers map[string]int) error {
 		tables = append(tables, t.Table)
 	}
 	place := func(t *feed.Table) string { return fmt.Sprintf("%s%d", shapePrefix, numbers[t.Schema]) }
-	if err := schema.Shape(ctx, c.run, nil, tables, place); err != nil || c.run.Print {
+	if err := schema.Shape(ctx, c.run, c.saved(), tables, place); err != nil || c.run.Print {
 		return err
 	}
 	for _, t := range anew {

@@ -56,6 +56,12 @@ func choose(ctx context.Context, conn *pgx.Conn, run *feed.Run) ([]*feed.Table, 
 	if err != nil {
 		return nil, &feed.Error{Server: run.Primary.Name, Doing: "look at its tables", Err: err}
 	}
+	return selected(run, every), nil
+}
+
+// selected are those of the tables that are selected, and the partitions of those. It
+// reorders what it is given.
+func selected(run *feed.Run, every []*feed.Table) []*feed.Table {
 	byName := feed.Index(every)
 	chosen := func(t *feed.Table) bool {
 		for ; t != nil; t = byName[t.ParentSchema+"."+t.ParentName] {
@@ -65,7 +71,7 @@ func choose(ctx context.Context, conn *pgx.Conn, run *feed.Run) ([]*feed.Table, 
 		}
 		return false
 	}
-	return slices.DeleteFunc(every, func(t *feed.Table) bool { return t.Kind == 'f' || !chosen(t) }), nil
+	return slices.DeleteFunc(every, func(t *feed.Table) bool { return t.Kind == 'f' || !chosen(t) })
 }
 
 // ofSelection calls get with the table, then with the tables that it is a partition of,

@@ -108,6 +108,9 @@ func (c *copying) transfer(ctx context.Context) error {
 	if c.run.Print {
 		for _, p := range all {
 			out, in := p.statements()
+			if c.from != nil {
+				out = "pg_restore --data-only --use-list=" + p.Plain() + " " + c.from.rows.Archive
+			}
 			c.run.Tell(feed.Event{Status: feed.StatusWould, Server: c.run.Target.Name, Step: stepRows, SQL: out + " | " + in, Table: p.Plain(), TotalBytes: p.size})
 		}
 		return nil
@@ -142,18 +145,20 @@ func (c *copying) transfer(ctx context.Context) error {
 const loading = "SET synchronous_commit = off"
 
 func (c *copying) worker(ctx context.Context, queue <-chan part, p *progress) (err error) {
-	from, err := openLine(ctx, c.run.Primary, c.snapshot.join())
-	if err != nil {
-		return err
+	var from *line
+	if c.from == nil {
+		if from, err = openLine(ctx, c.run.Primary, c.snapshot.join()); err != nil {
+			return err
+		}
+		defer from.close()
 	}
-	defer from.close()
 	to, err := openLine(ctx, c.run.Target, loading)
 	if err != nil {
 		return err
 	}
 	defer to.close()
 	for one := range queue {
-		if err := c.move(from, to, one, p); err != nil {
+		if err := c.move(ctx, from, to, one, p); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -167,7 +172,15 @@ func (c *copying) worker(ctx context.Context, queue <-chan part, p *progress) (e
 	return nil
 }
 
-func (c *copying) move(from, to *line, one part, p *progress) error {
+// move brings a part. from is nil where the copy comes from a directory.
+func (c *copying) move(ctx context.Context, from, to *line, one part, p *progress) error {
+	if from == nil {
+		if err := c.unpack(ctx, to, one); err != nil {
+			return err
+		}
+		p.finished(one)
+		return nil
+	}
 	out, in := one.statements()
 	if one.whole {
 		if _, err := to.exec("BEGIN; TRUNCATE ONLY " + one.staged()); err != nil {
