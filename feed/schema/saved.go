@@ -80,7 +80,7 @@ func (s *Saved) open(ctx context.Context, programs program.Set, scratch, name st
 }
 
 func (s *Saved) damaged(err error) error {
-	return fmt.Errorf("%s is damaged: %w; nothing has been changed; copy it again from where it was made", s.Dir, err)
+	return fmt.Errorf("%s: it is damaged: %w; the replica's tables are as they were; bring the directory again from where it was made", s.Dir, err)
 }
 
 // Rows is where the rows of saved tables are: the archive, for pg_restore, and by the OID of a
