@@ -42,8 +42,14 @@ func (s Selection) Only(keep func(schema, name string) bool) Selection {
 func (s Selection) Columns(schema, name string) []string { return s.columns[schema+"."+name] }
 
 // Where is the condition that rows must meet to be fed, in SQL over the table's columns; ""
-// is all rows.
-func (s Selection) Where(schema, name string) string { return s.where[schema+"."+name] }
+// is all rows. It may stand between brackets: a comment at its end has its line feed.
+func (s Selection) Where(schema, name string) string {
+	where := s.where[schema+"."+name]
+	if strings.Contains(where, "--") && !strings.HasSuffix(where, "\n") {
+		where += "\n"
+	}
+	return where
+}
 
 // Partial tells whether only some columns or rows of the table are fed.
 func (s Selection) Partial(schema, name string) bool {

@@ -19,8 +19,10 @@ func guarded(t *testing.T) *rig {
 	hba := "host all source 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
 	r := newRigOn(t, pgtest.Primary(t, pgtest.Options{HBA: hba}), pgtest.Replica(t, pgtest.Options{Settings: soon}), func(c *configs.Replica) {
 		c.Tables = configs.Patterns{"app.*"}
+		c.Where = map[string]string{"app.t": "id > 0 -- all"}
 	})
-	r.primary.Exec(t, `CREATE ROLE feeder LOGIN; CREATE ROLE owner; CREATE ROLE source LOGIN PASSWORD `+feed.Literal(hiddenPassword)+`;
+	// Without a temporary view nobody sees what a condition uses.
+	r.primary.Exec(t, `REVOKE TEMPORARY ON DATABASE postgres FROM PUBLIC; CREATE ROLE feeder LOGIN; CREATE ROLE owner; CREATE ROLE source LOGIN PASSWORD `+feed.Literal(hiddenPassword)+`;
 		CREATE SCHEMA app AUTHORIZATION owner; SET ROLE owner; CREATE TABLE app.t (id serial PRIMARY KEY, v text); INSERT INTO app.t (v) VALUES ('x')`)
 	r.cfg.Primary.URL = configs.URL(r.primary.URL("feeder", "postgres"))
 	r.cfg.Replicas[0].Source.URL = configs.URL(r.primary.URL("source", "postgres"))

@@ -145,7 +145,10 @@ func (s *session) checkPart(ctx context.Context, p *problems, t *table) error {
 		return nil
 	}
 	used, err := s.columnsOf(ctx, t)
-	if sqlstate(err) == codeNotAllowed { // no temporary views: then the publication itself is the judge
+	if sqlstate(err) == codeNotAllowed {
+		// The publication would take any condition, and then the primary refuse UPDATE.
+		p.block("where", fmt.Sprintf("which columns the condition for %s uses cannot be seen by a temporary view: %s", t.Plain(), feed.Cause(err)),
+			"GRANT TEMPORARY ON DATABASE "+feed.Quote("", s.run.Primary.Database())+" TO "+role(s.run.Primary.User()), "")
 		return nil
 	}
 	if err != nil {
