@@ -99,8 +99,12 @@ func TestTheRemediesOfMissingRightsHelp(t *testing.T) {
 	for _, remedy := range remedies {
 		b.onPrimary(t, remedy)
 	}
+	b.onReplica(t, "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
 	b.apply(t)
 	replica := b.conn(t, b.replica)
+	if got := texts(t, replica, "SELECT relname FROM pg_class WHERE relkind = 'f' AND has_table_privilege('pg_monitor', oid, 'SELECT')"); len(got) > 0 {
+		t.Errorf("everybody may read %q", got)
+	}
 	if got := texts(t, replica, "SELECT p::text || (SELECT a FROM s.whole) FROM part p"); !slices.Equal(got, []string{"(1,one)7"}) {
 		t.Errorf("%q", got)
 	}

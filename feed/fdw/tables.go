@@ -100,7 +100,15 @@ func (w *work) make(ctx context.Context, tables []*feed.Table) error {
 			return err
 		}
 	}
-	return nil
+	var names []string
+	for _, t := range tables {
+		names = append(names, t.Qualified())
+	}
+	revokes, err := feed.Unshared(ctx, w.target, names)
+	if err != nil || revokes == "" {
+		return err
+	}
+	return w.run.Do(ctx, w.target, feed.Step{On: w.run.Target, What: "let nobody read them by default privileges", SQL: revokes})
 }
 
 // importable tells whether an import brings the table as it is wanted: it brings all columns,

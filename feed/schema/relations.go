@@ -106,11 +106,19 @@ func (r *relations) bringTables(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var names []string
+	for _, t := range made {
+		names = append(names, t.Qualified())
+	}
+	revokes, err := feed.Unshared(ctx, r.target, names)
+	if err != nil {
+		return &feed.Error{Server: r.run.Target.Name, Doing: "look at default privileges", Err: err}
+	}
 	grants, err := r.grants(ctx, made, nil)
 	if err != nil {
 		return err
 	}
-	return r.make(ctx, feed.Step{On: r.run.Target, What: "make the tables"}, sql+drops+grants)
+	return r.make(ctx, feed.Step{On: r.run.Target, What: "make the tables"}, sql+drops+revokes+grants)
 }
 
 func (r *relations) ofTable(e entry) bool {
