@@ -40,6 +40,11 @@ var settings = map[string]string{
 	"statement_timeout":                   "0",
 	"idle_in_transaction_session_timeout": "0",
 	"default_transaction_isolation":       "read committed",
+	// Should this machine vanish, a snapshot and locks are not to stay for the hours that the
+	// system would wait.
+	"tcp_keepalives_idle":     "60",
+	"tcp_keepalives_interval": "15",
+	"tcp_keepalives_count":    "4",
 }
 
 // NewServer makes a Server of a login, of which it keeps a copy.
@@ -76,8 +81,16 @@ func (s *Server) Connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, &Error{Server: s.Name, Doing: "connect", Err: err}
 	}
+	if _, err := conn.Exec(ctx, patientSQL); err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx)) // the first error is the one that explains
+		return nil, &Error{Server: s.Name, Doing: "connect", Err: err}
+	}
 	return conn, nil
 }
+
+// patientSQL sets limits that not every version has, and an unknown setting ends a login: a
+// connection holds a lock or a snapshot for as long as a copy takes.
+const patientSQL = `SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout') AND setting <> '0'`
 
 // Error is what went wrong on one server, in a text for people.
 type Error struct {
