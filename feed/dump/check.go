@@ -52,7 +52,29 @@ func (k *checking) otherFeed(ctx context.Context, target *pgx.Conn) error {
 	if err == nil && way != "" && way != k.run.Replica.Feed {
 		k.add(k.run.Target, "other_feed", fmt.Sprintf("it is fed by %s", way), "pgshunt feed drop --replica "+k.run.Replica.Name, "with the configuration of that feed")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return k.others(ctx, target)
+}
+
+// others refuses a database that another feed has copied to: the journal of copies and what
+// is staged are of the whole database, and one would take the other's away.
+func (k *checking) others(ctx context.Context, conn *pgx.Conn) error {
+	var have bool
+	var names []string
+	err := conn.QueryRow(ctx, `SELECT to_regclass('pgshunt.feeds') IS NOT NULL`).Scan(&have)
+	if err == nil && have {
+		err = conn.QueryRow(ctx, `SELECT coalesce(array_agg(name ORDER BY name), '{}') FROM pgshunt.feeds WHERE name <> $1 AND way IN ('dump', 'fdw')`, k.run.Name).Scan(&names)
+	}
+	if err != nil {
+		return &feed.Error{Server: k.run.Target.Name, Doing: "read the journal", Err: err}
+	}
+	for _, name := range names {
+		k.add(k.run.Target, "other_feed", fmt.Sprintf("database %s is fed by %s as well, and a copy would take its copies out of the journal", k.run.Target.Database(), name),
+			"DELETE FROM pgshunt.feeds WHERE name = "+feed.Literal(name)+";", "there, if that feed is no more; else drop it by its configuration, or feed another database")
+	}
+	return nil
 }
 
 type checking struct {

@@ -277,6 +277,16 @@ func TestRowsThatNoFeedHasBroughtStay(t *testing.T) {
 	refused("public.a")
 }
 
+func TestADatabaseHasTheCopiesOfOneFeed(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) { r.Tables = configs.Patterns{"public.*"} })
+	exec(t, b.primary, "CREATE TABLE a (id int PRIMARY KEY)")
+	b.refresh(t)
+	exec(t, b.replica, "INSERT INTO pgshunt.feeds (name, way, source) VALUES ('pgshunt_x_other', 'dump', 'x')")
+	if err := Refresh(context.Background(), b.Run); err == nil || !strings.Contains(err.Error(), "is fed by pgshunt_x_other as well") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestColumnsAndRowsAsConfigured(t *testing.T) {
 	b := newBed(t, func(r *configs.Replica) {
 		r.Tables = configs.Patterns{"public.*"}
