@@ -29,7 +29,7 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &checking{run: run, tables: newTables(run, chosen), told: make(map[uint32]bool)}
+	k := &checking{run: run, tables: newTables(run, chosen)}
 	if len(chosen) == 0 {
 		k.add(run.Primary, "tables", "no table is selected by replicas[].tables", "", "")
 	}
@@ -81,7 +81,7 @@ type checking struct {
 	run      *feed.Run
 	tables   []*table
 	problems []feed.Problem
-	told     map[uint32]bool // tables of the replica whose rows have been told of
+	told     []uint32 // tables of the replica whose rows have been told of
 }
 
 func (k *checking) add(server *feed.Server, check, what, remedy, note string) {
@@ -233,7 +233,7 @@ func (k *checking) foreignRows(ctx context.Context, conn *pgx.Conn, t *table, oi
 		return err
 	}
 	for _, h := range all {
-		if fed[h.OID] || k.told[h.OID] {
+		if fed[h.OID] || slices.Contains(k.told, h.OID) {
 			continue
 		}
 		var filled bool
@@ -241,7 +241,7 @@ func (k *checking) foreignRows(ctx context.Context, conn *pgx.Conn, t *table, oi
 			return fmt.Errorf("see whether %s holds rows: %w", h.Name, err)
 		}
 		if filled {
-			k.told[h.OID] = true
+			k.told = append(k.told, h.OID)
 			k.add(k.run.Target, "rows", fmt.Sprintf("%s holds rows there that no feed has brought, and a copy would take their place", h.Name),
 				"TRUNCATE ONLY "+h.Name+";", "if nobody needs them; or rename it, or leave "+t.Plain()+" out of replicas[].tables")
 		}
