@@ -3,6 +3,7 @@ package dump
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -254,6 +255,13 @@ func TestRowsThatNoFeedHasBroughtStay(t *testing.T) {
 		}
 	}
 	refused("public.a")
+	dir := filepath.Join(t.TempDir(), "copy")
+	if err := Save(context.Background(), b.Run, dir, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := ApplyFrom(context.Background(), b.Run, dir); err == nil || !strings.Contains(err.Error(), "that no feed has brought") {
+		t.Errorf("%v", err)
+	}
 	if got := value(t, b.replica, "SELECT id FROM a"); got != "7" {
 		t.Errorf("the row is %s now", got)
 	}
