@@ -85,6 +85,11 @@ func (c *comparison) differs(ctx context.Context, one part) error {
 		return err
 	}
 	found := join(p, r)
+	if !c.live && one.over == "" {
+		if err := c.misplaced(ctx, found); err != nil {
+			return err
+		}
+	}
 	if found, err = c.settle(ctx, found); err != nil {
 		return err
 	}
@@ -99,6 +104,44 @@ func (c *comparison) differs(ctx context.Context, one part) error {
 		}
 	}
 	return c.record(ctx, one.span, found)
+}
+
+// misplaced takes out of the rows that only one server has in a range those that the other has
+// in another range, as where it sorts by another collation; what differs in them is found in
+// the primary's.
+func (c *comparison) misplaced(ctx context.Context, found map[string]pair) error {
+	var missing, extra []string
+	for k, one := range found {
+		switch one.what() {
+		case wasMissing:
+			missing = append(missing, k)
+		case wasExtra:
+			extra = append(extra, k)
+		}
+	}
+	elsewhere, err := c.primary.find(ctx, extra)
+	if err != nil {
+		return err
+	}
+	for k := range elsewhere {
+		delete(found, k)
+	}
+	there, err := c.replica.find(ctx, missing)
+	if err != nil {
+		return err
+	}
+	for k, e := range there {
+		one := found[k]
+		if one.primary == nil {
+			continue // another spelling of a key that was asked for
+		}
+		if one.replica = &e; one.equal() {
+			delete(found, k)
+		} else {
+			found[k] = one
+		}
+	}
+	return nil
 }
 
 // record counts what differs and keeps the first keys.

@@ -175,3 +175,27 @@ func TestPartitionsAreAskedForByName(t *testing.T) {
 		t.Error(state)
 	}
 }
+
+// Where the replica sorts keys in another order, rows are in other ranges there, and still the same.
+func TestKeysThatAreSortedDifferentlyAreTheSame(t *testing.T) {
+	d := two(t, "")
+	const rows = "; INSERT INTO words SELECT w, 1 FROM unnest('{a,B,c,D,e,F,g,H}'::text[]) w"
+	d.primary.ExecIn(t, d.ours, `CREATE TABLE words (w text COLLATE "en-x-icu" PRIMARY KEY, n int)`+rows)
+	d.replica.ExecIn(t, d.theirs, `CREATE TABLE words (w text COLLATE "C" PRIMARY KEY, n int, own text DEFAULT 'new')`+rows+"; UPDATE words SET own = 'kept'")
+	run := d.run(t, configs.FeedDump, nil)
+	if found := findings(verify(t, run, Options{RangeRows: 2})); found != nil {
+		t.Errorf("found %q", found)
+	}
+	d.replica.ExecIn(t, d.theirs, "UPDATE words SET n = 2 WHERE w IN ('a', 'B'); DELETE FROM words WHERE w = 'c'; INSERT INTO words VALUES ('Z', 1, 'kept')")
+	if diff := cmp.Diff([]string{"public.words differs c:B c:a m:c e:Z"}, findings(verify(t, run, Options{RangeRows: 2}))); diff != "" {
+		t.Error(diff)
+	}
+	verify(t, run, Options{RangeRows: 2, Repair: true})
+	if found := findings(verify(t, run, Options{RangeRows: 2})); found != nil {
+		t.Errorf("after the repair: %q", found)
+	}
+	var kept int
+	if err := d.replica.Super(t, d.theirs).QueryRow(t.Context(), "SELECT count(*) FROM words WHERE own = 'kept'").Scan(&kept); err != nil || kept != 7 {
+		t.Errorf("%d rows keep the replica's own column, %v", kept, err)
+	}
+}
