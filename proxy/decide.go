@@ -172,7 +172,7 @@ func (s *session) lookClosely() {
 	v.Written, v.WroteUnknown = s.state.written, s.state.wroteUnknown
 	if s.state.local != s.seen {
 		s.seen = s.state.local
-		v.SearchPath = splitPath(s.state.searchPath(s.who.path), s.who.user)
+		v.SearchPath = splitPath(s.state.searchPath(s.who.path), s.state.currentUser(s.who.user))
 		hint, _ := s.state.local.Get(routeParameter)
 		v.Hint = hint.Value
 		explain, _ := s.state.local.Get(explainParameter)

@@ -316,7 +316,7 @@ func (s *session) admit(params []param, longKey bool) error {
 	s.state.welcomed(w.params)
 	s.state.native = native(w.params)
 	s.view.User, s.view.Database, s.view.Application = s.who.user, s.who.database, s.who.application
-	s.view.SearchPath = splitPath(s.state.searchPath(w.path), s.who.user)
+	s.view.SearchPath = splitPath(s.state.searchPath(w.path), s.state.currentUser(s.who.user))
 	s.state.modes.snapshots = oneSnapshot(w.isolation)
 	s.state.login.isolation, s.state.login.readOnly = w.isolation, w.readOnly
 	s.view.Cursor, s.view.Prepared = placeOf(&s.made.cursors), placeOf(&s.made.prepared)

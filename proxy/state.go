@@ -312,6 +312,16 @@ func (t *state) searchPath(login string) string {
 	return login
 }
 
+// currentUser is whom "$user" in it stands for; login is who has logged in.
+func (t *state) currentUser(login string) string {
+	for _, name := range []string{"role", "session_authorization"} {
+		if set, ok := t.local.Get(name); ok && set.Value != "" && set.Value != "none" && set.Value != "default" {
+			return set.Value
+		}
+	}
+	return login
+}
+
 // splitPath reads a search_path as SHOW prints it; "$user" becomes user.
 func splitPath(path, user string) []string {
 	var out []string
