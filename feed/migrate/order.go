@@ -1,6 +1,8 @@
 package migrate
 
 import (
+	"slices"
+
 	"pgshunt/configs"
 	"pgshunt/feed"
 )
@@ -167,6 +169,8 @@ func orderOf(changes []Change, s *situation) (*Order, error) {
 		c := &changes[i]
 		var err error
 		switch {
+		case c.Action == addColumn && goes(changes, c) && s.fed(c.table()):
+			err = refuse("column %s of %s cannot be dropped and added in one statement", "use a statement for each", c.Column, c.table())
 		case c.Action == unknown:
 			err = s.unknown(c)
 		case s.feed == configs.FeedLogical:
@@ -183,6 +187,13 @@ func orderOf(changes []Change, s *situation) (*Order, error) {
 	}
 	o.Applied = s.feed == configs.FeedLogical && len(o.After) > 0
 	return o, nil
+}
+
+// goes tells whether the column of c is dropped by the same statement.
+func goes(changes []Change, c *Change) bool {
+	return slices.ContainsFunc(changes, func(other Change) bool {
+		return other.Action == dropColumn && other.table() == c.table() && other.Column == c.Column
+	})
 }
 
 // unknown refuses what cannot be ordered, where it is about fed tables.

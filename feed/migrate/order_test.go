@@ -200,3 +200,22 @@ func TestWidths(t *testing.T) {
 		}
 	}
 }
+
+// A column that a statement drops and adds again is not there twice on a replica.
+func TestOrderOfAColumnThatIsReplaced(t *testing.T) {
+	for _, way := range []configs.Feed{configs.FeedLogical, configs.FeedDump} {
+		s := testSituation(way)
+		changes := []Change{
+			{Action: dropColumn, Schema: "public", Name: "t", Column: "b"},
+			{Action: addColumn, Schema: "public", Name: "t", Column: "b", Type: "text", Constant: true},
+		}
+		var refusal *Refusal
+		if o, err := orderOf(changes, s); !errors.As(err, &refusal) {
+			t.Errorf("%s: %v, %v", way, o, err)
+		}
+		changes[1].Column = "c"
+		if _, err := orderOf(changes, s); err != nil {
+			t.Errorf("%s: another column: %v", way, err)
+		}
+	}
+}
