@@ -21,6 +21,8 @@ type feedOptions struct {
 	yes      bool
 	jobs     int
 	tables   []string
+	// toDir and fromDir are directories that a copy is written to and loaded from.
+	toDir, fromDir string
 	// anyFeed also takes replicas that have no feed.
 	anyFeed bool
 }
@@ -81,6 +83,10 @@ func feedVerbCommand(verb feedVerb) *cobra.Command {
 	cmd.Flags().IntVar(&opts.jobs, "jobs", 0, "`connections` that copy at once (default one for each processor, at most 4)")
 	if verb.picks {
 		cmd.Flags().StringSliceVar(&opts.tables, "table", nil, "copy tables that this `pattern` meets anew, whatever their state (logical); may be repeated")
+	}
+	if verb.from != nil {
+		cmd.Flags().StringVar(&opts.toDir, "to-dir", "", "write the copy to this new `directory`, and leave the replica alone (dump)")
+		cmd.Flags().StringVar(&opts.fromDir, "from-dir", "", "load the copy from this `directory`, and leave the primary alone (dump)")
 	}
 	if verb.removes {
 		cmd.Flags().BoolVar(&opts.all, "all", false, "every replica that has a feed")

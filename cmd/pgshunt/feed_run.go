@@ -10,6 +10,7 @@ import (
 
 	"pgshunt/configs"
 	"pgshunt/feed"
+	"pgshunt/feed/dump"
 )
 
 // feedResult is how a command ended for one replica.
@@ -103,6 +104,15 @@ func runFeed(ctx context.Context, opts feedOptions, verb feedVerb, to feedStream
 	if err != nil {
 		return err
 	}
+	if opts.toDir != "" || opts.fromDir != "" {
+		if err := opts.checkDirs(cfg, names); err != nil {
+			fmt.Fprintf(to.err, "pgshunt feed %s: %v\n", verb.name, err)
+			return exitUsage
+		}
+	}
+	if opts.toDir != "" {
+		verb.done = "written"
+	}
 	if verb.removes && !opts.yes && !opts.print && !agreed(to, verb.name, names) {
 		return exitUsage
 	}
@@ -123,6 +133,22 @@ func runFeed(ctx context.Context, opts feedOptions, verb feedVerb, to feedStream
 	}
 	if !summary.OK {
 		return exitFinding
+	}
+	return nil
+}
+
+// checkDirs finds what makes no sense of --to-dir and --from-dir.
+func (o *feedOptions) checkDirs(cfg *configs.Config, names []string) error {
+	switch {
+	case o.toDir != "" && o.fromDir != "":
+		return errors.New("--to-dir and --from-dir are for the two sides; give one of them")
+	case len(o.tables) > 0:
+		return errors.New("--table does not go with a directory, which has all of the feed's tables")
+	case len(names) != 1:
+		return errors.New("a directory is for one replica; name it with --replica")
+	}
+	if have := cfg.Replica(names[0]).Feed; have != configs.FeedDump {
+		return fmt.Errorf("a copy in a directory is for feed: dump, and replica %s has feed: %s", names[0], have)
 	}
 	return nil
 }
@@ -153,6 +179,12 @@ func feedOne(ctx context.Context, cfg *configs.Config, name string, opts feedOpt
 		if err != nil {
 			return err
 		}
+		if opts.toDir != "" {
+			if !opts.json && !opts.print {
+				fmt.Fprintf(to.out, "%s: write a copy to %s\n", name, opts.toDir)
+			}
+			return dump.Save(ctx, run, opts.toDir, version)
+		}
 		if result.Feed, err = wayOf(ctx, run, verb); err != nil {
 			return err
 		}
@@ -163,6 +195,9 @@ func feedOne(ctx context.Context, cfg *configs.Config, name string, opts feedOpt
 		if !opts.json && !opts.print {
 			fmt.Fprintf(to.out, "%s: %s the %s feed\n", name, verb.name, result.Feed)
 		}
+		if opts.fromDir != "" {
+			return verb.from(ctx, run, opts.fromDir)
+		}
 		if len(opts.tables) == 0 {
 			return verb.do(way)(ctx, run)
 		}
@@ -172,7 +207,11 @@ func feedOne(ctx context.Context, cfg *configs.Config, name string, opts feedOpt
 		}
 		return again(ctx, run, configs.Patterns(opts.tables).MatchQualified)
 	}()
-	result.end(ctx, progress, began, err, "run the same command again to go on, or `pgshunt feed drop --replica "+name+"` to undo it")
+	next := "run the same command again to go on, or `pgshunt feed drop --replica " + name + "` to undo it"
+	if opts.toDir != "" {
+		next = "run the same command again"
+	}
+	result.end(ctx, progress, began, err, next)
 	return result
 }
 

@@ -42,7 +42,9 @@ type feedVerb struct {
 	removes bool
 	// picks is set where tables can be chosen.
 	picks bool
-	do    func(feedWay) func(context.Context, *feed.Run) error
+	// from does it with a dump's copy from a directory, nil where that makes no sense.
+	from func(ctx context.Context, run *feed.Run, dir string) error
+	do   func(feedWay) func(context.Context, *feed.Run) error
 }
 
 var feedVerbs = []feedVerb{
@@ -50,15 +52,19 @@ var feedVerbs = []feedVerb{
 		name: "apply", done: "applied", short: "Set the feed up, or finish what was begun",
 		long: "Apply checks privileges and settings first, and changes nothing where something stands against\n" +
 			"the feed. Then it makes what is missing on the replica and on the primary, and brings the data.\n" +
-			"Run it again at any time, also after a change of the configuration.",
-		do: func(w feedWay) func(context.Context, *feed.Run) error { return w.apply },
+			"Run it again at any time, also after a change of the configuration.\n\n" +
+			"Where the replica cannot reach the primary, nor a third machine both, --to-dir writes the copy of\n" +
+			"a dump to a directory on the primary's side, and --from-dir loads it on the replica's.",
+		do:   func(w feedWay) func(context.Context, *feed.Run) error { return w.apply },
+		from: dump.ApplyFrom,
 	},
 	{
 		name: "refresh", done: "refreshed", picks: true, short: "Bring the data anew, or whatever of it does not come by itself",
 		long: "Refresh makes a new copy (dump), reads definitions and statistics anew and copies what is\n" +
 			"materialised (fdw), or takes up new tables, copies again what has failed and synchronises\n" +
 			"sequences (logical; with --table the rows of these tables are removed and copied again).",
-		do: func(w feedWay) func(context.Context, *feed.Run) error { return w.refresh },
+		do:   func(w feedWay) func(context.Context, *feed.Run) error { return w.refresh },
+		from: dump.RefreshFrom,
 	},
 	{
 		name: "drop", done: "dropped", removes: true, short: "Remove the feed from the replica and the primary",
