@@ -36,8 +36,8 @@ func withoutHashed(lines []string) (rest []string) {
 // Neither end needs the other: the copy is made while the replica is not there, and loaded
 // while the primary is not.
 func TestADirectoryCarriesACopyBetweenServersThatNeverMeet(t *testing.T) {
-	primary, replica := pgtest.Primary(t), pgtest.Replica(t)
-	b := bedOn(t, primary, replica, nil)
+	primary := pgtest.Primary(t)
+	b := bedOn(t, primary, pgtest.SharedReplica(t), nil)
 	ctx := context.Background()
 	exec(t, b.primary, feeds.Awkward+byHash)
 	exec(t, b.primary, `SELECT nextval(pg_get_serial_sequence('shop.orders', 'id')) FROM generate_series(1, 50);
@@ -46,21 +46,22 @@ func TestADirectoryCarriesACopyBetweenServersThatNeverMeet(t *testing.T) {
 name" ("a FROM stdin;
 " int, "b\." text); INSERT INTO shop."odd
 name" VALUES (1, '\.'), (2, E'\\.\n\\.\n'), (3, NULL), (4, repeat('x', 1000000) || E'\n\\.')`)
-	at, on := b.primary.Config().Database, b.replica.Config().Database
 	want := contents(t, b.primary)
 	rows := value(t, b.primary, "SELECT string_agg(h::text, ' ' ORDER BY h) FROM shop.hashed h")
 	dir := filepath.Join(t.TempDir(), "copy")
-	replica.Kill()
+	there, nowhere := b.Target, b.Target.Login()
+	nowhere.Host, nowhere.Port = t.TempDir(), 1
+	b.Target = feed.NewServer("ml1", nowhere)
 	if err := Save(ctx, b.Run, dir, "test"); err != nil {
 		t.Fatal(err)
 	}
-	if err := replica.Restart(ctx); err != nil {
-		t.Fatal(err)
+	if diff := cmp.Diff(want, contents(t, b.primary)); diff != "" {
+		t.Errorf("the primary was changed: %s", diff)
 	}
+	b.Target = there
 	primary.Kill()
 	load := func(do func(context.Context, *feed.Run, string) error) {
 		t.Helper()
-		b.replica = replica.Super(t, on)
 		b.events = nil
 		if err := do(ctx, b.Run, dir); err != nil {
 			t.Fatal(err)
@@ -93,13 +94,6 @@ name" VALUES (1, '\.'), (2, E'\\.\n\\.\n'), (3, NULL), (4, repeat('x', 1000000) 
 			t.Errorf("%s: %s, want %s", sql, got, want)
 		}
 	}
-	if err := primary.Restart(ctx); err != nil {
-		t.Fatal(err)
-	}
-	b.primary = primary.Super(t, at)
-	if diff := cmp.Diff(want, contents(t, b.primary)); diff != "" {
-		t.Errorf("the primary was changed: %s", diff)
-	}
 }
 
 const few = `CREATE TABLE a (id int PRIMARY KEY, t text); INSERT INTO a SELECT i, md5(i::text) FROM generate_series(1, 5000) i;
@@ -112,6 +106,10 @@ func TestADamagedDirectoryChangesNothing(t *testing.T) {
 	b.refresh(t)
 	exec(t, b.primary, "DELETE FROM b WHERE id < 100")
 	old := contents(t, b.replica)
+	whole := filepath.Join(t.TempDir(), "copy")
+	if err := Save(ctx, b.Run, whole, "test"); err != nil {
+		t.Fatal(err)
+	}
 	copiedAt := value(t, b.replica, "SELECT string_agg(copied_at::text, ' ') FROM pgshunt.copies")
 	for name, damage := range map[string]func(dir string) error{
 		"is missing":            func(dir string) error { return os.Remove(largest(t, dir)) },
@@ -123,7 +121,7 @@ func TestADamagedDirectoryChangesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "copy")
-			if err := Save(ctx, b.Run, dir, "test"); err != nil {
+			if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
 				t.Fatal(err)
 			}
 			if err := damage(dir); err != nil {
