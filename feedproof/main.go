@@ -54,7 +54,7 @@ func parseOptions(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("feedproof", flag.ContinueOnError)
 	ways := flags.String("ways", "dump,fdw,logical", "which feeds")
-	flags.StringVar(&o.pgshunt, "pgshunt", "bin/pgshunt", "the binary to test")
+	flags.StringVar(&o.pgshunt, "pgshunt", "bin/pgshunt", "the binary to test; make build makes it")
 	flags.IntVar(&o.sizes.Scale, "scale", 50, "pgbench's scale")
 	flags.IntVar(&o.sizes.Wide, "wide", 50000, "rows of the table of 100 columns")
 	toast := flags.Int64("toast", 1024, "megabytes out of line")
