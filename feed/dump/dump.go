@@ -32,21 +32,11 @@ type copying struct {
 
 // Apply brings the first copy, and does nothing where every table has been copied.
 func Apply(ctx context.Context, run *feed.Run) error {
-	problems, err := Check(ctx, run)
-	if err != nil {
-		return err
-	}
-	if err := run.Block(problems); err != nil {
-		return err
-	}
-	c, err := open(ctx, run)
+	c, err := begin(ctx, run)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	if err := c.finish(ctx); err != nil {
-		return err
-	}
 	all, err := c.copied(ctx)
 	if err != nil {
 		return err
@@ -60,22 +50,32 @@ func Apply(ctx context.Context, run *feed.Run) error {
 
 // Refresh brings a new copy of every table.
 func Refresh(ctx context.Context, run *feed.Run) error {
-	problems, err := Check(ctx, run)
-	if err != nil {
-		return err
-	}
-	if err := run.Block(problems); err != nil {
-		return err
-	}
-	c, err := open(ctx, run)
+	c, err := begin(ctx, run)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	if err := c.finish(ctx); err != nil {
-		return err
-	}
 	return c.copy(ctx)
+}
+
+// begin checks, locks the feed, and finishes what a copy before has left to be done.
+func begin(ctx context.Context, run *feed.Run) (*copying, error) {
+	problems, err := Check(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	if err := run.Block(problems); err != nil {
+		return nil, err
+	}
+	c, err := open(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.finish(ctx); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // open connects to the replica and locks the feed there.
