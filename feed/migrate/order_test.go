@@ -55,7 +55,16 @@ func told(o *Order) (text []string) {
 	return text
 }
 
-func TestOrders(t *testing.T) {
+// orderCase is a change, and what is to be done for it where; refusal is a part of the error.
+type orderCase struct {
+	feed    configs.Feed // logical if empty
+	change  Change
+	set     func(*situation)
+	want    []string
+	refusal string
+}
+
+func orderCases() map[string]orderCase {
 	on := func(c Change) Change {
 		if c.Name == "" {
 			c.Name = "t"
@@ -64,13 +73,7 @@ func TestOrders(t *testing.T) {
 		return c
 	}
 	const table = `ALTER TABLE "public"."t" `
-	for name, c := range map[string]struct {
-		feed    configs.Feed
-		change  Change
-		set     func(*situation)
-		want    []string
-		refusal string
-	}{
+	return map[string]orderCase{
 		"a column comes to the replica first": {change: on(Change{Action: addColumn, Column: "c", Type: "integer", Constant: true, Default: "'5'::integer", NotNull: true}), want: []string{
 			"before: " + table + `ADD COLUMN "c" integer DEFAULT '5'::integer`, "after: " + table + `ALTER COLUMN "c" SET NOT NULL`,
 		}},
@@ -119,7 +122,11 @@ func TestOrders(t *testing.T) {
 		}},
 		"a copy": {feed: configs.FeedDump, change: on(Change{Action: dropColumn, Column: "b"}), want: []string{"after: " + table + `DROP COLUMN IF EXISTS "b"`}},
 		"native": {feed: configs.FeedNative, change: on(Change{Action: dropColumn, Column: "b"})},
-	} {
+	}
+}
+
+func TestOrders(t *testing.T) {
+	for name, c := range orderCases() {
 		way := c.feed
 		if way == "" {
 			way = configs.FeedLogical
