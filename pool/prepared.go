@@ -235,10 +235,3 @@ func (b *Backend) AllGone() {
 		}
 	}
 }
-
-// holds returns how many statements the backend holds, and their bytes.
-func (b *Backend) holds() (number, bytes int) {
-	b.held.mu.Lock()
-	defer b.held.mu.Unlock()
-	return b.held.names.Len() + len(b.held.doubtful), b.held.bytes
-}

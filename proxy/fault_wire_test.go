@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strings"
@@ -258,9 +257,6 @@ func await[T pgproto3.FrontendMessage](c *fakeConn) (m T, ok bool) {
 		}
 	}
 }
-
-// drain reads until the other side hangs up.
-func (c *fakeConn) drain() { _, _ = io.Copy(io.Discard, c) }
 
 // count is how many rows a query gives on a server.
 func count(t testing.TB, s *pgtest.Server, sql string, args ...any) int {
