@@ -172,6 +172,9 @@ func (l *Loop) servePending(t *Turn) (led, ended bool) {
 		k.queued = false
 		if k.muted.Load() {
 			k.again = true
+			if k.awaited { // since the Wake
+				give(k.bytes)
+			}
 			k = nil
 		}
 		l.mu.Unlock()

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"net"
 	"os"
 	"syscall"
 	"time"
@@ -12,6 +13,10 @@ func (k *socket) waitRoom(t *Turn) error {
 	t.Block()
 	l := k.loop
 	l.mu.Lock()
+	if k.uses.Load() >= shut { // close has given its token, and perhaps to nobody
+		l.mu.Unlock()
+		return net.ErrClosed
+	}
 	if k.room == nil {
 		k.room = make(chan struct{}, 1)
 	}
@@ -40,6 +45,10 @@ func (k *socket) waitBytes(t *Turn, deadline time.Time) error {
 	t.Block()
 	l := k.loop
 	l.mu.Lock()
+	if k.uses.Load() >= shut {
+		l.mu.Unlock()
+		return net.ErrClosed
+	}
 	if k.bytes == nil {
 		k.bytes = make(chan struct{}, 1)
 	}

@@ -1,0 +1,103 @@
+package wire
+
+import (
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// joined returns a Conn that has joined one of ls and is not resumed, and its other side.
+func joined(t *testing.T, ls *Loops, h Handler) (*Conn, net.Conn) {
+	t.Helper()
+	local, remote := tcpPair(t)
+	t.Cleanup(func() { _ = remote.Close() })
+	c := NewConn(local)
+	if !c.Join(ls, h) {
+		t.Fatal("a plain socket did not join")
+	}
+	return c, remote
+}
+
+// soon returns what must come soon.
+func soon[T any](t *testing.T, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case got := <-from:
+		return got
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s does not come", what)
+		panic("unreachable")
+	}
+}
+
+// A Conn may be closed after a write has found no room and before it waits for some.
+func TestWriteDoesNotWaitForRoomOnAClosedConn(t *testing.T) {
+	c, _ := joined(t, startLoops(t, 1), nil)
+	k := c.sock.Load()
+	for {
+		if n, err := k.sendSome(make([]byte, 1<<16)); err != nil {
+			t.Fatal(err)
+		} else if n == 0 {
+			break
+		}
+	}
+	_ = c.Close()
+	waited := make(chan error, 1)
+	go func() { waited <- k.waitRoom(nil) }()
+	if err := soon(t, "the end of the wait", waited); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the wait ended with %v", err)
+	}
+}
+
+// Nor does a read wait for bytes.
+func TestReadDoesNotWaitForBytesOnAClosedConn(t *testing.T) {
+	c, _ := joined(t, startLoops(t, 1), nil)
+	k := c.sock.Load()
+	c.End()
+	waited := make(chan error, 1)
+	go func() { waited <- k.waitBytes(nil, time.Time{}) }()
+	if err := soon(t, "the end of the wait", waited); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the wait ended with %v", err)
+	}
+}
+
+// The Loop may come to a Wake only once the handler, which was not waiting when it was
+// called, waits for bytes.
+func TestWakeThatTheLoopMeetsLateEndsAWaitForBytes(t *testing.T) {
+	ls := startLoops(t, 1)
+	leading, release := make(chan struct{}, 10), make(chan struct{})
+	busy, _ := joined(t, ls, ready(func(*Turn) {
+		leading <- struct{}{}
+		<-release // on the Loop's goroutine, which does nothing else
+	}))
+	defer busy.Close()
+	busy.Wake()
+	busy.Resume()
+	<-leading
+	c, _ := joined(t, ls, nil)
+	defer c.Close()
+	r := NewReader(c, TypesOf(""), 1<<20)
+	c.Wake()
+	waited := make(chan error, 1)
+	go func() { waited <- r.FillIn(nil, time.Time{}) }()
+	for k := c.sock.Load(); ; runtime.Gosched() {
+		k.loop.mu.Lock()
+		awaited := k.awaited
+		k.loop.mu.Unlock()
+		if awaited {
+			break
+		}
+	}
+	close(release)
+	if err := soon(t, "the end of the wait", waited); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the wait ended with %v", err)
+	}
+}
+
+// ready is a function as a Handler.
+type ready func(*Turn)
+
+func (f ready) Ready(t *Turn) { f(t) }
