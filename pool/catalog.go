@@ -59,10 +59,9 @@ func NewCatalog(entries, maxBytes int) *Catalog {
 // under settings with a signature (Settings.Signature).
 func (c *Catalog) Prepared(body []byte, under string) *Prepared { return c.get(body, under, false) }
 
-// Same tells whether p, which may be nil, is what Prepared would return or return a copy of.
-func (p *Prepared) Same(body []byte, under string) bool {
-	return p != nil && p.Body == string(body) && p.Under == under && !p.SQL
-}
+// SameBody tells whether p, which may be nil, is what Prepared would return, or return a copy
+// of, under the settings that p is prepared under.
+func (p *Prepared) SameBody(body []byte) bool { return p != nil && p.Body == string(body) && !p.SQL }
 
 // PreparedBySQL returns the statement that a PREPARE statement makes.
 func (c *Catalog) PreparedBySQL(sql, under string) *Prepared { return c.get([]byte(sql), under, true) }

@@ -104,6 +104,12 @@ func (s *session) facts(text []byte) *parser.Statement {
 	return st
 }
 
+// lastingFacts is facts, and tells whether they hold for the text whatever the session sets.
+func (s *session) lastingFacts(text []byte) (st *parser.Statement, lasting bool) {
+	st = s.facts(text)
+	return st, st != unreadable && !st.Backslashes && isASCII(text)
+}
+
 // consult asks the router, by the session's plan, unless the answer is known.
 func (s *session) consult(st *parser.Statement) *router.Decision {
 	remembered := st.Serial != 0 && s.usual

@@ -16,8 +16,13 @@ func (s *session) parse(m *wire.Message) error {
 		s.change(name, statement{}).fate = kept
 		return s.passLarge(m, string(name))
 	}
-	text, _, _ := cutString(body)
-	st := s.facts(text)
+	last := &s.names.unnamed
+	p, st, lasting := last.prepared, last.facts, last.lasting
+	again := lasting && p.SameBody(body) // many send one text again and again
+	if !again {
+		text, _, _ := cutString(body)
+		st, lasting = s.lastingFacts(text)
+	}
 	if st.Question != nil {
 		return s.parseQuestion(string(name), body, st)
 	}
@@ -32,14 +37,13 @@ func (s *session) parse(m *wire.Message) error {
 			return err
 		}
 	}
-	p, under := s.names.unnamed.prepared, s.signature()
-	if len(name) > 0 || !p.Same(body, under) { // many send one text again and again
+	if under := s.signature(); len(name) > 0 || !again || p.Under != under {
 		p = s.srv.catalog.Prepared(body, under)
 	}
 	if e := s.foreignType(p); e != nil {
 		return s.fail(e, false)
 	}
-	known := statement{facts: st, prepared: p, since: s.srv.catalog.Tick()}
+	known := statement{facts: st, prepared: p, since: s.srv.catalog.Tick(), lasting: lasting}
 	if len(name) == 0 {
 		if !s.expectUnnamed(reply{kind: 'P', name: s.change(nil, known)}, p) {
 			return nil

@@ -58,6 +58,34 @@ func TestTextsUnderSettingsOfTheLogin(t *testing.T) {
 	}
 }
 
+// A text that a client sends again is another one when a setting has changed meanwhile. It
+// is changed by a named statement, which leaves the unnamed one there.
+func TestSameTextAgainUnderAnotherSetting(t *testing.T) {
+	primary, replica := pgtest.SharedPrimary(t), pgtest.SharedReplica(t)
+	db, other := primary.NewDatabase(t), replica.NewDatabase(t)
+	f := start(t, setup{replicas: []*pgtest.Server{replica}, replicaDatabase: other})
+	direct, through := enter(t, address(primary), db), enter(t, f.addr, db)
+	batch := func(c *client, name, sql string) string {
+		c.send(&pgproto3.Parse{Name: name, Query: sql}, &pgproto3.Bind{PreparedStatement: name}, &pgproto3.Execute{}, &pgproto3.Sync{})
+		return joined(c.answer())
+	}
+	const sql, set = `SELECT 'it\', pgml.version() -- '`, "SET standard_conforming_strings = off"
+	mark := replica.Mark(t)
+	batch(through, "", sql)
+	if !replica.Saw(t, mark, "pgml.version") {
+		t.Fatal("the replica was not asked before")
+	}
+	batch(through, "s", set)
+	batch(direct, "s", set)
+	mark = replica.Mark(t)
+	if want, got := batch(direct, "", sql), batch(through, "", sql); got != want {
+		t.Errorf("PostgreSQL says %q, pgshunt %q", want, got)
+	}
+	if replica.Saw(t, mark, "pgml.version") {
+		t.Error("the replica was asked")
+	}
+}
+
 // Scenario 84: texts that are too much to be parsed here go to the primary as they are,
 // and get its answer, be that an error about its own limits.
 func TestTextsThatAreTooMuchToParse(t *testing.T) {

@@ -17,6 +17,8 @@ type statement struct {
 	// verbatim: the primary knows it by the client's own name, since the backend
 	// serves this session alone.
 	verbatim bool
+	// lasting: the facts are those of the text whatever the session's settings become.
+	lasting bool
 	// since is the moment of the client's Parse: a copy on a server that is older may
 	// have been made under another schema.
 	since uint64
