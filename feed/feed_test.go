@@ -16,6 +16,7 @@ func TestNames(t *testing.T) {
 		{"production", "ml1", "pgshunt_production_ml1"},
 		{"Shop", "ml-1", ""},
 		{"shop", "ml_1", "pgshunt_shop_ml_1"},
+		{"web_shop", "ml_1", "pgshunt_web__shop_ml_1"},
 		{strings.Repeat("d", 63), strings.Repeat("r", 63), ""},
 	} {
 		got := Name(c.database, c.replica)
@@ -26,8 +27,31 @@ func TestNames(t *testing.T) {
 			t.Errorf("%q is no name for a slot", got)
 		}
 	}
-	if Name("shop", "ml-1") == Name("shop", "ml_1") {
-		t.Error("two replicas have one name")
+	// All pairs of names that differ in where underscores are, and of long ones.
+	whose := make(map[string]string)
+	names := []string{strings.Repeat("n", 60), strings.Repeat("n", 61), strings.Repeat("_", 63), "a-b", "a.b", "A_B", "ü", "__" + strings.Repeat("n", 60)}
+	for n := 1; n <= 5; n++ {
+		for bits := range 1 << n {
+			name := []byte(strings.Repeat("a", n))
+			for i := range name {
+				if bits&(1<<i) != 0 {
+					name[i] = '_'
+				}
+			}
+			names = append(names, string(name))
+		}
+	}
+	for _, database := range names {
+		for _, replica := range names {
+			name, pair := Name(database, replica), database+" and "+replica
+			if other, taken := whose[name]; taken {
+				t.Fatalf("%s is the name for %s and for %s", name, pair, other)
+			}
+			if len(name) > maxName {
+				t.Errorf("%q is too long", name)
+			}
+			whose[name] = pair
+		}
 	}
 }
 

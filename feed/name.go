@@ -30,20 +30,32 @@ const maxName = 63
 
 // Name is what a feed calls its publication, its slot and its subscription, and its
 // foreign server: pgshunt_DATABASE_REPLICA, with the primary's database since slots are
-// the whole server's. Where characters had to be replaced or cut (a slot's name has only
-// a to z, 0 to 9 and _) a part of a hash keeps two feeds apart.
+// the whole server's. No two feeds of a server have one name: an underscore of the database
+// is written twice, so that the first that stands alone is where the replica begins. What
+// that does not tell apart, is too long, or has characters that a slot's name may not have
+// (it has a to z, 0 to 9 and _) begins with two underscores instead, as no other
+// does, and ends in a part of a hash.
 func Name(database, replica string) string {
-	want := "pgshunt_" + database + "_" + replica
-	have := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' {
+	const prefix = "pgshunt_"
+	have := prefix + strings.ReplaceAll(database, "_", "__") + "_" + replica
+	if plain(database) && plain(replica) && len(have) <= maxName {
+		return have
+	}
+	readable := strings.Map(func(r rune) rune {
+		if strings.ContainsRune(slotRunes, r) {
 			return r
 		}
 		return '_'
-	}, want)
-	if have == want && len(have) <= maxName {
-		return have
-	}
+	}, database+"_"+replica)
 	sum := sha256.Sum256([]byte(database + "\x00" + replica))
-	const digits = 8
-	return have[:min(len(have), maxName-digits-1)] + "_" + hex.EncodeToString(sum[:digits/2])
+	hash := "_" + hex.EncodeToString(sum[:8])
+	return prefix + "_" + readable[:min(len(readable), maxName-len(prefix)-1-len(hash))] + hash
+}
+
+const slotRunes = "abcdefghijklmnopqrstuvwxyz0123456789_"
+
+// plain tells whether a name may stand in that of a slot as it is. An underscore in front
+// could be one of two.
+func plain(name string) bool {
+	return !strings.HasPrefix(name, "_") && strings.Trim(name, slotRunes) == ""
 }
