@@ -54,7 +54,8 @@ func newCall(list []*pg.Node) (c Call, harmless bool) {
 	}
 	system := c.Schema == "" || c.Schema == "pg_catalog"
 	harmless = system && builtin[c.Name]
-	c.Builtin = harmless || system && (clock[c.Name] || isAnchored(c.Name) && !isRemote(c.Name))
+	c.Effects = system && isAnchored(c.Name) && !isRemote(c.Name)
+	c.Builtin = harmless || c.Effects || system && clock[c.Name]
 	return c, harmless
 }
 
@@ -101,6 +102,21 @@ func (w *walker) indirection(n *pg.A_Indirection) {
 		w.part.Calls[place+i].Constant = w.varying == varying
 	}
 }
+
+// sample walks TABLESAMPLE. Its method is a function, which is noted where it is not one of pg_catalog's.
+func (w *walker) sample(s *pg.RangeTableSample) {
+	if c, _ := newCall(s.Method); c.Schema != "" && c.Schema != "pg_catalog" || !samplers[c.Name] {
+		c.Builtin, c.Effects = false, false
+		w.part.Calls = append(w.part.Calls, c)
+	}
+	w.node(s.Relation)
+	w.nodes(s.Method)
+	w.nodes(s.Args)
+	w.node(s.Repeatable)
+}
+
+// samplers are the methods of TABLESAMPLE that PostgreSQL has.
+var samplers = map[string]bool{"system": true, "bernoulli": true}
 
 // isRemote matches dblink's functions, which live in whatever schema the extension was put.
 func isRemote(name string) bool { return len(name) >= 6 && name[:6] == "dblink" }

@@ -23,6 +23,10 @@ func (w *walker) column(c *pg.ColumnRef) {
 		return
 	}
 	w.addColumn(s.Sval)
+	if last > 0 && w.quoted && !slices.Contains(w.part.Fields, s.Sval) {
+		w.part.Fields = append(w.part.Fields, s.Sval)
+		w.part.Opaque = w.part.Opaque || len(w.part.Fields) > maxColumns
+	}
 	if last > 0 && isColumnCall(s.Sval) {
 		call, _ := newCall(c.Fields[last:])
 		call.Form, call.Args = Field, []Arg{{}}

@@ -85,6 +85,9 @@ func TestCallsInOtherNotations(t *testing.T) {
 		{"SELECT (a).upper, (f()).b FROM t", "field upper, field b, call f, a"},
 		{"SELECT $1.nextval", "field nextval, volatile"},
 		{"SELECT nextval FROM t", "nextval"},
+		{"SELECT a FROM t TABLESAMPLE bernoulli (1), u TABLESAMPLE SYSTEM (1) REPEATABLE (f())", "call f, a"},
+		{"SELECT a FROM t TABLESAMPLE rows_of (g(1))", "call rows_of, call g, a"},
+		{"SELECT a FROM t TABLESAMPLE x.system (1)", "call x.system, a"},
 	} {
 		if got := described(&Parse(c.sql).Parts[0]); got != c.want {
 			t.Errorf("%s\n got %s\nwant %s", c.sql, got, c.want)
@@ -93,5 +96,31 @@ func TestCallsInOtherNotations(t *testing.T) {
 	p := Parse("SELECT ('s'::regclass).nextval, 1 === 2, a === 2 FROM t").Parts[0]
 	if !p.Calls[0].Constant || p.Calls[0].Args[0].Const != "s" || !p.Calls[1].Constant || p.Calls[2].Constant {
 		t.Errorf("arguments: %+v", p.Calls)
+	}
+}
+
+// A body's columns are kept only where they may be functions, and what its calls do is theirs to tell.
+func TestFactsOfBodies(t *testing.T) {
+	p := Parse("CREATE FUNCTION f(r t) RETURNS int LANGUAGE sql AS 'SELECT r.a + x.b + c + x.b FROM x'").Parts[0]
+	if got := strings.Join(p.Fields, " "); got != "a b" || len(p.Columns) > 0 {
+		t.Errorf("fields %q, columns %v", got, p.Columns)
+	}
+	if p := Parse("SELECT x.b FROM x").Parts[0]; len(p.Fields) > 0 {
+		t.Errorf("fields of a statement: %v", p.Fields)
+	}
+	for name, effects := range map[string]bool{
+		"nextval": true, "pg_catalog.nextval": true, "pg_advisory_xact_lock": true, "now": false, "random": false, "lower": false, "x.nextval": false, "dblink": false,
+	} {
+		p := Parse("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT " + name + "(1)'").Parts[0]
+		if len(p.Calls) != 1 || p.Calls[0].Effects != effects || p.Volatile {
+			t.Errorf("%s: %+v, volatile %v", name, p.Calls, p.Volatile)
+		}
+	}
+	many := "SELECT 1"
+	for n := range maxColumns + 1 {
+		many += fmt.Sprintf(", x.c%d", n)
+	}
+	if p := Parse("CREATE FUNCTION f() RETURNS record LANGUAGE sql AS '" + many + " FROM x'").Parts[0]; !p.Opaque {
+		t.Error("what is not kept is not seen")
 	}
 }

@@ -21,7 +21,7 @@ func footprint(st *Statement) int {
 
 // footprint is the memory that p refers to.
 func (p *Part) footprint() int {
-	n := len(p.Name) + len(p.Isolation) + texts(p.names) + texts(p.Columns) + texts(p.TypeSchemas) + texts(p.Types)
+	n := len(p.Name) + len(p.Isolation) + texts(p.names) + texts(p.Columns) + texts(p.Fields) + texts(p.TypeSchemas) + texts(p.Types)
 	for _, list := range [...][]Relation{p.Reads, p.Writes, p.Defines} {
 		n += cap(list) * size[Relation]()
 		for _, r := range list {

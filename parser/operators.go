@@ -74,7 +74,7 @@ func (w *walker) operator(name []*pg.Node, operands func()) {
 		return
 	}
 	c, _ := newCall(name)
-	c.Form, c.Builtin = Operator, false
+	c.Form, c.Builtin, c.Effects = Operator, false, false
 	place, varying := len(w.part.Calls), w.varying
 	w.part.Calls = append(w.part.Calls, c)
 	operands()

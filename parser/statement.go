@@ -66,6 +66,9 @@ type Part struct {
 	// are kept. What the statement only stores (a view, a function) does not count.
 	Columns []string
 	Star    bool
+	// Fields are the names of columns that are used as relation.name in what the statement only
+	// stores, where the name may be a function's; each once.
+	Fields []string
 	// System is set where the answer belongs to one server although nothing is changed:
 	// ctid, xmin and the other system columns, and functions that ask about catalogs,
 	// privileges, statistics or the server itself.
@@ -129,6 +132,9 @@ type Call struct {
 	// Builtin is set for functions of pg_catalog. Volatile and Clock of the Part say
 	// whether they do more than compute.
 	Builtin bool
+	// Effects is set for those of pg_catalog that belong to one server, backend or transaction, or
+	// change it: what makes a Part Volatile, and more than Clock.
+	Effects bool
 }
 
 // Form is the notation of a Call.

@@ -103,6 +103,8 @@ func (w *walker) node(n *pg.Node) {
 			x.Constraint.Pktable = nil // this tree is ours alone; not walked again below
 		}
 		w.children(reflect.ValueOf(x.Constraint))
+	case *pg.Node_RangeTableSample:
+		w.sample(x.RangeTableSample)
 	case *pg.Node_TableLikeClause:
 		w.add(&w.part.Reads, &w.reads, x.TableLikeClause.Relation)
 	default:
