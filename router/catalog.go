@@ -38,7 +38,7 @@ type Catalog struct {
 	lacking   uint64 // those of them where some relation of the primary's is not as it is there
 	relations map[string][]relation
 	functions map[string][]routine
-	// hazards are operators and casts with effects that a statement does not show.
+	// hazards are what has effects that a statement does not show.
 	hazards hazards
 }
 
@@ -97,7 +97,8 @@ type routine struct {
 	// authors promise what the label says (c, internal).
 	hidden bool
 	uses   *closure
-	cast   Cast
+	ofRow  bool
+	hides  Hidden
 }
 
 // effects reports whether r may do more than compute.

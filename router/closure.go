@@ -28,13 +28,13 @@ func (b *builder) collectFunctions(sources []Source) error {
 		var group []routine
 		for i := range rows {
 			f := &rows[i]
-			e := slices.IndexFunc(group, func(r routine) bool { return r.schema == f.Schema })
+			e := slices.IndexFunc(group, func(r routine) bool { return r.schema == f.Schema && r.hides == f.Hidden })
 			if e < 0 {
 				e = len(group)
-				group = append(group, routine{schema: f.Schema, text: f.Schema + "." + name, volatility: f.Volatility})
+				group = append(group, routine{schema: f.Schema, text: f.Schema + "." + name, volatility: f.Volatility, hides: f.Hidden})
 			}
 			r := &group[e]
-			r.cast = f.Cast
+			r.ofRow = r.ofRow || f.OfRow
 			r.has |= of[i]
 			r.volatility = max(r.volatility, f.Volatility) // 'i' < 's' < 'v'
 			switch {
@@ -197,6 +197,9 @@ func (w *walker) call(c *parser.Call) {
 			w.routine(&group[i], c.Name)
 			known = true
 		}
+	}
+	if c.Effects && u.unknown == "" {
+		u.unknown = c.Text
 	}
 	if !known && !c.Builtin && c.Form != parser.Field && u.unknown == "" { // a field, where there is no such function
 		u.unknown = c.Text

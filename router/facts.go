@@ -75,18 +75,26 @@ type FunctionFacts struct {
 	// Body holds what the body calls and reads, as parsing its CREATE FUNCTION says; nil
 	// where it is not SQL or PL/pgSQL, or could not be read.
 	Body *parser.Part
-	// Cast is about a cast, whose Schema is "" and whose Name nothing is called by.
-	Cast Cast
+	// OfRow is set where it takes one argument that may be a row, so that r.name calls it.
+	OfRow bool
+	// Hidden is about what PostgreSQL calls by itself: a cast, a domain's check, a function of a type or of an
+	// operator family. Schema is "" then, and nothing is called by Name.
+	Hidden Hidden
 	// Definition tells apart what the functions compute, with their arguments; "" where the
 	// authors of an extension answer for that (c, internal).
 	Definition string
 }
 
-// Cast says where a cast may happen. The zero value is anywhere.
-type Cast struct {
-	// Types are the types of users that it is from or to, without their schemas.
-	Types string // with a comma between two
-	// Explicit is set where it happens only where a statement names the type that it is to, the
-	// only one of Types then.
+// Hidden says where a function is called that no statement names. The zero value is anywhere.
+type Hidden struct {
+	// Types are the types of users whose values it is called for, and those that such values may be
+	// part of, without their schemas, with a comma between two.
+	Types string
+	// Relations are those in whose plans it may be called, without their schemas, one a line.
+	Relations string
+	// Explicit is set where it is called only where a statement names one of Types.
 	Explicit bool
+	// Family is set where it is not called but for Types and Relations, or for a function or
+	// operator of users: with neither, the zero value would be anywhere.
+	Family bool
 }

@@ -7,24 +7,27 @@ import (
 	"pgshunt/parser"
 )
 
-// hazards are the operators by names of pg_catalog's and the casts of one database that may
-// have effects. A statement does not show that it uses them, so that it is asked whether it
-// could. Most databases have none.
+// hazards are what may have effects in one database that a statement does not show: operators by
+// names of pg_catalog's, what a Hidden tells, and functions that look like columns. A statement is
+// asked whether it could meet one. Most databases have none.
 type hazards struct {
 	list []hazard
 	// own are pg_catalog's names that the database has operators of its own by.
 	own parser.Operators
-	// holders are the relations with columns of types that the casts are about, by name, and
+	// holders are the relations with columns of types that some are about, by name, and
 	// those types.
 	holders map[string][]string
 }
 
-// hazard is one of them: an operator of a schema, or a cast.
+// hazard is one of them: an operator of a schema, a function of rows, or what is Hidden.
 type hazard struct {
 	operators parser.Operators
 	schema    string
+	column    string
 	types     []string
+	relations []string
 	explicit  bool
+	family    bool
 	text      string
 }
 
@@ -34,7 +37,8 @@ func (h *hazards) any() bool { return len(h.list) > 0 }
 type traces struct {
 	operators parser.Operators
 	types     []string
-	own       bool // a function or operator of users is called
+	fields    []string // columns that bodies use
+	own       bool     // a function or operator of users is called
 }
 
 func (t *traces) add(p *parser.Part) {
@@ -44,32 +48,41 @@ func (t *traces) add(p *parser.Part) {
 			t.types = append(t.types, name)
 		}
 	}
+	for _, name := range p.Fields {
+		if !slices.Contains(t.fields, name) {
+			t.fields = append(t.fields, name)
+		}
+	}
 	t.own = t.own || slices.ContainsFunc(p.Calls, func(c parser.Call) bool { return !c.Builtin })
 }
 
-// meet is the first hazard that may be met with t and reads, "" for none.
-func (h *hazards) meet(t *traces, reads []parser.Relation, v *View) string {
+// meet is the first hazard that may be met with t, reads and columns, "" for none.
+func (h *hazards) meet(t *traces, reads []parser.Relation, columns []string, v *View) string {
 	for i := range h.list {
-		if one := &h.list[i]; one.met(t, reads, v, h) {
+		one := &h.list[i]
+		if one.column != "" && (slices.Contains(columns, one.column) || slices.Contains(t.fields, one.column)) || one.met(t, reads, v, h) {
 			return one.text
 		}
 	}
 	return ""
 }
 
-// met: an operator, by its name; a cast that needs no sign, where a value of its types may be at hand.
+// met: an operator, by its name; what needs no sign, where a value of its types may be at hand, or a
+// relation of its relations.
 func (h *hazard) met(t *traces, reads []parser.Relation, v *View, all *hazards) bool {
-	if h.operators != (parser.Operators{}) {
-		return v.searches(h.schema) && t.operators.Uses(h.operators)
-	}
 	switch {
-	case !h.explicit && (t.own || len(h.types) == 0), slices.ContainsFunc(h.types, func(name string) bool { return slices.Contains(t.types, name) }):
+	case h.column != "":
+		return false
+	case h.operators != (parser.Operators{}):
+		return v.searches(h.schema) && t.operators.Uses(h.operators)
+	case !h.explicit && (t.own || len(h.types) == 0 && !h.family), slices.ContainsFunc(h.types, func(name string) bool { return slices.Contains(t.types, name) }):
 		return true
 	case h.explicit:
 		return false
 	}
-	return t.operators.Uses(all.own) || slices.ContainsFunc(reads, func(r parser.Relation) bool {
-		return slices.ContainsFunc(all.holders[r.Name], func(name string) bool { return slices.Contains(h.types, name) })
+	return len(h.types) > 0 && t.operators.Uses(all.own) || slices.ContainsFunc(reads, func(r parser.Relation) bool {
+		return slices.Contains(h.relations, r.Name) ||
+			slices.ContainsFunc(all.holders[r.Name], func(name string) bool { return slices.Contains(h.types, name) })
 	})
 }
 
@@ -84,13 +97,14 @@ func (b *builder) hazardous() {
 			switch {
 			case !r.effects():
 			case r.schema == "":
-				one := hazard{explicit: r.cast.Explicit, text: name}
-				if r.cast.Types != "" {
-					one.types = strings.Split(r.cast.Types, ",")
-				}
-				h.list = append(h.list, one)
+				h.list = append(h.list, hazard{
+					explicit: r.hides.Explicit, family: r.hides.Family, text: name,
+					types: split(r.hides.Types, ","), relations: split(r.hides.Relations, "\n"),
+				})
 			case operators != (parser.Operators{}):
 				h.list = append(h.list, hazard{operators: operators, schema: r.schema, text: "operator " + r.text})
+			case r.ofRow && r.schema != pgmlSchema && r.has&b.catalog.primary != 0:
+				h.list = append(h.list, hazard{column: name, text: r.text})
 			}
 		}
 	}
@@ -103,7 +117,7 @@ func (b *builder) hazardous() {
 		var of []string
 		for _, one := range h.list {
 			for _, typ := range one.types {
-				if !one.explicit && strings.Contains(columns, "."+typ) && !slices.Contains(of, typ) {
+				if !one.explicit && !slices.Contains(of, typ) && (strings.Contains(columns, "."+typ) || strings.Contains(columns, `."`+strings.ReplaceAll(typ, `"`, `""`)+`"`)) {
 					of = append(of, typ)
 				}
 			}
@@ -115,6 +129,14 @@ func (b *builder) hazardous() {
 			h.holders[name] = of
 		}
 	}
+}
+
+// split is strings.Split, but nothing where text is "".
+func split(text, sep string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, sep)
 }
 
 // noteTypes notes the columns of users' types that relations of a name have.

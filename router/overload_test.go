@@ -100,7 +100,7 @@ func operator(name, calls string) router.FunctionFacts {
 // cast is one by a function of schema public.
 func cast(name, types string, explicit bool, calls string) router.FunctionFacts {
 	f := operator("cast ("+name+")", calls)
-	f.Schema, f.Cast = "", router.Cast{Types: types, Explicit: explicit}
+	f.Schema, f.Hidden = "", router.Hidden{Types: types, Explicit: explicit}
 	return f
 }
 

@@ -171,7 +171,7 @@ func (u *usage) through(uses *closure, text string, lone bool, v *View, known *C
 		u.project = uses.project
 	}
 	if u.unknown == "" && known.hazards.any() {
-		u.unknown = known.hazards.meet(&uses.traces, uses.reads, v)
+		u.unknown = known.hazards.meet(&uses.traces, uses.reads, nil, v)
 	}
 	if uses.unknown != "" {
 		if u.unknown == "" {

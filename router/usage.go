@@ -78,7 +78,7 @@ func inspect(p *parser.Part, v *View, known *Catalog) usage {
 	if known != nil && known.hazards.any() && u.unknown == "" {
 		var t traces
 		t.add(p)
-		u.unknown = known.hazards.meet(&t, p.Reads, v)
+		u.unknown = known.hazards.meet(&t, p.Reads, p.Columns, v)
 	}
 	u.classify(p)
 	return u

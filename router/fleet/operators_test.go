@@ -33,16 +33,16 @@ func TestFactsOfWhatCallsFunctions(t *testing.T) {
 	for name, want := range map[string]struct {
 		volatility byte
 		calls      []string
-		cast       router.Cast
+		cast       router.Hidden
 	}{
-		"public.=&=":                     {'v', []string{"x.writes"}, router.Cast{}},
-		"public.=|=":                     {'i', []string{"public.adds"}, router.Cast{}},
-		"x.+":                            {'i', []string{"pg_catalog.int4pl"}, router.Cast{}},
-		"public.total":                   {'i', []string{"x.writes"}, router.Cast{}},
-		".cast (integer AS public.pair)": {'v', []string{"public.pair"}, router.Cast{Types: "pair", Explicit: true}},
-		".cast (public.pair AS integer)": {'i', []string{"public.plain"}, router.Cast{Types: "pair"}},
-		".domain checked":                {'i', []string{"public.checks"}, router.Cast{Types: "checked"}},
-		".domain fine":                   {'i', []string{"length"}, router.Cast{Types: "fine"}},
+		"public.=&=":                     {'v', []string{"x.writes"}, router.Hidden{}},
+		"public.=|=":                     {'i', []string{"public.adds"}, router.Hidden{}},
+		"x.+":                            {'i', []string{"pg_catalog.int4pl"}, router.Hidden{}},
+		"public.total":                   {'i', []string{"x.writes"}, router.Hidden{}},
+		".cast (integer AS public.pair)": {'v', []string{"public.pair"}, router.Hidden{Types: "pair", Explicit: true}},
+		".cast (public.pair AS integer)": {'i', []string{"public.plain"}, router.Hidden{Types: "pair"}},
+		".domain checked":                {'i', []string{"public.checks"}, router.Hidden{Types: "checked"}},
+		".domain fine":                   {'i', []string{"length"}, router.Hidden{Types: "fine"}},
 	} {
 		f := functions[name]
 		var calls []string
@@ -51,8 +51,8 @@ func TestFactsOfWhatCallsFunctions(t *testing.T) {
 				calls = append(calls, c.Text)
 			}
 		}
-		if f.Volatility != want.volatility || f.Cast != want.cast || !slices.Equal(calls, want.calls) {
-			t.Errorf("%s: %c, %v, calls %v; expected %v", name, f.Volatility, f.Cast, calls, want)
+		if f.Volatility != want.volatility || f.Hidden != want.cast || !slices.Equal(calls, want.calls) {
+			t.Errorf("%s: %c, %v, calls %v; expected %v", name, f.Volatility, f.Hidden, calls, want)
 		}
 	}
 	for _, s := range []*pgtest.Server{primary, replica} { // it may be met in any call

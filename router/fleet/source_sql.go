@@ -105,34 +105,3 @@ func (s *source) queries() (relations, count string) {
 	fill := strings.NewReplacer("(FED)", "("+fed+")", "ABSENT", absent, "TOUCHES", touching, "COUNTED", counted)
 	return fill.Replace(relationsTemplate), fill.Replace(countQuery)
 }
-
-// calling is an expression that calls a function, for its facts only.
-const calling = `format('%I.%I(%s)', fn.nspname, f.proname, array_to_string(array_fill('NULL'::text, ARRAY[f.pronargs]), ', '))`
-
-// functionsQuery reads functions, what calls them for operators and aggregates, casts that
-// users have made, and the checks of domains, which a cast makes.
-const functionsQuery = `SELECT * FROM (SELECT p.nspname, p.proname, p.provolatile::text, l.lanname,
-		CASE WHEN p.prokind = 'a' AND p.nspname <> 'pgml' THEN coalesce((SELECT 'SELECT ' || string_agg(` + calling + `, ', ' ORDER BY f.oid) FROM pg_aggregate a
-				JOIN pg_proc f ON f.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
-				JOIN pg_namespace fn ON fn.oid = f.pronamespace WHERE a.aggfnoid = p.oid), '')
-			WHEN p.prokind IN ('f', 'p', 'w') AND l.lanname IN ('sql', 'plpgsql') AND p.nspname <> 'pgml' THEN coalesce(pg_get_functiondef(p.oid), '') ELSE '' END AS body,
-		CASE WHEN l.lanname NOT IN ('c', 'internal') AND p.nspname <> 'pgml' THEN concat_ws(E'\n', l.lanname, p.proisstrict, p.prosecdef, p.proconfig,
-			pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), p.prosrc) ELSE '' END AS definition, '' AS types, false AS explicit
-	FROM (SELECT n.nspname, p.oid, p.proname, p.provolatile, p.prokind, p.prolang, p.proisstrict, p.prosecdef, p.proconfig, p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-		WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY p.proname, n.nspname OFFSET 0) p
-	JOIN pg_language l ON l.oid = p.prolang
-	UNION ALL SELECT n.nspname, o.oprname, f.provolatile::text, l.lanname, 'SELECT ' || ` + calling + `,
-		concat_ws(' ', format_type(o.oprleft, NULL), format_type(o.oprright, NULL), fn.nspname, f.proname), '', false
-	FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace JOIN pg_proc f ON f.oid = o.oprcode
-	JOIN pg_namespace fn ON fn.oid = f.pronamespace JOIN pg_language l ON l.oid = f.prolang
-	WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-	UNION ALL SELECT '', concat('cast (', format_type(c.castsource, NULL), ' AS ', format_type(c.casttarget, NULL), ')')::name, f.provolatile::text, l.lanname,
-		'SELECT ' || ` + calling + `, concat_ws(' ', c.castcontext, fn.nspname, f.proname),
-		CASE WHEN (c.castcontext <> 'i' AND t.typnamespace <> 'pg_catalog'::regnamespace) THEN t.typname ELSE concat_ws(',', CASE WHEN s.typnamespace <> 'pg_catalog'::regnamespace THEN s.typname END,
-			CASE WHEN t.typnamespace <> 'pg_catalog'::regnamespace THEN t.typname END) END, (c.castcontext <> 'i' AND t.typnamespace <> 'pg_catalog'::regnamespace)
-	FROM pg_cast c JOIN pg_type s ON s.oid = c.castsource JOIN pg_type t ON t.oid = c.casttarget JOIN pg_proc f ON f.oid = c.castfunc
-	JOIN pg_namespace fn ON fn.oid = f.pronamespace JOIN pg_language l ON l.oid = f.prolang WHERE c.oid >= 16384
-	UNION ALL SELECT '', concat('domain ', t.typname)::name, 'i', 'sql', 'SELECT ' || pg_get_expr(k.conbin, 0), k.conname || ' ' || pg_get_expr(k.conbin, 0), t.typname, false
-	FROM pg_constraint k JOIN pg_type t ON t.oid = k.contypid JOIN pg_namespace n ON n.oid = t.typnamespace
-	WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_') f
-	ORDER BY f.proname, f.nspname`
