@@ -211,7 +211,7 @@ func (l lack) remedy(replica string, t *Target) string {
 		return "Create the same policies and privileges there, or read what is needed in a statement of its own and pass it as a parameter."
 	case l.kind == gapStandby:
 		return "Install pgml in the primary, which then answers this, or add a replica that is no standby."
-	case l.kind == gapView:
+	case l.kind == gapView, strings.HasSuffix(l.why, "on the primary"):
 		return "Read what is needed in a statement of its own and pass it as a parameter, or make both servers alike."
 	case l.kind == gapColumns:
 		return "Make its schema the primary's: run \"pgshunt feed migrate --replica " + replica + "\", or make the change there by hand."

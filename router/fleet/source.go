@@ -32,6 +32,8 @@ type source struct {
 	relations, fed int
 	// parents are the primary's relations with children, by schema and name.
 	parents map[string]parent
+	// foreign are the primary's foreign tables, as parents.
+	foreign map[string]bool
 	// published is what the primary publishes in part, partial why a replica has only a part
 	// of a relation, by schema and name with a dot between.
 	published map[published]bool
@@ -165,9 +167,15 @@ func (s *source) prepare(ctx context.Context, primary *source) error {
 	if err := s.loadPublished(ctx); err != nil {
 		return err
 	}
-	s.parents = make(map[string]parent)
+	s.parents, s.foreign = make(map[string]parent), make(map[string]bool)
 	var schema, name string
 	var p parent
+	if err := each(ctx, s.conn, foreignQuery, []any{&schema, &name}, func() error {
+		s.foreign[schema+"\x00"+name] = true
+		return nil
+	}); err != nil {
+		return err
+	}
 	return each(ctx, s.conn, parentsQuery, []any{&schema, &name, &p.partitioned, &p.children}, func() error {
 		s.parents[schema+"\x00"+name] = p
 		return nil
@@ -209,6 +217,9 @@ func (s *source) readRelations(ctx context.Context, primary *source, known *bodi
 		}
 		if row.Absent == "" {
 			row.Absent = s.partial[f.Schema+"."+f.Name]
+		}
+		if kind == "f" && s.server.Replica && s.server.Feed != router.FeedFDW && primary.foreign[f.Schema+"\x00"+f.Name] {
+			row.Absent = "is a foreign table on the primary" // what it stands for may be another thing from here
 		}
 		row.Copied = fed && s.server.Feed == router.FeedFDW && kind != "f" && kind != "v"
 		// A partitioned table that is itself subscribed has all rows, whatever its partitions.

@@ -19,6 +19,8 @@ const children = `(WITH RECURSIVE d(oid) AS (SELECT inhrelid FROM pg_inherits WH
 const parentsQuery = `SELECT n.nspname, c.relname, c.relkind = 'p', coalesce(` + children + `, '')
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE (c.relhassubclass OR c.relkind = 'p') AND ` + ofInterest
 
+const foreignQuery = `SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'f' AND ` + ofInterest
+
 // relationsTemplate reads relations one by one in the order of their names, without a sort
 // of what is wide. A name compares byte by byte, as its type does in PostgreSQL.
 const relationsTemplate = `WITH fed AS MATERIALIZED (FED)
