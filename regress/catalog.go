@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,7 +16,7 @@ import (
 // seeing has the oracle decide with a catalog of the scratch server, as the live router
 // would: the server is compared with itself, as the primary and as the only replica.
 type seeing struct {
-	cfg fleet.Config
+	with *fleet.Comparison
 	// stale: something has run that may have changed what the catalog says.
 	stale bool
 	// temporary are the names of temporary relations, which are in no catalog: a session
@@ -24,17 +25,28 @@ type seeing struct {
 	looks     int
 }
 
-// see prepares to look at the server that url tells.
-func see(url string) *seeing {
+// see prepares to look at the database that url tells.
+func see(ctx context.Context, url, database string) (*seeing, error) {
 	login := func(string) (*pgconn.Config, error) { return pgconn.ParseConfig(url) }
-	return &seeing{stale: true, cfg: fleet.Config{
+	with, err := fleet.NewComparison(ctx, fleet.Config{
 		Servers: []fleet.Server{
 			{Name: "primary", Login: login},
 			{Name: "ml1", Login: login, Replica: true, Feed: router.FeedNone, Training: true, Inference: true, Reads: true},
 		},
-		Database: "postgres", Interval: time.Hour, CatalogInterval: time.Hour, Log: slog.New(slog.DiscardHandler),
+		Interval: time.Hour, CatalogInterval: time.Hour, Log: slog.New(slog.DiscardHandler),
 		Publish: func(*router.Fleet) {}, Primary: func(*pgconn.Config) {},
-	}}
+	}, database)
+	if err != nil {
+		return nil, err
+	}
+	return &seeing{with: with, stale: true}, nil
+}
+
+// close ends the looking; s may be nil.
+func (s *seeing) close() {
+	if s != nil {
+		s.with.Close()
+	}
 }
 
 // look makes the oracle's fleet what the server has now, if st could be a read and that may have
@@ -53,7 +65,7 @@ func (o *oracle) look(ctx context.Context, st *parser.Statement) (bool, error) {
 	if !o.sees.stale || !mayRead(st) {
 		return true, nil
 	}
-	f, err := fleet.Read(ctx, o.sees.cfg, "postgres")
+	f, err := o.sees.with.Fleet(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -81,20 +93,30 @@ func mayRead(st *parser.Statement) bool {
 	return len(st.Parts) > 0
 }
 
-// ran notes what a statement that has run may have changed.
+// ran notes what a statement that has run without an error may have changed.
 func (s *seeing) ran(st *parser.Statement) {
-	if s != nil && !plainWrite(st) && !mayRead(st) {
+	if s != nil && !leavesCatalog(st) {
 		s.stale = true
 	}
 }
 
-// plainWrite tells whether a text only changes rows, or the session.
-func plainWrite(st *parser.Statement) bool {
+// leavesCatalog tells whether a text changes rows, or the session, or nothing, and calls no
+// functions of users, which may do more.
+func leavesCatalog(st *parser.Statement) bool {
 	for i := range st.Parts {
-		switch p := &st.Parts[i]; p.Kind {
-		case parser.Insert, parser.Update, parser.Delete, parser.Merge, parser.CopyFrom, parser.Set, parser.Reset, parser.Show,
-			parser.Begin, parser.Savepoint, parser.Release, parser.Prepare, parser.Deallocate, parser.Declare, parser.Fetch, parser.Close:
+		p := &st.Parts[i]
+		switch p.Kind {
+		case parser.Select, parser.Values, parser.Insert, parser.Update, parser.Delete, parser.Merge, parser.CopyFrom, parser.CopyTo,
+			parser.Set, parser.Reset, parser.Show, parser.Begin, parser.Commit, parser.Rollback, parser.RollbackTo, parser.Savepoint,
+			parser.Release, parser.Prepare, parser.Deallocate, parser.Declare, parser.Fetch, parser.Close, parser.Truncate, parser.LockTable:
+		case parser.Explain:
+			if p.Analyze && p.Body == parser.Execute {
+				return false
+			}
 		default:
+			return false
+		}
+		if len(p.Defines) > 0 || slices.ContainsFunc(p.Calls, func(c parser.Call) bool { return !c.Builtin }) {
 			return false
 		}
 	}

@@ -23,13 +23,13 @@ type oracle struct {
 	sees   *seeing // nil where it decides without a catalog
 }
 
-func newOracle(conn *pgconn.PgConn) (*oracle, error) {
+func newOracle(conn *pgconn.PgConn, database string) (*oracle, error) {
 	policy, err := router.NewPolicy(router.Config{Reads: "replica"})
 	if err != nil {
 		return nil, err
 	}
 	return &oracle{
-		conn: conn, policy: policy, view: router.View{User: superuser, Database: "postgres", SearchPath: []string{"public"}},
+		conn: conn, policy: policy, view: router.View{User: superuser, Database: database, SearchPath: []string{"public"}},
 		fleet: &router.Fleet{Targets: []router.Target{
 			{Name: "primary", Healthy: true},
 			{Name: "ml1", Replica: true, Healthy: true, Training: true, Inference: true, Reads: true},

@@ -55,7 +55,7 @@ func askAServer(tb testing.TB) (o *oracle, url string) {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = conn.Close(context.Background()) })
-	if o, err = newOracle(conn); err != nil {
+	if o, err = newOracle(conn, "postgres"); err != nil {
 		tb.Fatal(err)
 	}
 	if err := o.exec(context.Background(), "SET statement_timeout = '5s'"); err != nil {
@@ -187,8 +187,12 @@ func FuzzReads(f *testing.F) {
 // are what they call.
 func TestTheOracleDecidesWithACatalog(t *testing.T) {
 	o, url := askAServer(t)
-	o.sees = see(url)
 	ctx := t.Context()
+	var err error
+	if o.sees, err = see(ctx, url, "postgres"); err != nil {
+		t.Fatal(err)
+	}
+	defer o.sees.close()
 	if err := o.exec(ctx, `CREATE VIEW hides AS SELECT bump(id) FROM users; CREATE VIEW shows AS SELECT id + 1 AS next FROM users;
 		CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * $1';
 		CREATE OPERATOR =+= (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl);

@@ -13,7 +13,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"pgshunt/internal/cluster"
 	"pgshunt/parser"
 )
 
@@ -30,8 +29,8 @@ type fileResult struct {
 // finding is a statement that would go to a replica and is no read.
 type finding struct{ sql, effect string }
 
-// askOracle runs the suite's files one after the other on a scratch server, and each
-// statement that the router would send to a replica in a read-only transaction before.
+// askOracle runs the suite's files on scratch servers, each file in a database of its own, and
+// each statement that the router would send to a replica in a read-only transaction before.
 // It fails if one of those is no read.
 func askOracle(ctx context.Context, o options, out io.Writer) (err error) {
 	s, err := newSuite(ctx, o)
@@ -39,30 +38,57 @@ func askOracle(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	server, err := cluster.Start(ctx, cluster.Config{Name: "oracle", Superuser: superuser, Settings: map[string]string{
-		"max_prepared_transactions": "2", "shared_buffers": "128MB",
-	}})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	if _, err := give(s.input, filepath.Join(server.Dir(), "data")); err != nil {
-		return err
-	}
 	names, err := s.schedule()
 	if err != nil {
 		return err
 	}
-	var rows []fileResult
-	for _, name := range names {
-		row, err := s.ask(ctx, server, name)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		fmt.Fprintf(os.Stderr, "regress: %s, %d of %d statements would be read on a replica\n", name, row.read, row.statements)
-		rows = append(rows, row)
+	rows := make([]fileResult, len(names))
+	work := make(chan int, len(names))
+	for i := range names {
+		work <- i
 	}
+	close(work)
+	start := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, servers)
+	for range servers {
+		go func() {
+			err := s.askAll(ctx, names, rows, work)
+			if err != nil {
+				cancel() // the others need not go on
+			}
+			failed <- err
+		}()
+	}
+	for range servers {
+		if e := <-failed; err == nil || errors.Is(err, context.Canceled) {
+			err = errors.Join(e, err)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "regress: asked in %s\n", time.Since(start).Round(time.Second))
 	return printFindings(out, rows)
+}
+
+// askAll asks about the files whose numbers come from work, on a server of its own.
+func (s *suite) askAll(ctx context.Context, names []string, rows []fileResult, work <-chan int) (err error) {
+	server, err := s.scratch(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	for i := range work {
+		start := time.Now()
+		if rows[i], err = s.askIn(ctx, server, names[i]); err != nil {
+			return fmt.Errorf("%s: %w", names[i], err)
+		}
+		fmt.Fprintf(os.Stderr, "regress: %s, %d of %d statements would be read on a replica, %s\n",
+			names[i], rows[i].read, rows[i].statements, time.Since(start).Round(time.Millisecond))
+	}
+	return nil
 }
 
 // schedule lists the names of the tests in the order of parallel_schedule, or those
@@ -83,24 +109,21 @@ func (s *suite) schedule() (names []string, err error) {
 	return names, nil
 }
 
-// ask runs one file.
-func (s *suite) ask(ctx context.Context, server *cluster.Cluster, name string) (row fileResult, err error) {
+// ask runs one file in a database, and with asks set about each statement.
+func (s *suite) ask(ctx context.Context, url, name string, asks bool) (row fileResult, err error) {
 	row.name = name
 	text, err := os.ReadFile(filepath.Join(s.input, "sql", name+".sql"))
 	if err != nil {
 		return row, err
 	}
 	connect := func() (*oracle, error) {
-		conn, err := pgconn.Connect(ctx, server.SocketURL(superuser, "postgres"))
+		conn, err := pgconn.Connect(ctx, url)
 		if err != nil {
 			return nil, err
 		}
-		o, err := newOracle(conn)
+		o, err := newOracle(conn, database)
 		if err != nil {
 			return nil, err
-		}
-		if s.opts.catalog {
-			o.sees = see(server.SocketURL(superuser, "postgres"))
 		}
 		return o, errors.Join(o.exec(ctx, "SET statement_timeout = '20s'"), o.follow(ctx))
 	}
@@ -109,7 +132,15 @@ func (s *suite) ask(ctx context.Context, server *cluster.Cluster, name string) (
 		return row, err
 	}
 	defer func() { _ = o.conn.Close(ctx) }()
-	file := &script{text: string(text), vars: map[string]string{}, env: map[string]string{
+	var sees *seeing
+	if s.opts.catalog && asks {
+		if sees, err = see(ctx, url, database); err != nil {
+			return row, err
+		}
+		defer sees.close()
+	}
+	o.sees = sees
+	file := &script{text: string(text), vars: map[string]string{"DBNAME": database}, env: map[string]string{
 		"PG_ABS_SRCDIR": s.input, "PG_ABS_BUILDDIR": s.input, "PG_LIBDIR": s.input, "PG_DLSUFFIX": ".so",
 	}}
 	for {
@@ -118,7 +149,7 @@ func (s *suite) ask(ctx context.Context, server *cluster.Cluster, name string) (
 			return row, nil
 		}
 		row.statements++
-		if err := o.step(ctx, c, &row); err != nil {
+		if err := o.step(ctx, c, asks, &row); err != nil {
 			if !o.conn.IsClosed() || ctx.Err() != nil {
 				return row, err
 			}
@@ -126,23 +157,24 @@ func (s *suite) ask(ctx context.Context, server *cluster.Cluster, name string) (
 			if o, err = connect(); err != nil {
 				return row, err
 			}
+			o.sees = sees
 		}
 	}
 }
 
-// step checks one statement, if it is to be read on a replica, and runs it.
-func (o *oracle) step(ctx context.Context, c command, row *fileResult) error {
+// step checks one statement, if it is to be read on a replica and asks is set, and runs it.
+func (o *oracle) step(ctx context.Context, c command, asks bool, row *fileResult) error {
 	ctx, cancel := context.WithTimeout(ctx, patience) // a text may ask for more data than it has
 	defer cancel()
 	st := parser.Parse(c.sql)
-	judged := o.conn.TxStatus() == 'I'
+	judged := asks && o.conn.TxStatus() == 'I'
 	if judged {
 		var err error
 		if judged, err = o.look(ctx, st); err != nil {
 			return err
 		}
 	}
-	if class, reads := o.reads(st); reads && judged {
+	if class, reads := o.reads(st); judged && reads {
 		row.read++
 		effect, err := o.check(ctx, c.sql, class)
 		if err != nil {
@@ -152,14 +184,16 @@ func (o *oracle) step(ctx context.Context, c command, row *fileResult) error {
 			row.findings = append(row.findings, finding{c.sql, effect})
 		}
 	}
-	o.sees.ran(st)
 	var err error
 	if c.copies {
 		_, err = o.conn.CopyFrom(ctx, strings.NewReader(c.data), c.sql)
 	} else {
 		err = o.exec(ctx, c.sql)
 	}
-	if err != nil && sqlState(err) == "" {
+	switch {
+	case err == nil:
+		o.sees.ran(st)
+	case sqlState(err) == "":
 		return err
 	}
 	return o.follow(ctx)
