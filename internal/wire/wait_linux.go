@@ -69,6 +69,9 @@ func (k *socket) waitBytes(t *Turn, deadline time.Time) error {
 	woken := k.again
 	k.awaited, k.again = false, false
 	_ = k.watch() // narrows what is asked for, which cannot fail
+	if k.uses.Load() >= shut {
+		return net.ErrClosed
+	}
 	if woken || !in {
 		return os.ErrDeadlineExceeded
 	}

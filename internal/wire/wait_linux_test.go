@@ -64,6 +64,31 @@ func TestReadDoesNotWaitForBytesOnAClosedConn(t *testing.T) {
 	}
 }
 
+// Nor does one that waits already, which is told why it ends.
+func TestCloseEndsAWaitForBytes(t *testing.T) {
+	c, _ := joined(t, startLoops(t, 1), nil)
+	r := NewReader(c, TypesOf(""), 1<<20)
+	waited := make(chan error, 1)
+	go func() { waited <- r.FillIn(nil, time.Time{}) }()
+	untilAwaited(c)
+	_ = c.Close()
+	if err := soon(t, "the end of the wait", waited); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the wait ended with %v", err)
+	}
+}
+
+// untilAwaited returns once somebody waits for bytes of c.
+func untilAwaited(c *Conn) {
+	for k := c.sock.Load(); ; runtime.Gosched() {
+		k.loop.mu.Lock()
+		awaited := k.awaited
+		k.loop.mu.Unlock()
+		if awaited {
+			return
+		}
+	}
+}
+
 // The Loop may come to a Wake only once the handler, which was not waiting when it was
 // called, waits for bytes.
 func TestWakeThatTheLoopMeetsLateEndsAWaitForBytes(t *testing.T) {
@@ -83,14 +108,7 @@ func TestWakeThatTheLoopMeetsLateEndsAWaitForBytes(t *testing.T) {
 	c.Wake()
 	waited := make(chan error, 1)
 	go func() { waited <- r.FillIn(nil, time.Time{}) }()
-	for k := c.sock.Load(); ; runtime.Gosched() {
-		k.loop.mu.Lock()
-		awaited := k.awaited
-		k.loop.mu.Unlock()
-		if awaited {
-			break
-		}
-	}
+	untilAwaited(c)
 	close(release)
 	if err := soon(t, "the end of the wait", waited); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the wait ended with %v", err)
@@ -101,3 +119,24 @@ func TestWakeThatTheLoopMeetsLateEndsAWaitForBytes(t *testing.T) {
 type ready func(*Turn)
 
 func (f ready) Ready(t *Turn) { f(t) }
+
+// Each Wake calls the handler, also where it comes while the Loop is about to wait, or the
+// handler is at work elsewhere.
+func TestEveryWakeCallsTheHandler(t *testing.T) {
+	calls, n := make(chan struct{}, 1), 0
+	c, _ := joined(t, startLoops(t, 1), ready(func(turn *Turn) {
+		if n++; n%3 == 0 {
+			turn.Block()
+		}
+		select {
+		case calls <- struct{}{}:
+		default: // the last has not been noticed yet
+		}
+	}))
+	c.Resume()
+	for range 3000 {
+		c.Wake()
+		soon(t, "the call of a handler", calls)
+	}
+	c.End()
+}
