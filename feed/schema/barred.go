@@ -10,7 +10,7 @@ import (
 
 // bar lists the objects of the tables that the replica cannot have: those over columns that
 // are not fed, foreign keys to tables or rows that are not, and policies for roles that it
-// does not have. Without its policies a table shows less and not more.
+// does not have, which [Align] makes for those of the roles that it has.
 func (r *relations) bar(ctx context.Context) (map[object]bool, error) {
 	barred := make(map[object]bool)
 	bar := func(rows pgx.Rows, err error) error {
@@ -56,7 +56,9 @@ func (r *relations) barPolicies(ctx context.Context, barred map[object]bool) err
 		if t := r.byOID[p.Table]; t != nil && len(lacking) > 0 {
 			o := object{classPolicy, p.OID}
 			barred[o] = true
-			r.strange[o] = fmt.Sprintf("policy %q of %s is left out: there is no role %q", p.Name, t.Plain(), lacking[0])
+			if len(lacking) == len(p.Roles) {
+				r.strange[o] = fmt.Sprintf("policy %q of %s is left out: there is no role %q", p.Name, t.Plain(), lacking[0])
+			}
 		}
 	}
 	return nil

@@ -42,6 +42,18 @@ func Bring(ctx context.Context, run *feed.Run, tables []*feed.Table, need Need) 
 	return b.do(ctx)
 }
 
+// Surround brings what the tables and their policies need besides relations, as the first step of
+// Bring does. Where saved is not nil all that is of the primary comes from there.
+func Surround(ctx context.Context, run *feed.Run, saved *Saved, tables []*feed.Table) (err error) {
+	b := &bringing{run: run, tables: tables, byName: feed.Index(tables), need: Tables, saved: saved}
+	end, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	return b.types(ctx)
+}
+
 // bringing is one call of Bring.
 type bringing struct {
 	run             *feed.Run

@@ -29,6 +29,9 @@ const (
 	KindEnumLabels    = "enum_labels"     // of a type
 	KindDomain        = "domain"          // type, NOT NULL or checks of a domain
 	KindAttributes    = "type_attributes" // of a composite type
+	KindPrivileges    = "privileges"      // of a role: see Access
+	KindRowSecurity   = "row_security"    // on one of them only
+	KindPolicy        = "policy"          // of row-level security
 )
 
 // Difference is one thing in which the replica's definition is not the primary's.
@@ -37,7 +40,9 @@ type Difference struct {
 	Schema string `json:"schema"`
 	Table  string `json:"table"`
 	Column string `json:"column,omitempty"`
-	Kind   string `json:"kind"`
+	// Role is whose privileges differ, as SQL; "" where it is not about privileges.
+	Role string `json:"role,omitempty"`
+	Kind string `json:"kind"`
 	// Primary and Replica are what each has, in SQL's words, "" for nothing.
 	Primary string `json:"primary"`
 	Replica string `json:"replica"`
@@ -57,7 +62,11 @@ func (d Difference) String() string {
 	if d.Column != "" {
 		text.WriteString("column " + feed.Quote("", d.Column) + ": ")
 	}
-	text.WriteString(strings.ReplaceAll(d.Kind, "_", " ") + ": ")
+	text.WriteString(strings.ReplaceAll(d.Kind, "_", " "))
+	if d.Role != "" {
+		text.WriteString(" of " + d.Role)
+	}
+	text.WriteString(": ")
 	text.WriteString(or(d.Primary, "nothing") + " on the primary, " + or(d.Replica, "nothing") + " here")
 	if d.Note != "" {
 		text.WriteString(" (" + d.Note + ")")

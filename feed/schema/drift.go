@@ -11,14 +11,25 @@ import (
 )
 
 // Drift reads both servers and tells in what the replica's definitions differ from those
-// that the feed would bring: see [Compare]. Columns that a column list leaves out are no
-// difference. It changes nothing.
+// that the feed would bring: see [Compare] and [Access]. Columns that a column list leaves out are
+// no difference. It changes nothing.
 func Drift(ctx context.Context, run *feed.Run) ([]Difference, error) {
-	primary, replica, err := both(ctx, run)
+	at, err := run.Primary.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return drift(run, primary, replica), nil
+	defer at.Close(ctx)
+	target, err := run.Target.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close(ctx)
+	primary, replica, err := both(ctx, run, at, target)
+	if err != nil {
+		return nil, err
+	}
+	who, err := Access(ctx, run, at, target, primary)
+	return append(drift(run, primary, replica), who...), err
 }
 
 func drift(run *feed.Run, primary, replica []*feed.Table) []Difference {
@@ -33,20 +44,10 @@ func drift(run *feed.Run, primary, replica []*feed.Table) []Difference {
 
 // both reads the tables that are fed: on the primary what is selected, on the replica what
 // of it is there, and what the feed has brought before.
-func both(ctx context.Context, run *feed.Run) (primary, replica []*feed.Table, err error) {
-	at, err := run.Primary.Connect(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer at.Close(ctx)
+func both(ctx context.Context, run *feed.Run, at, target *pgx.Conn) (primary, replica []*feed.Table, err error) {
 	if primary, err = feed.Tables(ctx, at, run.Selection.Has); err != nil {
 		return nil, nil, &feed.Error{Server: run.Primary.Name, Doing: "read the tables", Err: err}
 	}
-	target, err := run.Target.Connect(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer target.Close(ctx)
 	known := feed.Index(primary)
 	brought, err := brought(ctx, target, run)
 	if err == nil {

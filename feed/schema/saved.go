@@ -29,6 +29,8 @@ type Saved struct {
 	// Major is the version of the primary, as 15.
 	Major int   `json:"major"`
 	Facts facts `json:"facts"`
+	// Rights are who may do what with the tables there.
+	Rights *Rights `json:"rights"`
 	// Dir is where the archives are.
 	Dir string `json:"-"`
 }
@@ -56,6 +58,9 @@ func Save(ctx context.Context, run *feed.Run, conn *pgx.Conn, tables []*feed.Tab
 	}
 	if s.Facts, err = gather(ctx, conn, tables, Indexes); err != nil {
 		return nil, failed("look for what the tables need", err)
+	}
+	if s.Rights, err = ReadRights(ctx, conn, tables); err != nil {
+		return nil, failed("read who may do what", err)
 	}
 	socket, err := program.OpenSocket(ctx, run.Primary)
 	if err != nil {
