@@ -16,8 +16,13 @@ type Change struct {
 	Schema, Name string
 	// Column is the column; the constraint for actions on constraints; the label of an enum.
 	Column string
-	// To is the new name, schema or label; the identity's kind for Identity; the word for Unknown.
+	// To is the new name, schema or label; the identity's kind for Identity; the word for Unknown;
+	// Wider, Narrower or Either for what changes who may see what.
 	To string
+	// Roles are those of whom a REVOKE takes Privileges, "" for PUBLIC, nil where they are not
+	// known. Without Name it is about all tables of the schema.
+	Roles      []string
+	Privileges string
 	// Type, Collation, Default, Using and Bound are SQL, written anew from the tree: the type
 	// of a column, its default, the conversion, and what makes a table a partition.
 	Type, Collation, Default, Using, Bound string
@@ -68,8 +73,12 @@ const (
 	CreateType         = "create type"  // a domain too
 	AlterType          = "change type"  // of a type or domain itself
 	DropType           = "drop type"
-	// Local is a change that no copy of the table needs to know of: comments, owners,
-	// privileges, triggers, policies, storage.
+	// Who may see what: GRANT, REVOKE and the owner; row-level security; its policies.
+	Privileges  = "privileges"
+	RowSecurity = "row security"
+	RowPolicy   = "policy"
+	// Local is a change that no copy of the table needs to know of: comments, triggers,
+	// storage.
 	Local = "local"
 	// Unknown is a change of a table that is none of the above.
 	Unknown = "unknown"
@@ -155,6 +164,16 @@ func changes(n *pg.Node) (list []Change, alone bool) {
 	case *pg.Node_IndexStmt:
 		s := x.IndexStmt
 		return []Change{of(s.Relation, Change{Action: CreateIndex, Column: s.Idxname, Unique: s.Unique, IfExists: s.IfNotExists})}, s.Concurrent
+	case *pg.Node_GrantStmt:
+		return granted(x.GrantStmt), false
+	case *pg.Node_CreatePolicyStmt:
+		return []Change{createdPolicy(x.CreatePolicyStmt)}, false
+	case *pg.Node_AlterPolicyStmt:
+		return []Change{of(x.AlterPolicyStmt.Table, Change{Action: RowPolicy, To: Either})}, false
+	case *pg.Node_AlterOwnerStmt:
+		if s := x.AlterOwnerStmt; s.ObjectType == pg.ObjectType_OBJECT_SCHEMA {
+			return []Change{{Action: Privileges, Schema: s.Object.GetString_().GetSval(), To: Either}}, false
+		}
 	case *pg.Node_CreateEnumStmt:
 		return []Change{named(names(x.CreateEnumStmt.TypeName), Change{Action: CreateType})}, false
 	case *pg.Node_CreateDomainStmt:
@@ -219,7 +238,9 @@ func rename(s *pg.RenameStmt) []Change {
 		c.Action = RenameColumn
 	case pg.ObjectType_OBJECT_TABCONSTRAINT:
 		c.Action = RenameConstraint
-	case pg.ObjectType_OBJECT_TRIGGER, pg.ObjectType_OBJECT_POLICY, pg.ObjectType_OBJECT_RULE:
+	case pg.ObjectType_OBJECT_POLICY:
+		c = Change{Action: RowPolicy, To: Wider, IfExists: s.MissingOk} // nobody sees more or less
+	case pg.ObjectType_OBJECT_TRIGGER, pg.ObjectType_OBJECT_RULE:
 		c.Action = Local
 	case pg.ObjectType_OBJECT_TYPE, pg.ObjectType_OBJECT_DOMAIN, pg.ObjectType_OBJECT_ATTRIBUTE:
 		c.Action = AlterType
@@ -258,9 +279,13 @@ func dropped(s *pg.DropStmt) (list []Change, alone bool) {
 	case pg.ObjectType_OBJECT_TYPE, pg.ObjectType_OBJECT_DOMAIN:
 		action = DropType
 	case pg.ObjectType_OBJECT_TRIGGER, pg.ObjectType_OBJECT_POLICY, pg.ObjectType_OBJECT_RULE:
+		c := Change{Action: Local}
+		if s.RemoveType == pg.ObjectType_OBJECT_POLICY {
+			c = Change{Action: RowPolicy, To: Either} // whether it gives or takes is not written here
+		}
 		for _, n := range s.Objects {
 			if name := namesOf(n); len(name) > 1 {
-				list = append(list, named(name[:len(name)-1], Change{Action: Local}))
+				list = append(list, named(name[:len(name)-1], c))
 			}
 		}
 		return list, false

@@ -32,15 +32,13 @@ func alterTable(s *pg.AlterTableStmt) (list []Change, alone bool) {
 // localCommands change nothing that a copy of the table needs to know of.
 var localCommands = map[pg.AlterTableType]bool{
 	pg.AlterTableType_AT_SetStatistics: true, pg.AlterTableType_AT_SetOptions: true, pg.AlterTableType_AT_ResetOptions: true,
-	pg.AlterTableType_AT_SetStorage: true, pg.AlterTableType_AT_SetCompression: true, pg.AlterTableType_AT_ChangeOwner: true,
+	pg.AlterTableType_AT_SetStorage: true, pg.AlterTableType_AT_SetCompression: true,
 	pg.AlterTableType_AT_ClusterOn: true, pg.AlterTableType_AT_DropCluster: true, pg.AlterTableType_AT_SetTableSpace: true,
 	pg.AlterTableType_AT_SetRelOptions: true, pg.AlterTableType_AT_ResetRelOptions: true,
 	pg.AlterTableType_AT_EnableTrig: true, pg.AlterTableType_AT_EnableAlwaysTrig: true, pg.AlterTableType_AT_EnableReplicaTrig: true,
 	pg.AlterTableType_AT_DisableTrig: true, pg.AlterTableType_AT_EnableTrigAll: true, pg.AlterTableType_AT_DisableTrigAll: true,
 	pg.AlterTableType_AT_EnableTrigUser: true, pg.AlterTableType_AT_DisableTrigUser: true, pg.AlterTableType_AT_EnableRule: true,
 	pg.AlterTableType_AT_EnableAlwaysRule: true, pg.AlterTableType_AT_EnableReplicaRule: true, pg.AlterTableType_AT_DisableRule: true,
-	pg.AlterTableType_AT_EnableRowSecurity: true, pg.AlterTableType_AT_DisableRowSecurity: true,
-	pg.AlterTableType_AT_ForceRowSecurity: true, pg.AlterTableType_AT_NoForceRowSecurity: true,
 	pg.AlterTableType_AT_AddIdentity: true, pg.AlterTableType_AT_SetIdentity: true, pg.AlterTableType_AT_DropIdentity: true,
 	pg.AlterTableType_AT_AlterConstraint: true,
 }
@@ -80,6 +78,9 @@ func alterCommand(cmd *pg.AlterTableCmd) (c Change, alone bool) {
 		c = of(p.GetName(), Change{Action: DetachPartition})
 		alone = p.GetConcurrent()
 	default:
+		if who, is := accessCommands[cmd.Subtype]; is {
+			return who, false
+		}
 		c.Action = Unknown
 		if localCommands[cmd.Subtype] {
 			c.Action = Local

@@ -110,8 +110,10 @@ func (w *walker) maintenance(n *pg.Node) {
 		w.add(&w.part.Defines, &w.defines, x.RefreshMatViewStmt.Relation)
 		w.write(x.RefreshMatViewStmt.Relation)
 		return
+	case *pg.Node_GrantStmt:
+		w.part.Kind, w.part.Grants = Other, len(granted(x.GrantStmt)) > 0
 	case *pg.Node_VacuumStmt, *pg.Node_ClusterStmt, *pg.Node_ReindexStmt, *pg.Node_CheckPointStmt,
-		*pg.Node_GrantStmt, *pg.Node_GrantRoleStmt, *pg.Node_AlterSystemStmt, *pg.Node_ConstraintsSetStmt,
+		*pg.Node_GrantRoleStmt, *pg.Node_AlterSystemStmt, *pg.Node_ConstraintsSetStmt,
 		*pg.Node_AlterDefaultPrivilegesStmt, *pg.Node_ReassignOwnedStmt, *pg.Node_DropOwnedStmt:
 		w.part.Kind = Other
 	}

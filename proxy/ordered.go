@@ -51,7 +51,7 @@ func (s *session) ordersChanges(st *parser.Statement) bool {
 		return false
 	}
 	for i := range st.Parts {
-		if st.Parts[i].Kind == parser.DDL {
+		if st.Parts[i].Kind == parser.DDL || st.Parts[i].Grants {
 			return true
 		}
 	}

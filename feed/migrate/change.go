@@ -8,6 +8,8 @@ type Change struct {
 	Schema, Name                           string
 	Column                                 string
 	To                                     string
+	Roles                                  []string
+	Privileges                             string
 	Type, Collation, Default, Using, Bound string
 	Constant                               bool
 	Literal                                *string
@@ -47,6 +49,9 @@ const (
 	createType         = "create type"
 	alterType          = "change type"
 	dropType           = "drop type"
+	privileges         = "privileges"
+	rowSecurity        = "row security"
+	rowPolicy          = "policy"
 	local              = "local"
 	unknown            = "unknown"
 )

@@ -166,6 +166,11 @@ func (s *Session) may(ctx context.Context, primary *pgx.Conn, changes []Change) 
 		WHERE NOT pg_has_role($1::name, o.owner, 'MEMBER') LIMIT 1`
 	for i := range changes {
 		c := &changes[i]
+		if c.Name == "" && ofAccess(c) {
+			if may, err := mayAll(ctx, primary, s.User, c.Schema); err != nil || !may {
+				return false, err
+			}
+		}
 		for _, name := range [][2]string{{c.Schema, c.Name}, {c.ParentSchema, c.ParentName}} {
 			no, err := find1(ctx, primary, query, s.User, name[0], name[1])
 			if err != nil || no != "" {

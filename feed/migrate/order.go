@@ -28,6 +28,9 @@ const (
 	dropped kind = "drop"
 	// generated adds a generated column as the primary has it.
 	generated kind = "generated"
+	// closed takes privileges from roles, aligned gives and takes all as the primary does.
+	closed  kind = "close"
+	aligned kind = "access"
 )
 
 // Step is one thing that is done to a replica, or to the publication for its sake.
@@ -41,6 +44,9 @@ type Step struct {
 	Schema string `json:"schema,omitempty"`
 	Name   string `json:"name,omitempty"`
 	Column string `json:"column,omitempty"`
+	// Privileges are what closed takes, as SQL, of Roles; nil is all that the primary has.
+	Privileges string   `json:"privileges,omitempty"`
+	Roles      []string `json:"roles,omitempty"`
 }
 
 // Order is what one statement needs on one replica. It is pure data, and is journalled.
@@ -171,6 +177,8 @@ func orderOf(changes []Change, s *situation) (*Order, error) {
 		switch {
 		case c.Action == addColumn && goes(changes, c) && s.fed(c.table()):
 			err = refuse("column %s of %s cannot be dropped and added in one statement", "use a statement for each", c.Column, c.table())
+		case ofAccess(c):
+			s.access(o, c)
 		case c.Action == unknown:
 			err = s.unknown(c)
 		case s.feed == configs.FeedLogical:
@@ -185,7 +193,7 @@ func orderOf(changes []Change, s *situation) (*Order, error) {
 	if o.text { // not before every column has the primary's type again
 		o.After = append(o.After, Step{What: "receive binary again", SQL: s.setBinary(true)})
 	}
-	o.Applied = s.feed == configs.FeedLogical && len(o.After) > 0
+	o.Applied = s.feed == configs.FeedLogical && slices.ContainsFunc(o.After, func(s Step) bool { return s.Kind != aligned })
 	return o, nil
 }
 

@@ -113,9 +113,16 @@ func mend(ctx context.Context, run *feed.Run, how Mending) (tables configs.Patte
 		if run.Print && stage > 0 {
 			continue // the first look has told of all
 		}
+		if stage == 0 { // what shows too much first
+			if err := r.alignAll(ctx); err != nil {
+				return nil, err
+			}
+		}
 		for i := range all {
 			d := &all[i]
 			switch {
+			case d.OfAccess():
+				continue
 			case len(d.Repair) == 0 || how.Keep && stageOf(d) == 2 && d.Destroys:
 				if stage == 0 && d.Matters && d.Note != "" {
 					run.Note(run.Target.Name, "%s.%s: %s", d.Schema, d.Table, d)

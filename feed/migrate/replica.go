@@ -170,9 +170,14 @@ func (r *replica) undo(ctx context.Context) error {
 	for i := r.entry.step; i > 0; i-- {
 		s := &r.order.Before[i-1]
 		var err error
-		if s.Kind == unpublish {
+		switch s.Kind {
+		case unpublish:
 			err = r.republish(ctx, s, i-1)
-		} else {
+		case closed:
+			if err = r.align(ctx, s); err == nil {
+				err = r.transact(ctx, "take back: "+s.What, "", phaseUndo, i-1)
+			}
+		default:
 			err = r.transact(ctx, "take back: "+s.What, s.Undo, phaseUndo, i-1)
 		}
 		if err != nil {

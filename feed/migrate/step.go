@@ -34,6 +34,10 @@ func (r *replica) step(ctx context.Context, s *Step, phase string, done int) err
 		sql, err = r.generatedSQL(ctx, s)
 	case dropped:
 		sql, err = r.dropSQL(ctx, s)
+	case closed:
+		sql, err = r.closedSQL(ctx, s)
+	case aligned:
+		err = r.align(ctx, s)
 	}
 	if err != nil {
 		return r.wrong(s.What, err)

@@ -1,0 +1,137 @@
+package migrate
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"pgshunt/feed"
+	"pgshunt/feed/schema"
+)
+
+// What a change of who may see what does, as package parser names it.
+const (
+	narrows = "narrower"
+	either  = "either"
+)
+
+// ofAccess tells whether a change is about who may see what.
+func ofAccess(c *Change) bool {
+	return c.Action == privileges || c.Action == rowSecurity || c.Action == rowPolicy
+}
+
+// access orders a change of who may see what: the replica may show less for a moment and never
+// more. Where the primary comes to show less, those who lose something lose it on the replica first.
+// If that cannot be told from the statement all of the primary's roles lose the table until the
+// primary has changed, which they are told, and then get what they have there.
+func (s *situation) access(o *Order, c *Change) {
+	tables := []string{c.table()}
+	if c.Name == "" {
+		tables = nil
+		for name, t := range s.primary {
+			if t.Schema == c.Schema {
+				tables = append(tables, name)
+			}
+		}
+		slices.Sort(tables)
+	}
+	for _, name := range tables {
+		if !s.fed(name) {
+			continue
+		}
+		t := s.primary[name]
+		before := Step{Kind: closed, What: "close " + name + " while it changes", Schema: t.Schema, Name: t.Name, Privileges: "ALL"}
+		switch {
+		case c.To != narrows && c.To != either:
+			before.Kind = ""
+		case c.Action == privileges && c.To == narrows && c.Roles != nil:
+			before.What, before.Privileges, before.Roles = "take privileges on "+name, c.Privileges, c.Roles
+		case c.Action == rowSecurity && s.replica[name].Kind != 'f':
+			before.What, before.SQL = "have row-level security on "+name, "ALTER TABLE "+t.Qualified()+" ENABLE ROW LEVEL SECURITY"
+		}
+		if before.Kind == closed {
+			o.Before = append(o.Before, before)
+		}
+		after := Step{Kind: aligned, What: "follow the primary in who may see " + name, Schema: t.Schema, Name: t.Name}
+		if !slices.ContainsFunc(o.After, func(other Step) bool { return other.Kind == aligned && other.What == after.What }) {
+			o.After = append(o.After, after)
+		}
+	}
+}
+
+// closedSQL takes from a table of the replica what a step says, from those of its roles that are
+// there and that the primary has too.
+func (r *replica) closedSQL(ctx context.Context, s *Step) (string, error) {
+	if s.SQL != "" {
+		return s.SQL, nil
+	}
+	one := &feed.Table{Schema: s.Schema, Name: s.Name}
+	theirs, err := schema.ReadRights(ctx, r.primary, []*feed.Table{one})
+	if err != nil {
+		return "", err
+	}
+	ours, err := schema.ReadRights(ctx, r.conn, []*feed.Table{one})
+	if err != nil {
+		return "", err
+	}
+	have := ours.Tables[one.Plain()]
+	if have == nil {
+		return "", nil
+	}
+	wanted := s.Roles
+	if wanted == nil {
+		wanted = append(slices.Clone(theirs.Roles), "")
+	}
+	var from []string
+	for _, role := range wanted {
+		if to, mapped := r.run.Replica.Users[role]; mapped {
+			role = to
+		}
+		has := slices.ContainsFunc(have.Grants, func(g schema.Grant) bool { return g.Role == role })
+		if to := "PUBLIC"; has {
+			if role != "" {
+				to = quoted(role)
+			}
+			from = append(from, to)
+		}
+	}
+	if len(from) == 0 {
+		return "", nil
+	}
+	return "REVOKE " + s.Privileges + " ON TABLE " + one.Qualified() + " FROM " + strings.Join(from, ", ") + " CASCADE", nil
+}
+
+// align has a table of the replica give what the primary's gives now.
+func (r *replica) align(ctx context.Context, s *Step) error {
+	tables, err := feed.Tables(ctx, r.primary, func(schema, name string) bool { return schema == s.Schema && name == s.Name })
+	if err != nil {
+		return err
+	}
+	theirs, err := schema.ReadRights(ctx, r.primary, tables)
+	if err != nil {
+		return err
+	}
+	return patiently(ctx, func() error { return schema.Align(ctx, r.run, theirs, r.primary, r.conn, tables) })
+}
+
+// alignAll does that for all tables of the feed.
+func (r *replica) alignAll(ctx context.Context) error {
+	tables, err := feed.Tables(ctx, r.primary, r.run.Selection.Has)
+	if err != nil {
+		return err
+	}
+	theirs, err := schema.ReadRights(ctx, r.primary, tables)
+	if err != nil {
+		return err
+	}
+	return patiently(ctx, func() error { return schema.Align(ctx, r.run, theirs, r.primary, r.conn, tables) })
+}
+
+// mayAll tells whether a user may change all relations of a schema.
+func mayAll(ctx context.Context, primary *pgx.Conn, user, schema string) (bool, error) {
+	no, err := find1(ctx, primary, `SELECT 'no' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $2 AND c.relkind IN ('r', 'p') AND NOT pg_has_role($1::name, c.relowner, 'MEMBER') LIMIT 1`, user, schema)
+	return no == "", err
+}
