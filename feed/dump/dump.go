@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pgshunt/feed"
+	"pgshunt/feed/schema"
 )
 
 // copying is one copy from the primary to a replica.
@@ -28,6 +29,8 @@ type copying struct {
 	// values are those of sequences; later has what is done after the swap.
 	values []reached
 	later  []string
+	// theirs are the primary's rights on the tables, as the swap has them follow.
+	theirs *schema.Rights
 }
 
 // Apply brings the first copy, and does nothing where every table has been copied.
@@ -43,6 +46,9 @@ func Apply(ctx context.Context, run *feed.Run) error {
 	}
 	if all {
 		run.Done(feed.Step{On: run.Target, What: "copy the tables"})
+		if err := c.align(ctx); err != nil {
+			return err
+		}
 		return c.clean(ctx)
 	}
 	return c.copy(ctx)
@@ -160,6 +166,9 @@ func (c *copying) look(ctx context.Context) (err error) {
 	if err := c.snapshot.describe(ctx, c.run, c.tables, c.primaryVersion/10000 == c.targetVersion/10000); err != nil {
 		return err
 	}
+	if c.theirs, err = schema.ReadRights(ctx, c.snapshot.keeper, c.snapshot.tables); err != nil {
+		return &feed.Error{Server: c.run.Primary.Name, Doing: "read who may do what", Err: err}
+	}
 	return c.readSequences(ctx)
 }
 
@@ -173,6 +182,9 @@ func (c *copying) load(ctx context.Context) error {
 	}
 	c.snapshot.close() // the primary is not needed any more
 	if err := c.build(ctx); err != nil {
+		return err
+	}
+	if err := c.foresee(ctx); err != nil {
 		return err
 	}
 	return c.swap(ctx)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgshunt/feed"
+	"pgshunt/feed/schema"
 )
 
 // A long query on a live table holds the swap up, and a swap that waits holds up every query
@@ -84,6 +85,11 @@ func (c *copying) swapOnce(ctx context.Context) error {
 	}
 	if err := c.sequences(ctx); err != nil {
 		return err
+	}
+	if c.theirs != nil {
+		if err := schema.Align(ctx, c.run, c.theirs, nil, c.target, c.ofPrimary()); err != nil {
+			return err
+		}
 	}
 	if err := c.dropOld(ctx, d); err != nil {
 		return err
