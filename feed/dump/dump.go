@@ -64,24 +64,29 @@ func Refresh(ctx context.Context, run *feed.Run) error {
 	return c.copy(ctx)
 }
 
-// begin checks, locks the feed, and finishes what a copy before has left to be done.
+// begin locks the feed, checks, and finishes what a copy before has left to be done.
 func begin(ctx context.Context, run *feed.Run) (*copying, error) {
-	problems, err := Check(ctx, run)
-	if err != nil {
-		return nil, err
-	}
-	if err := run.Block(problems); err != nil {
-		return nil, err
-	}
 	c, err := open(ctx, run)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.finish(ctx); err != nil {
+	if err = c.allowed(ctx, Check); err == nil {
+		err = c.finish(ctx)
+	}
+	if err != nil {
 		c.close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// allowed checks under the lock of the feed, since another command may have been at work before.
+func (c *copying) allowed(ctx context.Context, check func(context.Context, *feed.Run) ([]feed.Problem, error)) error {
+	problems, err := check(ctx, c.run)
+	if err != nil {
+		return err
+	}
+	return c.run.Block(problems)
 }
 
 // open connects to the replica and locks the feed there.

@@ -28,13 +28,6 @@ func from(ctx context.Context, run *feed.Run, dir string, anew bool) error {
 	if err != nil {
 		return err
 	}
-	problems, err := m.check(ctx, run)
-	if err == nil {
-		err = run.Block(problems)
-	}
-	if err != nil {
-		return err
-	}
 	c, err := open(ctx, run)
 	if err != nil {
 		return err
@@ -42,6 +35,9 @@ func from(ctx context.Context, run *feed.Run, dir string, anew bool) error {
 	c.from = m
 	defer c.close()
 	defer m.close()
+	if err := c.allowed(ctx, m.check); err != nil {
+		return err
+	}
 	if err := c.finish(ctx); err != nil {
 		return err
 	}

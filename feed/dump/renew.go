@@ -39,13 +39,6 @@ func Renew(ctx context.Context, run *feed.Run, every time.Duration) (next time.D
 	if err != nil || next > 0 {
 		return next, err
 	}
-	problems, err := Check(ctx, run)
-	if err == nil {
-		err = run.Block(problems)
-	}
-	if err != nil {
-		return 0, err
-	}
 	c, err := open(ctx, run)
 	if err != nil {
 		return 0, err
@@ -53,6 +46,9 @@ func Renew(ctx context.Context, run *feed.Run, every time.Duration) (next time.D
 	defer c.close()
 	if next, err = due(c); err != nil || next > 0 {
 		return next, err
+	}
+	if err := c.allowed(ctx, Check); err != nil {
+		return 0, err
 	}
 	if err := c.finish(ctx); err != nil {
 		return 0, err
