@@ -99,6 +99,9 @@ func (s *session) bring(ctx context.Context, all []*table) error {
 		return s.failed(s.run.Target, "read the tables", err)
 	}
 	byName := feed.Index(there)
+	if err := s.align(ctx, plain(all)); err != nil {
+		return err
+	}
 	if err := s.secured(ctx, all); err != nil {
 		return err
 	}
@@ -115,6 +118,15 @@ func (s *session) bring(ctx context.Context, all []*table) error {
 		}
 	}
 	return nil
+}
+
+// align has the replica's tables give what the primary's give.
+func (s *session) align(ctx context.Context, tables []*feed.Table) error {
+	theirs, err := schema.ReadRights(ctx, s.primary, tables)
+	if err != nil {
+		return s.failed(s.run.Primary, "read who may do what", err)
+	}
+	return schema.Align(ctx, s.run, theirs, s.primary, s.target, tables)
 }
 
 // secured refuses tables whose policies the subscription would have to obey, which from
