@@ -14,7 +14,7 @@ import (
 )
 
 // checkSource has the replica connect to the primary as its subscription would.
-func (s *session) checkSource(ctx context.Context) ([]feed.Problem, error) {
+func (s *session) checkSource(ctx context.Context) (found []feed.Problem, err error) {
 	st, err := s.standing(ctx)
 	if err != nil || st.sub != nil {
 		return nil, err // a subscription that is there shows by its worker whether it connects
@@ -24,6 +24,11 @@ func (s *session) checkSource(ctx context.Context) ([]feed.Problem, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if spoken := s.run.Target.Speak(ctx, s.target); err == nil {
+			err = spoken
+		}
+	}()
 	for _, setting := range heard {
 		p.warn("log", "its log would show the password for the primary, since "+setting+", which "+s.run.Target.User()+" may not change", "", "let a superuser change it for "+s.run.Target.User()+", or use a role for the source that may do nothing else")
 	}
@@ -104,12 +109,16 @@ func (s *session) secretly(ctx context.Context, step feed.Step, then func(contex
 	if _, err := s.run.Target.Hush(ctx, s.target); err != nil {
 		return err
 	}
-	return pgx.BeginFunc(ctx, s.target, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, s.target, func(tx pgx.Tx) error {
 		if err := s.run.DoSecretly(ctx, s.target, step); err != nil {
 			return err
 		}
 		return then(ctx, tx.Conn())
 	})
+	if err != nil {
+		return err
+	}
+	return s.run.Target.Speak(ctx, s.target)
 }
 
 // reconnect gives the subscription another connection string, where it has another.
