@@ -21,20 +21,23 @@ const JournalSchema = "pgshunt"
 // verify knows what has changed since. feeds tells which way each database was fed last. fed
 // has the tables whose rows are a feed's, also of one that was dropped: others are the
 // replica's own, and no feed may replace or empty them. Its lines follow a rename.
+// installation has one row, which tells this database of this replica from all others; see [Run.Installation].
 const journalSQL = `CREATE SCHEMA IF NOT EXISTS pgshunt;
 CREATE TABLE IF NOT EXISTS pgshunt.feeds (
 	name text PRIMARY KEY, way text NOT NULL, source text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE IF NOT EXISTS pgshunt.copies (
 	relation text PRIMARY KEY, copied_at timestamptz NOT NULL, copied_rows bigint NOT NULL DEFAULT 0,
 	copied_bytes bigint NOT NULL DEFAULT 0, partial boolean NOT NULL DEFAULT false, snapshot text);
-CREATE TABLE IF NOT EXISTS pgshunt.fed (relation regclass PRIMARY KEY)`
+CREATE TABLE IF NOT EXISTS pgshunt.fed (relation regclass PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS pgshunt.installation AS SELECT gen_random_uuid()::text AS id`
 
 // Journal makes the journal on the replica, unless it is there.
 func (r *Run) Journal(ctx context.Context, target *pgx.Conn) error {
 	step := Step{On: r.Target, What: "make the journal in schema " + JournalSchema, SQL: journalSQL}
 	if target != nil {
 		var have bool
-		err := target.QueryRow(ctx, `SELECT to_regclass('pgshunt.copies') IS NOT NULL AND to_regclass('pgshunt.feeds') IS NOT NULL AND to_regclass('pgshunt.fed') IS NOT NULL`).Scan(&have)
+		err := target.QueryRow(ctx, `SELECT to_regclass('pgshunt.copies') IS NOT NULL AND to_regclass('pgshunt.feeds') IS NOT NULL AND to_regclass('pgshunt.fed') IS NOT NULL
+			AND to_regclass('pgshunt.installation') IS NOT NULL`).Scan(&have)
 		if err != nil {
 			return &Error{Server: r.Target.Name, Doing: step.What, Err: err}
 		}
@@ -93,6 +96,20 @@ func (r *Run) Fed(ctx context.Context, target *pgx.Conn) (map[uint32]bool, error
 		return nil, &Error{Server: r.Target.Name, Doing: "read the journal", Err: err}
 	}
 	return all, nil
+}
+
+// Installation is what the replica's database is called where others must not take what is
+// its own: a random text that was made with the journal, "" before that.
+func (r *Run) Installation(ctx context.Context, target *pgx.Conn) (id string, err error) {
+	var have bool
+	err = target.QueryRow(ctx, `SELECT to_regclass('pgshunt.installation') IS NOT NULL`).Scan(&have)
+	if err == nil && have {
+		err = target.QueryRow(ctx, `SELECT coalesce(min(id), '') FROM pgshunt.installation`).Scan(&id)
+	}
+	if err != nil {
+		return "", &Error{Server: r.Target.Name, Doing: "read the journal", Err: err}
+	}
+	return id, nil
 }
 
 // lockPatience is how long a command waits for another on the same replica: long enough

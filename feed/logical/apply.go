@@ -64,7 +64,7 @@ func (s *session) apply(ctx context.Context, all []*table, numbers bool) error {
 		return err
 	}
 	numbers = numbers || st.sub == nil || st.sub.DisableOnError || !st.sub.has(wanted)
-	if err := s.publish(ctx, st.publication, wanted); err != nil {
+	if err := s.publish(ctx, st, wanted); err != nil {
 		return err
 	}
 	if err := s.makeSlot(ctx, st.slot); err != nil {

@@ -76,28 +76,6 @@ func TestRowsThatNoFeedHasBroughtStay(t *testing.T) {
 	r.equal(t)
 }
 
-// Two configurations may have a replica of one name; a slot is for one of them only.
-func TestAnotherReplicasSlotIsNotTaken(t *testing.T) {
-	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"s.*"} })
-	// What the publication has and a new replica has not, is no sign that it is out of reach.
-	r.primary.Exec(t, "CREATE SCHEMA s; CREATE TABLE s.a (id int PRIMARY KEY); CREATE PUBLICATION "+r.run(t).Name+" FOR TABLE ONLY s.a")
-	r.apply(t)
-	r.replica.Exec(t, "CREATE DATABASE other")
-	t.Cleanup(func() { r.replica.Exec(t, "DROP DATABASE other WITH (FORCE)") })
-	other := &rig{primary: r.primary, replica: r.replica, cfg: configs.Default()}
-	other.cfg.Primary, other.cfg.Replicas = r.cfg.Primary, slices.Clone(r.cfg.Replicas)
-	other.cfg.Replicas[0].URL = configs.URL(r.replica.URL("postgres", "other"))
-	for _, do := range []func(context.Context, *feed.Run) error{Apply, Refresh, Drop} {
-		if err := do(limited(t), other.run(t)); err == nil || !strings.Contains(err.Error(), "another replica is fed by that name") {
-			t.Errorf("%v", err)
-		}
-	}
-	r.primary.Exec(t, "INSERT INTO s.a VALUES (1)")
-	if !pgtest.Eventually(func() bool { return ask(t, r.replica, "SELECT count(*)::text FROM s.a") == "1" }) {
-		t.Error("the first replica is not fed any more")
-	}
-}
-
 func TestTablesAreFedInPart(t *testing.T) {
 	r := newRig(t, func(c *configs.Replica) {
 		c.Tables = configs.Patterns{"orders", "part"}

@@ -89,14 +89,13 @@ func (s *session) checkTarget(ctx context.Context) ([]feed.Problem, error) {
 // checkRows judges what the replica has of each table, and the feed's own objects. With
 // anew given, rows that a feed has brought, or of tables that it meets, will be removed and copied again.
 func (s *session) checkRows(ctx context.Context, all []*table, anew func(schema, name string) bool) ([]feed.Problem, error) {
-	st, others, err := s.disowned(ctx)
+	st, other, err := s.owned(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p := &problems{server: s.run.Target.Name}
-	if others {
-		what, next := s.whose(st.slot)
-		p.block("slot", what, "", next)
+	if other != nil {
+		p.all = append(p.all, feed.Problem{Server: other.server.Name, Check: "owner", Blocks: true, What: other.what, Note: other.next})
 	}
 	s.checkStanding(p, st, all, anew != nil)
 	fed, err := s.run.Fed(ctx, s.target)

@@ -1,6 +1,7 @@
 // Package logical feeds a replica by PostgreSQL's logical replication: one publication
 // and one slot on the primary, one subscription on the replica, all three called
-// [feed.Run].Name, which no other feed has.
+// [feed.Run].Name, which no other feed has. Whose they are is in their comments (owner.go):
+// another installation may have called a replica and a database the same.
 //
 // # What is published
 //

@@ -23,13 +23,12 @@ func Drop(ctx context.Context, run *feed.Run) error {
 			return err
 		}
 	}
-	st, others, err := s.disowned(ctx)
+	st, other, err := s.owned(ctx)
 	if err != nil {
 		return err
 	}
-	if others {
-		what, next := s.whose(st.slot)
-		return &feed.Error{Server: run.Primary.Name, Doing: "drop the replication slot", Err: errors.New(what), Next: next}
+	if other != nil {
+		return other.error("drop the feed")
 	}
 	var errs []error
 	if s.target != nil {

@@ -2,7 +2,6 @@ package logical
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -13,8 +12,8 @@ import (
 type change struct {
 	add, remove []string // as SQL names them
 	// altered are subscribed tables whose columns or condition are others now.
-	altered []string
-	comment string
+	altered    []string
+	conditions map[string]string
 }
 
 // publicationChange compares the publication with what is wanted. Without one, all is to be added.
@@ -33,7 +32,7 @@ func publicationChange(p *publication, wanted []*table) change {
 			continue
 		}
 		have, there := p.tables[name]
-		condition, known := p.where[name]
+		condition, known := p.mark.conditions[name]
 		if !known && have.filtered { // it was published by feed migrate, or renamed
 			condition = t.where
 		}
@@ -54,11 +53,7 @@ func publicationChange(p *publication, wanted []*table) change {
 		}
 	}
 	slices.Sort(c.remove)
-	text, err := json.Marshal(conditions)
-	if err != nil {
-		panic("BUG: texts that are no JSON: " + err.Error())
-	}
-	c.comment = marker + string(text)
+	c.conditions = conditions
 	return c
 }
 
@@ -68,8 +63,8 @@ func sameColumns(a, b []string) bool {
 	return slices.Equal(a, b)
 }
 
-// sql is the change in statements.
-func (c change) sql(name string, exists bool) string {
+// sql is the change in statements; comment is the new mark.
+func (c change) sql(name string, exists bool, comment string) string {
 	name = feed.Quote("", name)
 	var all []string
 	switch {
@@ -85,16 +80,18 @@ func (c change) sql(name string, exists bool) string {
 			all = append(all, "ALTER PUBLICATION "+name+" ADD TABLE "+strings.Join(c.add, ", "))
 		}
 	}
-	return strings.Join(append(all, "COMMENT ON PUBLICATION "+name+" IS "+feed.Literal(c.comment)), "; ")
+	return strings.Join(append(all, "COMMENT ON PUBLICATION "+name+" IS "+feed.Literal(comment)), "; ")
 }
 
-// publish makes the publication what is configured.
-func (s *session) publish(ctx context.Context, p *publication, wanted []*table) error {
+// publish makes the publication what is configured, and marks it as this feed's.
+func (s *session) publish(ctx context.Context, st *standing, wanted []*table) error {
+	p := st.publication
 	c := publicationChange(p, wanted)
-	step := feed.Step{On: s.run.Primary, What: "make the publication", SQL: c.sql(s.run.Name, p != nil), Next: busy}
+	m := mark{owner: st.installation, where: s.where(), conditions: c.conditions}
+	step := feed.Step{On: s.run.Primary, What: "make the publication", SQL: c.sql(s.run.Name, p != nil, m.comment()), Next: busy}
 	if p != nil {
 		step.What = "change the publication"
-		if len(c.add)+len(c.remove) == 0 {
+		if len(c.add)+len(c.remove) == 0 && p.mark.owner == m.owner {
 			s.run.Done(feed.Step{On: step.On, What: "make the publication"})
 			return nil
 		}

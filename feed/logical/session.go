@@ -22,6 +22,8 @@ type session struct {
 	discarded bool
 	// source is how the replica reaches the primary, with the password.
 	source string
+	// system is the primary's system identifier, "" where it is not known.
+	system string
 }
 
 // The versions that matter, as server_version_num.

@@ -2,11 +2,10 @@ package logical
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"pgshunt/configs"
 )
 
 // standing is what there is of the feed: its three objects, as the catalogs have them.
@@ -16,14 +15,17 @@ type standing struct {
 	sub         *subscription
 	// others are the tables of the replica that another subscription brings, with its name.
 	others map[string]string
+	// installation is the replica's own, "" without a journal; way, how it was fed last.
+	installation string
+	way          configs.Feed
 }
 
 // publication is that of the feed's name.
 type publication struct {
 	OID uint32
 	All bool // it is FOR ALL TABLES: somebody has made it, not a feed
-	// where are the conditions as they were configured when the publication was last changed.
-	where  map[string]string
+	// mark is who made it, and the conditions as they were configured when it was last changed.
+	mark   mark
 	tables map[string]published
 }
 
@@ -63,15 +65,12 @@ type subscription struct {
 	DisableOnError bool
 	// Conninfo is "" where the role may not see it.
 	Conninfo string
+	comment  string
 	// PID is the worker that applies, 0 where none runs.
 	PID int
 	// states are the tables of the subscription with their srsubstate: i, d, f, s, r.
 	states map[string]string
 }
-
-// marker begins the comment of a publication, which holds the conditions: the server writes
-// them in its own way, so that what was configured could not be recognised in them.
-const marker = "made by pgshunt: "
 
 func (s *session) standing(ctx context.Context) (*standing, error) {
 	st := &standing{others: make(map[string]string)}
@@ -83,6 +82,13 @@ func (s *session) standing(ctx context.Context) (*standing, error) {
 	if s.target != nil {
 		if err := s.standingOnTarget(ctx, st); err != nil {
 			return nil, s.failed(s.run.Target, "look for the subscription", err)
+		}
+		var err error
+		if st.installation, err = s.run.Installation(ctx, s.target); err != nil {
+			return nil, err
+		}
+		if st.way, err = s.run.Way(ctx, s.target); err != nil {
+			return nil, err
 		}
 	}
 	if s.discarded {
@@ -106,14 +112,12 @@ const slotQuery = `SELECT coalesce(plugin::text, ''), coalesce(database::text, '
 	FROM pg_replication_slots WHERE slot_name = $1 AND NOT pg_is_in_recovery()`
 
 func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
-	p := &publication{where: make(map[string]string), tables: make(map[string]published)}
+	p := &publication{tables: make(map[string]published)}
 	var comment string
 	err := s.primary.QueryRow(ctx, publicationQuery, s.run.Name).Scan(&p.OID, &p.All, &comment)
 	switch {
 	case err == nil:
-		if len(comment) > len(marker) && comment[:len(marker)] == marker {
-			_ = json.Unmarshal([]byte(comment[len(marker):]), &p.where) // somebody else's comment: no conditions are known
-		}
+		p.mark = readMark(comment)
 		var name string
 		var t published
 		rows, err := s.primary.Query(ctx, publishedQuery, p.OID)
@@ -143,7 +147,7 @@ func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
 }
 
 // subscriptionQuery leaves out the connection string, which only superusers may read.
-const subscriptionQuery = `SELECT s.oid, s.subenabled, coalesce(s.subslotname::text, ''), has_column_privilege('pg_subscription', 'subconninfo', 'SELECT'),
+const subscriptionQuery = `SELECT s.oid, s.subenabled, coalesce(s.subslotname::text, ''), coalesce(obj_description(s.oid, 'pg_subscription'), ''), has_column_privilege('pg_subscription', 'subconninfo', 'SELECT'),
 	coalesce((SELECT max(pid) FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid IS NULL), 0)
 	FROM pg_subscription s WHERE s.subname = $1 AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())`
 
@@ -153,7 +157,7 @@ const statesQuery = `SELECT n.nspname || '.' || c.relname, r.srsubid = $1, (SELE
 func (s *session) standingOnTarget(ctx context.Context, st *standing) error {
 	sub := &subscription{states: make(map[string]string)}
 	var readable bool
-	err := s.target.QueryRow(ctx, subscriptionQuery, s.run.Name).Scan(&sub.OID, &sub.Enabled, &sub.Slot, &readable, &sub.PID)
+	err := s.target.QueryRow(ctx, subscriptionQuery, s.run.Name).Scan(&sub.OID, &sub.Enabled, &sub.Slot, &sub.comment, &readable, &sub.PID)
 	switch {
 	case err == nil:
 		st.sub = sub
@@ -192,29 +196,6 @@ func (s *session) standingOnTarget(ctx context.Context, st *standing) error {
 		return nil
 	})
 	return err
-}
-
-// disowned is standing, and says whether the slot is another replica's: one that has no
-// subscription here and is read from. A sender that has just lost its subscription is given
-// the time to end.
-func (s *session) disowned(ctx context.Context) (st *standing, others bool, err error) {
-	until := time.Now().Add(5 * time.Second)
-	for {
-		st, err = s.standing(ctx)
-		others = err == nil && s.target != nil && st.sub == nil && st.slot != nil && st.slot.Followed
-		if !others || time.Now().After(until) {
-			return st, others, err
-		}
-		if err := wait(ctx, pace); err != nil {
-			return nil, false, err
-		}
-	}
-}
-
-// whose says of a slot that is another replica's what to do.
-func (s *session) whose(l *slot) (what, next string) {
-	return fmt.Sprintf("process %d of the primary sends the slot %s to a subscription that %s does not have: another replica is fed by that name", l.PID, s.run.Name, s.run.Replica.Name),
-		"give one of the two another name in the configuration; if it is a replica that is gone, wait for wal_sender_timeout and run this again"
 }
 
 // has tells whether the tables are all subscribed and copied.

@@ -29,6 +29,9 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 			state.Problems = append(state.Problems, feed.Problem{Server: e.server.Name, Check: "connect", Blocks: true, What: e.err.Error()})
 		}
 	}
+	if err := s.identify(ctx); err != nil {
+		return state, err
+	}
 	st, err := s.standing(ctx)
 	if err != nil {
 		return state, err
@@ -57,9 +60,13 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 func (s *session) overall(ctx context.Context, st *standing, all []*table, state *feed.State) string {
 	p := &problems{server: s.run.Target.Name}
 	defer func() { state.Problems = append(state.Problems, p.all...) }()
+	other := s.strange(st)
 	switch {
 	case st.sub == nil && st.slot == nil && st.publication == nil:
 		return "absent"
+	case other != nil:
+		p.all = append(p.all, feed.Problem{Server: other.server.Name, Check: "owner", Blocks: true, What: other.what, Note: other.next})
+		return "broken"
 	case st.sub == nil:
 		p.block("subscription", "there is no subscription "+s.run.Name+"; the feed was not finished, or not removed", "", "pgshunt feed apply --replica "+s.run.Replica.Name+" finishes it, pgshunt feed drop removes it")
 		return "broken"

@@ -96,7 +96,17 @@ func (s *session) subscribe(ctx context.Context, binary bool) error {
 		options = append(options, "failover = true")
 	}
 	return s.secretly(ctx, feed.Step{On: s.run.Target, What: "make the subscription", SQL: "CREATE SUBSCRIPTION " + feed.Quote("", s.run.Name) +
-		" CONNECTION " + feed.Literal(s.source) + " PUBLICATION " + feed.Quote("", s.run.Name) + " WITH (" + strings.Join(options, ", ") + ")"}, s.run.Applied)
+		" CONNECTION " + feed.Literal(s.source) + " PUBLICATION " + feed.Quote("", s.run.Name) + " WITH (" + strings.Join(options, ", ") + ")"}, s.subscribed)
+}
+
+// subscribed notes in the transaction of conn that there is a subscription, and whom it follows.
+func (s *session) subscribed(ctx context.Context, conn *pgx.Conn) error {
+	if s.system != "" {
+		if _, err := conn.Exec(ctx, "COMMENT ON SUBSCRIPTION "+feed.Quote("", s.run.Name)+" IS "+feed.Literal(follows+s.system)); err != nil {
+			return s.failed(s.run.Target, "make the subscription", err)
+		}
+	}
+	return s.run.Applied(ctx, conn)
 }
 
 // secretly carries out a step that tells the connection string, on the replica, and after

@@ -1,0 +1,164 @@
+package logical
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+)
+
+// mark is the comment of a publication:
+//
+//	made by pgshunt for OWNER (WHERE): CONDITIONS
+//
+// A publication without an owner in its mark is given one by the first feed that finds it. The
+// conditions are as they were configured: the server writes them in its own way, so that what
+// was configured could not be recognised in them.
+type mark struct {
+	// ours is set where the comment is a mark.
+	ours bool
+	// owner is the replica's [feed.Run.Installation]; where, how its server is reached, for people.
+	owner, where string
+	conditions   map[string]string
+}
+
+const marker = "made by pgshunt"
+
+func readMark(comment string) (m mark) {
+	rest, ours := strings.CutPrefix(comment, marker)
+	head, conditions, whole := strings.Cut(rest, ": {")
+	if !ours || !whole || json.Unmarshal([]byte("{"+conditions), &m.conditions) != nil {
+		return mark{}
+	}
+	m.ours = true
+	if owner, ok := strings.CutPrefix(head, " for "); ok {
+		m.owner, m.where, _ = strings.Cut(strings.TrimSuffix(owner, ")"), " (")
+	}
+	return m
+}
+
+func (m *mark) comment() string {
+	text, err := json.Marshal(m.conditions)
+	if err != nil {
+		panic("BUG: texts that are no JSON: " + err.Error())
+	}
+	if m.owner == "" {
+		return marker + ": " + string(text)
+	}
+	return marker + " for " + m.owner + " (" + m.where + "): " + string(text)
+}
+
+// where says how the replica is reached, without a secret.
+func (s *session) where() string {
+	login := s.run.Target.Login()
+	return fmt.Sprintf("%s, database %s of %s port %d", s.run.Replica.Name, login.Database, login.Host, login.Port)
+}
+
+// stranger says what bears the feed's name and is not this feed's; nil where there is nothing
+// like that.
+type stranger struct {
+	server     *feed.Server
+	what, next string
+}
+
+func (f *stranger) error(doing string) error {
+	return &feed.Error{Server: f.server.Name, Doing: doing, Err: errors.New(f.what), Next: f.next}
+}
+
+// strange judges by the marks. On the primary a subscription here is proof that its objects are
+// this feed's, else the mark of the publication is, and where only the slot is left, the
+// journal. Without the replica's answer its address has to do.
+func (s *session) strange(st *standing) *stranger {
+	p, name := st.publication, s.run.Name
+	if st.sub != nil {
+		return s.strangeSubscription(st.sub)
+	}
+	remove := "DROP PUBLICATION " + feed.Quote("", name)
+	if st.slot != nil {
+		remove = dropSlotSQL(name) + "; " + remove
+	}
+	const rename = "give this replica another name in the configuration; or, if nobody needs it any more, remove it on the primary: "
+	f := &stranger{server: s.run.Primary}
+	switch {
+	case s.target == nil && (p == nil || p.mark.owner == "" || p.mark.where == s.where()):
+		return nil
+	case p == nil && (st.slot == nil || st.way == configs.FeedLogical):
+		return nil
+	case p == nil:
+		f.what, f.next = fmt.Sprintf("the primary has a replication slot %s, which this replica has not made", name), rename+dropSlotSQL(name)
+	case p.mark.ours && (p.mark.owner == "" || p.mark.owner == st.installation):
+		return nil
+	case !p.mark.ours:
+		f.what = fmt.Sprintf("the primary has a publication %s, which no feed has made", name)
+		f.next = rename + remove + "; or leave it to this feed: COMMENT ON PUBLICATION " + feed.Quote("", name) + " IS " + feed.Literal((&mark{conditions: map[string]string{}}).comment())
+	default:
+		f.what, f.next = fmt.Sprintf("publication %s of the primary belongs to another replica of that name (%s)", name, p.mark.where), rename+remove
+	}
+	return f
+}
+
+// follows begins the comment of a subscription, which names the primary by its system identifier.
+const follows = "made by pgshunt to follow primary "
+
+// strangeSubscription judges one whose comment names a primary, if this one tells what it is.
+func (s *session) strangeSubscription(sub *subscription) *stranger {
+	system, marked := strings.CutPrefix(sub.comment, follows)
+	if !marked || s.system == "" || system == s.system {
+		return nil
+	}
+	return &stranger{
+		server: s.run.Target,
+		what:   fmt.Sprintf("subscription %s follows another primary than this one (system %s, and this is %s)", s.run.Name, system, s.system),
+		next: "give this replica another name in the configuration; or, if that primary is gone, or was upgraded and is this one now, remove the subscription there: " +
+			unsubscribeSQL(s.run.Name) + "; then pgshunt feed refresh --replica " + s.run.Replica.Name + " copies every table again",
+	}
+}
+
+// identify reads who the primary is; "" where its role may not know.
+func (s *session) identify(ctx context.Context) error {
+	if s.primary == nil || s.system != "" {
+		return nil
+	}
+	system, err := one[string](ctx, s.primary, "SELECT system_identifier::text FROM pg_control_system()")
+	if err != nil && sqlstate(err) != codeNotAllowed {
+		return s.failed(s.run.Primary, "read its system identifier", err)
+	}
+	s.system = system
+	return nil
+}
+
+// owned is standing, and says what of it is another feed's. A slot without a subscription here
+// that is read from is; but a sender that has just lost its subscription is given the time to end.
+func (s *session) owned(ctx context.Context) (*standing, *stranger, error) {
+	if err := s.identify(ctx); err != nil {
+		return nil, nil, err
+	}
+	until := time.Now().Add(5 * time.Second)
+	for {
+		st, err := s.standing(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if f := s.strange(st); f != nil {
+			return st, f, nil
+		}
+		if s.target == nil || st.sub != nil || st.slot == nil || !st.slot.Followed {
+			return st, nil, nil
+		}
+		if time.Now().After(until) {
+			return st, &stranger{
+				server: s.run.Primary,
+				what:   fmt.Sprintf("process %d of the primary sends the slot %s to a subscription that %s does not have: another replica is fed by that name", st.slot.PID, s.run.Name, s.run.Replica.Name),
+				next:   "give one of the two another name in the configuration; if it is a replica that is gone, wait for wal_sender_timeout and run this again",
+			}, nil
+		}
+		if err := wait(ctx, pace); err != nil {
+			return nil, nil, err
+		}
+	}
+}
