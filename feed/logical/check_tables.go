@@ -36,7 +36,8 @@ func (s *session) checkTables(ctx context.Context, all []*table) ([]feed.Problem
 			}
 		}
 	}
-	return p.all, nil
+	err := s.checkHashes(ctx, p, all)
+	return p.all, err
 }
 
 // unmatched names the tables that columns and where speak of and that are not fed.
