@@ -30,6 +30,29 @@ func (c *Conn) Pause(on bool) { c.sock.Load().pause(on) }
 // is left to read, or the connection has failed. Only on a Conn that has joined.
 func (c *Conn) Alive() error { return c.sock.Load().alive() }
 
+// OnHangUp has gone called once, on a goroutine of its own, when the other side has ended
+// the stream or the connection has failed, whatever is still to be read from before. It is
+// for the time in which nobody reads c: stop ends it, after which gone may be under way but
+// does not begin. Only on Linux; elsewhere gone is never called.
+func (c *Conn) OnHangUp(gone func()) (stop func()) {
+	if k := c.sock.Load(); k != nil {
+		return k.onHangUp(gone)
+	}
+	return awaitHangUp(c.nc, gone)
+}
+
+// HungUp tells whether OnHangUp would call now. Any goroutine may ask.
+func (c *Conn) HungUp() bool {
+	if k := c.sock.Load(); k != nil {
+		return k.hungUp()
+	}
+	return connHungUp(c.nc)
+}
+
+// Peek copies what has arrived and is still to be read into p and returns how much that is,
+// 0 also where it cannot be told. Only on a Conn that has joined.
+func (c *Conn) Peek(p []byte) int { return c.sock.Load().peek(p) }
+
 // RemoteAddr is the address of the other side.
 func (c *Conn) RemoteAddr() net.Addr {
 	if c.nc != nil {

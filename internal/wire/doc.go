@@ -18,7 +18,7 @@
 //     bytes: an idle connection has none.
 //   - Writer gathers small messages into one write and passes large ones through.
 //
-// None of them may be used by two goroutines at once, with exceptions: Close, Wake
+// None of them may be used by two goroutines at once, with exceptions: Close, Wake, HungUp
 // and the deadline setters of a Conn may be called at any time, and reading and
 // writing of one Conn are independent of each other.
 package wire

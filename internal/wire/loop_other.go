@@ -38,3 +38,9 @@ func (*socket) waitBytes(*Turn, time.Time) error { return errors.ErrUnsupported 
 func (*socket) detach() (net.Conn, error)        { return nil, errors.ErrUnsupported }
 func (*socket) pause(bool)                       {}
 func (*socket) alive() error                     { return errors.ErrUnsupported }
+func (*socket) onHangUp(func()) func()           { return func() {} }
+func (*socket) hungUp() bool                     { return false }
+func (*socket) peek([]byte) int                  { return 0 }
+
+func awaitHangUp(net.Conn, func()) func() { return func() {} }
+func connHungUp(net.Conn) bool            { return false }

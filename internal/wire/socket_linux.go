@@ -36,6 +36,7 @@ type socket struct {
 	paused           bool      // the handler does not want to be called for bytes
 	again, queued    bool      // Wake was called while muted; it is in loop.woken
 	deadline         time.Time // for writes
+	gone             func()    // wants to know when the other side hangs up
 }
 
 const (
@@ -297,6 +298,9 @@ func (k *socket) watch() error {
 	}
 	if k.writing {
 		events |= syscall.EPOLLOUT
+	}
+	if k.gone != nil {
+		events |= syscall.EPOLLRDHUP
 	}
 	if events == k.events {
 		return nil

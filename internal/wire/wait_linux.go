@@ -99,9 +99,13 @@ func (k *socket) tell(events uint32) {
 	l := k.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if events&^syscall.EPOLLIN != 0 {
+	if events&^(syscall.EPOLLIN|syscall.EPOLLRDHUP) != 0 {
 		k.writing = false
 		give(k.room)
+	}
+	if events&hangUps != 0 && k.gone != nil {
+		go k.gone() // it may want locks of those who call the Loop
+		k.gone = nil
 	}
 	if events&^syscall.EPOLLOUT != 0 && k.awaited {
 		k.awaited = false
