@@ -144,13 +144,13 @@ func (InTransaction) choices() []string { return []string{"detach", "reject"} }
 // OnDisconnect says what becomes of training whose client has gone.
 type OnDisconnect string
 
-// DisconnectCancel ends it, DisconnectFinish lets it run to its end.
+// DisconnectFinish lets it run to its end, DisconnectCancel ends it.
 const (
-	DisconnectCancel OnDisconnect = "cancel"
 	DisconnectFinish OnDisconnect = "finish"
+	DisconnectCancel OnDisconnect = "cancel"
 )
 
-func (OnDisconnect) choices() []string { return []string{"cancel", "finish"} }
+func (OnDisconnect) choices() []string { return []string{"finish", "cancel"} }
 
 // LogLevel is the least severe level that is logged.
 type LogLevel string

@@ -222,7 +222,8 @@ type Training struct {
 	// Queue is how many may wait; 0 is no queue.
 	Queue         int           `yaml:"queue"`
 	InTransaction InTransaction `yaml:"in_transaction"`
-	OnDisconnect  OnDisconnect  `yaml:"on_disconnect"`
+	// OnDisconnect says what becomes of one whose client has gone.
+	OnDisconnect OnDisconnect `yaml:"on_disconnect"`
 	// Freshness is how fresh the data of a project's home must be, Wait how long a
 	// training waits for it.
 	Freshness Freshness `yaml:"freshness"`
@@ -320,7 +321,7 @@ func Default() *Config {
 			Reads:     Reads{To: ToPrimary},
 			DDL:       DDLPrimary,
 			Inference: Inference{Wait: Duration(2 * time.Second), OnStale: OnStaleError},
-			Training:  Training{InTransaction: TrainingDetach, OnDisconnect: DisconnectCancel, Wait: Duration(30 * time.Second)},
+			Training:  Training{InTransaction: TrainingDetach, OnDisconnect: DisconnectFinish, Wait: Duration(30 * time.Second)},
 		},
 		Limits: Limits{
 			Clients:  10000,

@@ -12,7 +12,6 @@ func (c *Config) notYet() []finding {
 	r := &c.Routing
 	later(r.Training.Slots != 0, "routing.training.slots", "leave it out; training is not queued")
 	later(r.Training.Queue != 0, "routing.training.queue", "leave it out; training is not queued")
-	later(r.Training.OnDisconnect == DisconnectFinish, "routing.training.on_disconnect", "use cancel")
 	return fs
 }
 

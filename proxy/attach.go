@@ -231,6 +231,7 @@ func (s *session) sendMessage(m pgproto3.FrontendMessage) error {
 // asks the server to answer now.
 func (s *session) settle() error {
 	var w *watch
+	defer func() { w.stop() }()
 	for {
 		open, err := s.askForAnswers()
 		if err != nil {
@@ -238,11 +239,7 @@ func (s *session) settle() error {
 		}
 		s.mu.Lock()
 		for !s.quiet() && s.end == nil && !s.phase.copyIn.is() && s.open() == open {
-			if w == nil {
-				w = s.watch()
-				defer w.stop()
-			}
-			s.wait()
+			w = s.waitWatched(w)
 		}
 		done, end := s.quiet() || s.end != nil || s.phase.copyIn.is(), s.end
 		s.mu.Unlock()

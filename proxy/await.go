@@ -23,6 +23,7 @@ func (s *session) await(part func(ctx context.Context) error) error {
 	s.mu.Unlock()
 	defer w.stop()
 	s.turn.Block()
+	s.stood = true
 	err := part(ctx)
 	s.mu.Lock()
 	s.stopWait = nil

@@ -5,7 +5,7 @@ import "pgshunt/internal/wire"
 // sync handles a Sync message, the end of a batch.
 func (s *session) sync(m *wire.Message) error {
 	s.names.batch++
-	s.waited, s.rec.spent, s.ran = 0, false, false
+	s.waited, s.stood, s.rec.spent, s.ran = 0, false, false, false
 	if s.phase.copyIn.is() {
 		return nil // the server ignores it, and so it owes no answer
 	}

@@ -131,7 +131,7 @@ func (s *session) cancel() {
 	s.mu.Lock()
 	s.stopWaiting(e)
 	b := s.current
-	training := s.training && b == s.replica
+	training := b == s.replica && s.inflight.trainsNow()
 	if b == nil || s.inflight.len() == 0 {
 		s.mu.Unlock()
 		return

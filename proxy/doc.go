@@ -55,6 +55,8 @@
 //     run (curb.go).
 //   - A connection for replication has a server process of its own and is passed
 //     through as it is (replication.go).
+//   - A client that goes away while its session waits is noticed by its socket (watch.go). A
+//     training may go on without it (unattended.go).
 //   - A cancel key is ours, never a server's (cancel.go). One of another instance is
 //     passed on to that one (peers.go).
 //

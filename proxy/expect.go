@@ -53,10 +53,12 @@ func (s *session) thinOut() {
 	}
 	_ = s.flush() // what is waited for must have been sent
 	_ = s.flushFakes()
+	var w *watch
 	s.mu.Lock()
 	for s.inflight.len() >= maxInflight && s.end == nil {
-		s.wait()
+		w = s.waitWatched(w)
 	}
+	w.drop()
 }
 
 // expectAndPass passes m on unless the server is skipping to a Sync and would ignore it. A

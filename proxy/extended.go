@@ -156,6 +156,9 @@ func (s *session) bind(m *wire.Message) error {
 		return err
 	}
 	p := portal{facts: known.facts, described: known.described, onReplica: s.onReplicaNow(), unseen: s.unseen, timeout: s.bounded}
+	if known.facts != nil {
+		p.trains = s.toTrain
+	}
 	if known.facts != nil && !p.onReplica {
 		if _, refused, err := s.borrow(known.facts, skip); err != nil || refused {
 			return err
@@ -326,6 +329,8 @@ func (s *session) execute(m *wire.Message) error {
 		if p.bound != nil {
 			s.reset = true
 			r.seldom = &seldom{bound: p.bound}
+		} else {
+			r.seldom = p.trains.sent()
 		}
 		s.sending(p)
 		s.sentFor(p.facts, runs)

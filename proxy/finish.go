@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"slices"
 
 	"pgshunt/internal/wire"
 	"pgshunt/pool"
@@ -23,6 +24,15 @@ func (s *session) finish() {
 	open := [2]bool{s.phase.openPrimary, s.phase.openReplica}
 	busy := !s.quiet() || s.passing && s.in.MidMessage() || s.end != nil
 	current, status, pinned, kept := s.current, s.status, s.state.pins.text != "", s.keep
+	trains := busy && (s.trained || s.inflight.trains())
+	var goesOn *unattended
+	if trains && current != nil {
+		goesOn = s.unattend(current)
+	}
+	if goesOn != nil {
+		i := slices.Index(held, current)
+		held[i], open[i] = nil, false
+	}
 	s.primary, s.replica, s.current = nil, nil, nil
 	s.changed.Broadcast() // a cancel request may wait for the end of a backend
 	for i, b := range held {
@@ -37,6 +47,9 @@ func (s *session) finish() {
 		}
 	}
 	s.mu.Unlock()
+	if goesOn != nil {
+		goesOn.sync(s.turn)
+	}
 	var busyOnes []*pool.Backend
 	for i, b := range held {
 		state := pool.Clean
@@ -57,19 +70,25 @@ func (s *session) finish() {
 		s.srv.pools.Release(b, state)
 	}
 	for _, b := range busyOnes {
-		s.abandon(b)
+		s.abandon(b, trains && b == current)
 		b.Writer.Discard()
 		s.srv.pools.Release(b, pool.Broken)
 	}
 }
 
 // abandon stops what b is doing for a client that will not hear of it.
-func (s *session) abandon(b *pool.Backend) {
+func (s *session) abandon(b *pool.Backend, training bool) {
 	s.turn.Block()
 	ctx, cancel := context.WithTimeout(context.Background(), cancelTimeout)
 	defer cancel()
-	if err := b.Cancel(ctx); err != nil {
+	err := stopBackend(ctx, b, training)
+	switch {
+	case err != nil && training:
+		s.log.Warn("cancel failed", "target", b.Key.Target, "backend", b.PID, "error", err)
+	case err != nil:
 		s.log.Debug("cancel of an abandoned statement failed", "target", b.Key.Target, "error", err)
+	case training:
+		s.log.Info("training ended with its client", "target", b.Key.Target, "backend", b.PID)
 	}
 }
 

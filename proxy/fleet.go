@@ -36,6 +36,8 @@ type Routing struct {
 	Zone string
 	// Watcher knows how far the replicas have come; nil where nobody does.
 	Watcher Watcher
+	// FinishTraining has a training go on whose client has gone; else it is ended.
+	FinishTraining bool
 	// Orderer has schema changes reach the replicas too; nil where the primary alone has them.
 	Orderer Orderer
 }

@@ -63,6 +63,8 @@ type seldom struct {
 	// where it changes the session's bound.
 	proof *proof
 	curbs bool
+	// training is set where the message trains, or ends a batch that does.
+	training *training
 }
 
 // bound is what the message sets by the parameters of a Bind.
@@ -79,6 +81,19 @@ func (r *reply) proof() *proof {
 		return nil
 	}
 	return r.seldom.proof
+}
+
+// training is what the message trains, or nil.
+func (r *reply) training() *training {
+	if r.seldom == nil {
+		return nil
+	}
+	return r.seldom.training
+}
+
+// endsBatch tells whether a server answers the message with a ReadyForQuery.
+func (r *reply) endsBatch() bool {
+	return r.action != fake && (r.kind == 'Q' || r.kind == 'S' || r.kind == 'F')
 }
 
 // done notes that b has what the message was to create there, or no more what it was to
@@ -154,6 +169,37 @@ func (q *inflight) pop() *reply {
 		}
 	}
 	return r
+}
+
+// trains tells whether anything that is expected comes from a training.
+func (q *inflight) trains() (does bool) {
+	q.each(func(r *reply) { does = does || r.training() != nil })
+	return does
+}
+
+// trainsNow tells whether the server is training, as far as it can be at anything but the
+// first batch.
+func (q *inflight) trainsNow() bool {
+	for i := q.head; i < len(q.queue); i++ {
+		switch r := &q.queue[i]; {
+		case r.training() != nil:
+			return true
+		case r.endsBatch() && r.action != mute:
+			return false
+		}
+	}
+	return false
+}
+
+// carry has the end of the batch stand for a training of it that has been answered: it is
+// not committed before. Where that end has not been sent there is nothing to be done.
+func (q *inflight) carry(t *training) {
+	for i := q.head; i < len(q.queue); i++ {
+		if r := &q.queue[i]; r.kind == 'S' {
+			r.seldom = &seldom{training: t}
+			return
+		}
+	}
 }
 
 // each calls f for every reply that is expected.

@@ -129,8 +129,7 @@ func (s *session) sentToReplica(st *parser.Statement, d router.Decision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.usual = false // made is no longer what look has left
-	s.training = d.Class == router.Training
-	s.deploys = s.deploys || s.training || d.Class == router.Schema
+	s.deploys = s.deploys || d.Class == router.Training || d.Class == router.Schema
 	for i := range st.Parts {
 		p := &st.Parts[i]
 		if p.Pin != "" && s.keep.pin == "" {

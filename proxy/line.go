@@ -108,7 +108,7 @@ func (s *session) leaveLine() (*pool.Backend, error) {
 	if l.limit != nil {
 		l.limit.Stop()
 	}
-	s.waited = time.Since(l.since)
+	s.waited, s.stood = time.Since(l.since), true
 	if l.err != nil {
 		return nil, noBackend(l.err)
 	}

@@ -31,6 +31,8 @@ type link struct {
 	cancels int
 	// withheld is what the client gets only if something comes that makes a server flush it.
 	withheld []byte
+	// trained: the current backend was training when end was set and inflight given up.
+	trained bool
 	// end is why the session must end although its client has not said so.
 	end error
 }

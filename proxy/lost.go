@@ -118,6 +118,7 @@ func (s *session) endWith(e *pgerr.Error, midMessage bool) {
 	}
 	s.end = e
 	s.stopWaiting(e)
+	s.trained = s.current != nil && s.inflight.trains()
 	s.inflight = inflight{}
 	if s.phase.fatal || midMessage {
 		e = nil

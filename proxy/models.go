@@ -28,9 +28,14 @@ func (s *session) deployed(b *pool.Backend) {
 	if !s.deploys || b == s.primary {
 		return
 	}
-	s.srv.models.last.Store(b.Key.Target, s.srv.catalog.Tick())
-	s.srv.Look(b.Key.Target)
+	s.srv.modelsChanged(b.Key.Target)
 	s.deploys = s.inflight.len() > 0 // more of it may be on its way
+}
+
+// modelsChanged notes that a target may have other models from now on.
+func (srv *Server) modelsChanged(target string) {
+	srv.models.last.Store(target, srv.catalog.Tick())
+	srv.Look(target)
 }
 
 // usableSince is the moment since which a copy of st on the current backend is of use.

@@ -46,6 +46,8 @@ type portal struct {
 	spent bool
 	// unseen is set where it may write more than its text shows.
 	unseen bool
+	// trains is what it trains, or nil.
+	trains *training
 	// timeout is the bound that a rule sets.
 	timeout time.Duration
 	// bound is what a statement sets that is parametric; nil where that is not known.

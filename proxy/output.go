@@ -75,10 +75,12 @@ func (s *session) toClient(t *wire.Turn, p []byte) {
 // answer writes messages made here, once everything before them has been answered.
 func (s *session) answer(p []byte) error {
 	s.untouched = false
+	var w *watch
 	s.mu.Lock()
 	for !s.quiet() && s.end == nil {
-		s.wait()
+		w = s.waitWatched(w)
 	}
+	w.drop()
 	if end := s.end; end != nil {
 		s.mu.Unlock()
 		return end

@@ -16,7 +16,7 @@ func (s *session) place(st *parser.Statement, prepared *pool.Prepared, bind *wir
 		return true, err
 	}
 	s.resolve(st, &d, prepared, bind)
-	s.unseen = d.MayWrite
+	s.unseen, s.toTrain = d.MayWrite, trainingBy(d)
 	if s.phaseSkipping() {
 		return true, nil
 	}
@@ -109,6 +109,9 @@ func (s *session) turnFor(d *router.Decision, st *parser.Statement) (done bool, 
 	}
 	if err != nil {
 		return true, s.failAttach(err, false)
+	}
+	if err = s.deserted(d); err != nil {
+		return true, err
 	}
 	return s.refused, nil
 }

@@ -178,7 +178,11 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 			s.complete(b, first, tagOf(m))
 		}
 		if first.kind == 'E' {
-			s.inflight.pop().done(b)
+			r := s.inflight.pop()
+			r.done(b)
+			if t := r.training(); t != nil {
+				s.inflight.carry(t)
+			}
 		}
 	case 'G', 'W':
 		ended, reopened := s.inflight.dropCopied()

@@ -59,8 +59,10 @@ type Server struct {
 	admission atomic.Pointer[admission] // of cfg, until Readmit
 	cancels   cancelRegistry
 	models    modelChanges
-	verdicts  verdicts
-	peers     peers
+	// unattended are trainings that go on without their clients.
+	unattended unattendedSet
+	verdicts   verdicts
+	peers      peers
 	// canceling and forwards bound the side connections of cancel requests.
 	canceling, forwards slots
 	plan                atomic.Pointer[plan] // replaced under planning
@@ -368,7 +370,8 @@ func (s *session) refuse(err error) {
 }
 
 // Shutdown stops accepting, lets every session finish its transaction, and ends
-// it with 57P01. Sessions that are not done when ctx ends are cut off.
+// it with 57P01. Sessions that are not done when ctx ends are cut off, and trainings without
+// clients are ended then.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.mu.Lock()
 	srv.draining.Store(true)
@@ -391,6 +394,7 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	srv.stop(errDraining)
+	srv.unattended.stop()
 	srv.mu.Lock()
 	for s := range srv.sessions {
 		s.cutOff()

@@ -40,9 +40,10 @@ type session struct {
 	decision router.Decision
 	plan     *plan
 	// explains: the client is told of each decision; unseen: the last may write unseen; bounded is
-	// how long the last may take.
+	// how long the last may take, toTrain what it trains.
 	explains, unseen bool
 	bounded          time.Duration
+	toTrain          *training
 	recentTallies
 	parsed, standsIn parsed // standsIn: where the primary has taken a replica's place
 
@@ -86,7 +87,9 @@ type session struct {
 	curbed               bool
 	curbedThere, boundBy time.Duration
 	// waited is how long the statements at hand, up to a Sync, have waited for a backend.
-	waited           time.Duration
+	waited time.Duration
+	// stood: they have waited for a backend, or for anything else.
+	stood            bool
 	boundOf, boundIs *pool.Settings
 	// abroadIs is what abroad made of abroadOf.
 	abroadOf, abroadIs *pool.Settings
@@ -117,7 +120,6 @@ type session struct {
 	renamed    mark                    // there are undone or bySQL
 	complaint  *pgerr.Error            // what a server said of a statement prepared for SQL, last
 	canceled   *pool.Backend           // was terminated in order to cancel what it ran
-	training   bool                    // the current backend runs something that ignores a cancel
 	deploys    bool                    // something that may change models is on its way
 	stopWait   context.CancelCauseFunc // ends what await runs; nil when there is nothing
 }

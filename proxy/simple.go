@@ -10,7 +10,7 @@ import (
 
 // query executes a Query message where it belongs.
 func (s *session) query(m *wire.Message) error {
-	s.waited = 0
+	s.waited, s.stood = 0, false
 	st := s.facts(queryText(m))
 	if st.Question != nil {
 		return s.answerQuery(st.Question)
@@ -37,8 +37,11 @@ func (s *session) query(m *wire.Message) error {
 			return s.failAttach(err, true)
 		}
 		if reached.Place == router.Replica {
+			if err := s.deserted(&reached); err != nil {
+				return err
+			}
 			s.sentToReplica(st, reached)
-			return s.sendQuery(m, reply{kind: 'Q'})
+			return s.sendQuery(m, reply{kind: 'Q', seldom: trainingBy(&reached).sent()})
 		}
 	}
 	return s.queryPrimary(m, st, d)
@@ -84,6 +87,9 @@ func (s *session) queryPrimary(m *wire.Message, st *parser.Statement, d *router.
 // queryThere sends a Query to the primary, which the session has turned to.
 func (s *session) queryThere(m *wire.Message, st *parser.Statement, d *router.Decision) error {
 	unseen := d.MayWrite
+	if err := s.deserted(d); err != nil {
+		return err
+	}
 	if err := s.curb(d.Timeout); err != nil {
 		return err
 	}
@@ -100,7 +106,7 @@ func (s *session) queryThere(m *wire.Message, st *parser.Statement, d *router.De
 	}
 	s.sentFor(st, runs)
 	s.sentUnseen(unseen)
-	if err := s.sendQuery(m, reply{kind: 'Q', statement: runs, unseen: unseen, follow: changesState(runs), name: gone}); err != nil || !m.Whole() {
+	if err := s.sendQuery(m, reply{kind: 'Q', statement: runs, unseen: unseen, follow: changesState(runs), name: gone, seldom: trainingBy(d).sent()}); err != nil || !m.Whole() {
 		return err
 	}
 	return s.prove()
@@ -149,8 +155,11 @@ func (s *session) queryBeside(m *wire.Message, st *parser.Statement, d router.De
 	if d.Place != router.Replica {
 		return s.queryPrimary(m, st, &d)
 	}
+	if err := s.deserted(&d); err != nil {
+		return err
+	}
 	s.sentToReplica(st, d)
-	s.expectUnnamed(reply{kind: 'Q', action: beside, name: s.dropUnnamed(nil)}, nil)
+	s.expectUnnamed(reply{kind: 'Q', action: beside, name: s.dropUnnamed(nil), seldom: trainingBy(&d).sent()}, nil)
 	if err := s.pass(m); err != nil {
 		return err
 	}

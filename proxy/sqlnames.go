@@ -259,7 +259,7 @@ func (s *session) placeStatement(st statement, bind *wire.Message) (done bool, e
 	case s.phaseSkipping():
 		return true, nil
 	}
-	s.unseen = true
+	s.unseen, s.toTrain = true, nil
 	if err := s.onPrimary(); err != nil {
 		return true, s.failAttach(err, false)
 	}

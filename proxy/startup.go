@@ -245,6 +245,9 @@ type prefixedConn struct {
 	prefix []byte
 }
 
+// NetConn is for who wants to know of the socket, as with a tls.Conn.
+func (c *prefixedConn) NetConn() net.Conn { return c.Conn }
+
 func (c *prefixedConn) Read(p []byte) (int, error) {
 	if len(c.prefix) > 0 {
 		n := copy(p, c.prefix)

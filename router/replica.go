@@ -154,7 +154,9 @@ func (p *Policy) atHome(q *question, d Decision) Decision {
 	switch {
 	case (home == nil || home.Standby) && q.primaryAble():
 		// PostgresML is installed in the primary itself, and its standbys cannot write.
-		return q.v.home(Training, d.Rule, reasonPrimaryPgml, d.Subject)
+		there := q.v.home(Training, d.Rule, reasonPrimaryPgml, d.Subject)
+		there.Project = d.Project
+		return there
 	case home == nil || !home.serves(Training):
 		return refuseHome(d.Subject, d.Target)
 	}

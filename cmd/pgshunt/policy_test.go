@@ -36,6 +36,12 @@ func TestRoutingOfAConfigurationReachesTheRouter(t *testing.T) {
 	if _, err := router.NewPolicy(got); err != nil {
 		t.Error(err)
 	}
+	for choice, finishes := range map[configs.OnDisconnect]bool{cfg.Routing.Training.OnDisconnect: true, "cancel": false} {
+		cfg.Routing.Training.OnDisconnect = choice
+		if got := routesBy(cfg, nil, nil, nil).FinishTraining; got != finishes {
+			t.Errorf("%s: training finishes without its client: %v", choice, got)
+		}
+	}
 	fleet := fleetOf(cfg)
 	if m := fleet.Targets[1]; m.Weight != 2 || m.Zone != "eu-central-1a" || m.Feed != router.FeedLogical {
 		t.Errorf("ml1 is %+v", m)

@@ -211,7 +211,7 @@ func admissionOf(cfg *configs.Config, tlsConfig *tls.Config, who *known) proxy.C
 
 // routesBy is a policy for package proxy; watch and changes may be nil.
 func routesBy(cfg *configs.Config, policy *router.Policy, watch *fleet.Watcher, changes *orderer) proxy.Routing {
-	r := proxy.Routing{Policy: policy, Zone: cfg.Zone}
+	r := proxy.Routing{Policy: policy, Zone: cfg.Zone, FinishTraining: cfg.Routing.Training.OnDisconnect == configs.DisconnectFinish}
 	if changes != nil {
 		r.Orderer = changes
 	}
