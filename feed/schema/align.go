@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pgshunt/configs"
 	"pgshunt/feed"
 )
 
@@ -69,7 +70,13 @@ func compareAccess(ctx context.Context, run *feed.Run, theirs *Rights, primary, 
 	}
 	replica := feed.Index(there)
 	for _, p := range tables {
-		if r := replica[p.Plain()]; r != nil {
+		r := replica[p.Plain()]
+		if r == nil && run.Print && run.Replica.Feed == configs.FeedFDW { // it would be made before
+			made := *p
+			made.Kind, r = 'f', &made
+			ours.Tables[p.Plain()] = &TableRights{Owner: c.owner}
+		}
+		if r != nil {
 			c.table(p, r)
 		}
 	}
