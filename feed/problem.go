@@ -29,6 +29,20 @@ type State struct {
 	Retained int64        `json:"retained_bytes"`
 	Tables   []TableState `json:"tables"`
 	Problems []Problem    `json:"problems"`
+	// Changes are changes of the schema that have begun and not ended.
+	Changes []OpenChange `json:"changes,omitempty"`
+}
+
+// OpenChange is a change of the schema that is journalled and not done: one that is being made
+// now, or that somebody was killed at.
+type OpenChange struct {
+	// Statement is what was sent to the primary, "" where it is of no replica's business.
+	Statement string `json:"statement"`
+	// Age is how many seconds ago it began.
+	Age float64 `json:"age_seconds"`
+	// Phase says how far it is, Next what finishes it.
+	Phase string `json:"phase"`
+	Next  string `json:"next"`
 }
 
 // TableState is how one table of a feed is.
@@ -42,6 +56,8 @@ type TableState struct {
 	Bytes int64 `json:"bytes"`
 	// Age is how many seconds ago the rows were the primary's; -1 is not known.
 	Age float64 `json:"age_seconds"`
+	// Copy is set for a table of a feed of foreign tables that is a copy.
+	Copy bool `json:"copy,omitempty"`
 	// Drift says what differs from the primary's definition, column by column.
 	Drift []string `json:"drift,omitempty"`
 }

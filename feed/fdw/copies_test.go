@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -60,7 +61,7 @@ func TestHotTablesAreCopied(t *testing.T) {
 		t.Errorf("%+v, %v", state, err)
 	}
 	for _, one := range state.Tables {
-		if hot := one.Name == "orders" || one.Name == "secrets" || strings.HasPrefix(one.Name, "visits"); one.State != "ready" || (one.Age > 0) != hot {
+		if hot := one.Name == "orders" || one.Name == "secrets" || strings.HasPrefix(one.Name, "visits"); one.State != "ready" || (one.Age > 0) != hot || one.Copy != hot {
 			t.Errorf("%+v", one)
 		}
 	}
@@ -70,6 +71,21 @@ func TestHotTablesAreCopied(t *testing.T) {
 	same(true)
 	if got := texts(t, replica, "SELECT count(*)::text FROM shop.over"); !slices.Equal(got, []string{"101"}) {
 		t.Errorf("the view has %q", got)
+	}
+
+	// By a schedule a copy is made anew when it is old enough.
+	b.onPrimary(t, "INSERT INTO shop.orders (customer, amount) VALUES (9, 900)")
+	if next, err := Renew(t.Context(), b.run(t), time.Hour); err != nil || next <= 0 || next > time.Hour {
+		t.Errorf("the next copy is in %v: %v", next, err)
+	}
+	same(false)
+	if next, err := Renew(t.Context(), b.run(t), time.Nanosecond); err != nil || next != time.Nanosecond {
+		t.Errorf("the next copy is in %v: %v", next, err)
+	}
+	same(true)
+	b.configure(t, func(r *configs.Replica) { some("shop.orders", "shop.visits", "shop.secrets")(r); r.Schedule = 1 })
+	if state, err = State(t.Context(), b.run(t)); err != nil || state.State != "stale" {
+		t.Errorf("%+v, %v", state, err)
 	}
 
 	// Back to a foreign table, but for what depends on the copy.

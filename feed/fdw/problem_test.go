@@ -162,7 +162,7 @@ func TestAnOrdinaryRoleOwnsTheFeed(t *testing.T) {
 }
 
 // Where the primary lets the replica in by its address, a superuser may say that this will do
-// for ordinary roles; and who has more rights there than on the primary is told of.
+// for ordinary roles; and who has more rights there than on the primary is told of, and loses them.
 func TestASourceWithoutAPassword(t *testing.T) {
 	b := newBed(t, nil)
 	b.onPrimary(t, "CREATE ROLE open LOGIN; CREATE TABLE a (id int); INSERT INTO a VALUES (3); GRANT SELECT ON a TO open; CREATE TABLE b (id int); GRANT SELECT ON b TO open, analyst")
@@ -175,8 +175,24 @@ func TestASourceWithoutAPassword(t *testing.T) {
 	if got := texts(t, b.replica.Conn(t, "analyst", b.database), "SELECT id::text FROM a"); !slices.Equal(got, []string{"3"}) {
 		t.Errorf("%q", got)
 	}
+	b.onReplica(t, "GRANT SELECT ON b TO PUBLIC")
 	state, err := State(t.Context(), b.run(t))
-	if err != nil || len(state.Problems) != 1 || state.Problems[0].Remedy != `REVOKE SELECT ON "public"."a" FROM "analyst";` {
+	if err != nil || len(state.Tables) != 2 || len(state.Tables[0].Drift) != 1 || len(state.Tables[1].Drift) != 1 ||
+		state.Tables[0].Drift[0] != `privileges of "analyst": nothing on the primary, SELECT here (the replica gives more than the primary)` ||
+		!strings.HasPrefix(state.Tables[1].Drift[0], "privileges of PUBLIC: nothing on the primary, SELECT here") {
+		t.Errorf("%+v, %v", state, err)
+	}
+	b.apply(t)
+	if _, err := b.replica.Conn(t, "analyst", b.database).Exec(t.Context(), "SELECT id FROM a"); err == nil || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("it reads what it may not on the primary: %v", err)
+	}
+	// Who comes to have row-level security on the primary is read by nobody here.
+	b.onPrimary(t, "ALTER TABLE b ENABLE ROW LEVEL SECURITY; ALTER ROLE open BYPASSRLS")
+	b.apply(t)
+	if _, err := b.replica.Conn(t, "analyst", b.database).Exec(t.Context(), "SELECT id FROM b"); err == nil || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("it reads what has row-level security on the primary: %v", err)
+	}
+	if state, err = State(t.Context(), b.run(t)); err != nil || state.Tables[0].Drift != nil || state.Tables[1].Drift != nil {
 		t.Errorf("%+v, %v", state, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -46,8 +47,12 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 		one.Drift = drift[t.Plain()]
 		s.Tables = append(s.Tables, one)
 		s.LagSeconds = max(s.LagSeconds, one.Age)
-		if one.State == "missing" && s.State == "ready" {
+		switch {
+		case s.State != "ready" && s.State != "stale":
+		case one.State == "missing":
 			s.State = "stopped"
+		case one.State == "stale":
+			s.State = "stale"
 		}
 	}
 	return s, nil
@@ -63,7 +68,10 @@ func (w *work) tableState(t *feed.Table) feed.TableState {
 		one.State, one.Rows, one.Bytes, one.Age = "ready", t.Rows, 0, 0
 	case w.copied[t.Plain()] != nil:
 		c := w.copied[t.Plain()]
-		one.State, one.Rows, one.Bytes, one.Age = "ready", c.Rows, c.Bytes, c.Age
+		one.State, one.Rows, one.Bytes, one.Age, one.Copy = "ready", c.Rows, c.Bytes, c.Age, true
+		if every := time.Duration(w.run.Replica.Schedule); every != 0 && c.Age > 2*every.Seconds() {
+			one.State = "stale"
+		}
 	default:
 		one.State = "broken" // another relation by that name
 	}
@@ -76,8 +84,12 @@ func (w *work) drift(ctx context.Context) (map[string][]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	who, err := w.access(ctx)
+	if err != nil {
+		return nil, err
+	}
 	all := make(map[string][]string)
-	for _, d := range found {
+	for _, d := range append(found, who...) {
 		name := d.Schema + "." + d.Table
 		all[name] = append(all[name], d.String())
 	}
@@ -121,15 +133,11 @@ func (w *work) stateProblems(ctx context.Context, server *foreignServer) ([]feed
 	if err := w.reach(ctx); err != nil {
 		all = append(all, feed.Problem{Server: name, Check: "connection", Blocks: true, What: "it cannot read the primary: " + feed.Cause(err), Note: "see replicas[].source"})
 	}
-	wider, err := w.wider(ctx)
-	if err != nil {
-		return nil, err
-	}
 	rights, err := w.sourceProblems(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return append(append(all, wider...), rights...), nil
+	return append(all, rights...), nil
 }
 
 // reach reads one row of one foreign table, if there is any, for at most a few seconds.
