@@ -13,6 +13,7 @@ import (
 
 // What a change of who may see what does, as package parser names it.
 const (
+	opens   = "wider"
 	narrows = "narrower"
 	either  = "either"
 )
@@ -21,6 +22,10 @@ const (
 func ofAccess(c *Change) bool {
 	return c.Action == privileges || c.Action == rowSecurity || c.Action == rowPolicy
 }
+
+// mayWait tells whether a replica may have a change later, and until then shows less than it could:
+// what is part of a larger transaction is not refused for that.
+func mayWait(c *Change) bool { return ofAccess(c) && c.To == opens }
 
 // access orders a change of who may see what: the replica may show less for a moment and never
 // more. Where the primary comes to show less, those who lose something lose it on the replica first.

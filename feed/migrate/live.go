@@ -89,7 +89,7 @@ func Begin(ctx context.Context, runs []*feed.Run, st Statement, s Session) (l *L
 // concerns finds the replicas that a statement concerns, and connects to them alone. One
 // that cannot be reached is an error where it may be concerned.
 func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (bool, error) {
-	st.Changes = slices.DeleteFunc(slices.Clone(st.Changes), func(c Change) bool { return c.Action == local || c.Action == createType })
+	st.Changes = slices.DeleteFunc(slices.Clone(st.Changes), func(c Change) bool { return c.Action == local || c.Action == createType || !s.Alone && mayWait(&c) })
 	if len(m.runs) == 0 || len(st.Changes) == 0 {
 		return false, nil
 	}
@@ -187,7 +187,7 @@ func selected(run *feed.Run, changes []Change) bool {
 	for i := range changes {
 		c := &changes[i]
 		switch {
-		case c.Action == local || c.Action == createType:
+		case c.Action == local || c.Action == createType || mayWait(c):
 		case c.Name == "" || c.Action == addLabel || c.Action == renameLabel || c.Action == alterType || c.Action == dropType:
 			return true
 		case run.Selection.Has(c.Schema, c.Name), c.ParentName != "" && run.Selection.Has(c.ParentSchema, c.ParentName):
