@@ -4,15 +4,18 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"pgshunt/configs"
 	"pgshunt/feed"
+	"pgshunt/feed/migrate"
 	"pgshunt/feed/schema"
 )
 
@@ -94,6 +97,9 @@ func feedState(ctx context.Context, cfg *configs.Config, name string) (feed.Stat
 		return feed.State{}, fmt.Errorf("feed: %s is not in this version", run.Replica.Feed)
 	}
 	state, err := way.state(ctx, run)
+	if err == nil {
+		state.Changes, err = migrate.Unfinished(ctx, run)
+	}
 	if err != nil || state.State == "absent" || slices.ContainsFunc(state.Tables, func(t feed.TableState) bool { return len(t.Drift) > 0 }) {
 		return state, err
 	}
@@ -108,7 +114,7 @@ func feedState(ctx context.Context, cfg *configs.Config, name string) (feed.Stat
 
 // fine says whether nobody needs to do anything.
 func (s *feedStatus) fine() bool {
-	fine := s.Error == "" && (s.State.State == "ready" || s.State.State == "copying")
+	fine := s.Error == "" && len(s.Changes) == 0 && (s.State.State == "ready" || s.State.State == "copying")
 	for _, p := range s.Problems {
 		fine = fine && !p.Blocks
 	}
@@ -146,7 +152,11 @@ func printStatus(to feedStreams, s *feedStatus) {
 		w := tabwriter.NewWriter(to.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "  table\tstate\trows\tbytes\tage")
 		for _, t := range s.Tables {
-			fmt.Fprintf(w, "  %s.%s\t%s\t%s\t%s\t%s\n", t.Schema, t.Name, t.State,
+			state := t.State
+			if t.Copy {
+				state += " (copy)"
+			}
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", shown(t.Schema, t.Name), state,
 				unless(t.Rows < 0, grouped(t.Rows)), unless(t.Bytes < 0, prettyBytes(t.Bytes)),
 				unless(t.Age < 0, shortTime(time.Duration(t.Age*float64(time.Second)))))
 		}
@@ -154,10 +164,32 @@ func printStatus(to feedStreams, s *feedStatus) {
 	}
 	for _, t := range s.Tables {
 		for _, d := range t.Drift {
-			fmt.Fprintf(to.out, "  %s %s.%s: %s\n", paint(to.colour, yellow, "drift   "), t.Schema, t.Name, d)
+			fmt.Fprintf(to.out, "  %s %s: %s\n", paint(to.colour, yellow, "drift   "), shown(t.Schema, t.Name), escaped(d))
 		}
 	}
+	for _, c := range s.Changes {
+		fmt.Fprintf(to.out, "  %s %s: begun %s ago, %s\n           -> %s\n", paint(to.colour, yellow, "change  "), oneLine(escaped(c.Statement), 100),
+			shortTime(time.Duration(c.Age*float64(time.Second))), c.Phase, c.Next)
+	}
 	printProblems(to.out, "  ", s.Problems, to.colour)
+}
+
+// shown is the name of a table in a line of a list.
+func shown(schema, name string) string { return escaped(schema + "." + name) }
+
+// escaped writes control characters, which a name may have, as Go does: a line feed would begin
+// another line of a list, and a terminal obeys others.
+func escaped(text string) string {
+	var out strings.Builder
+	for _, r := range text {
+		if unicode.IsControl(r) {
+			quoted := strconv.QuoteRune(r)
+			out.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
 }
 
 func unless(unknown bool, text string) string {

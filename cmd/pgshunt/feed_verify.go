@@ -144,12 +144,15 @@ func printVerified(to feedStreams, v *verification) {
 	fmt.Fprintln(w, "  table\tstate\trows\there\tbytes\tranges\ttime\tdiffering")
 	for i := range v.Tables {
 		t := &v.Tables[i]
-		fmt.Fprintf(w, "  %s.%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", t.Schema, t.Name, t.State, grouped(t.Primary), grouped(t.Replica),
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", shown(t.Schema, t.Name), t.State, grouped(t.Primary), grouped(t.Replica),
 			prettyBytes(t.Bytes), t.Ranges, shortTime(t.Took.Round(time.Millisecond)), differing(t))
 	}
 	_ = w.Flush() // as with fmt.Fprint: a closed pipe is the reader's choice
 	for i := range v.Tables {
 		printDiffering(to, &v.Tables[i])
+	}
+	for _, name := range v.Only {
+		fmt.Fprintf(to.out, "  %s %s: only the replica has it\n", paint(to.colour, yellow, "note    "), escaped(name))
 	}
 }
 
@@ -171,20 +174,20 @@ func differing(t *verify.TableReport) string {
 }
 
 func printDiffering(to feedStreams, t *verify.TableReport) {
-	name := t.Schema + "." + t.Name
+	name := shown(t.Schema, t.Name)
 	if t.Note != "" {
 		fmt.Fprintf(to.out, "  %s %s: %s\n", paint(to.colour, yellow, "note    "), name, t.Note)
 	}
 	for _, c := range t.Columns {
-		fmt.Fprintf(to.out, "  %s %s: column %s\n", paint(to.colour, red, "differs "), name, c)
+		fmt.Fprintf(to.out, "  %s %s: column %s\n", paint(to.colour, red, "differs "), name, escaped(c))
 	}
 	for _, r := range t.Differing {
 		if r.From != "" || r.To != "" {
-			fmt.Fprintf(to.out, "  %s %s: %s in the range after %s up to %s\n", paint(to.colour, red, "differs "), name, counted(r.Rows, "row"), either(r.From, "the beginning"), either(r.To, "the end"))
+			fmt.Fprintf(to.out, "  %s %s: %s in the range after %s up to %s\n", paint(to.colour, red, "differs "), name, counted(r.Rows, "row"), escaped(either(r.From, "the beginning")), escaped(either(r.To, "the end")))
 		}
 	}
 	for _, k := range t.Keys {
-		fmt.Fprintf(to.out, "  %s %s: %s is %s\n", paint(to.colour, red, "differs "), name, k.Key, k.What)
+		fmt.Fprintf(to.out, "  %s %s: %s is %s\n", paint(to.colour, red, "differs "), name, escaped(k.Key), k.What)
 	}
 }
 

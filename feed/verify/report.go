@@ -35,6 +35,9 @@ type Report struct {
 	Ranges int           `json:"ranges"`
 	Took   time.Duration `json:"took_ns"`
 	Tables []TableReport `json:"tables"`
+	// Only are tables that would be fed and that only the replica has, by schema and name with a
+	// dot between: its own, or such as the primary has dropped. They are no difference.
+	Only []string `json:"only_replica,omitempty"`
 }
 
 // Equal tells whether every table was compared and is the same on both servers.

@@ -77,13 +77,18 @@ func (v *verification) all(ctx context.Context) (err error) {
 		return &feed.Error{Server: v.run.Primary.Name, Doing: "read the tables", Err: err}
 	}
 	known := feed.Index(primary)
-	replica, err := feed.Tables(ctx, v.target, func(schema, name string) bool { return known[schema+"."+name] != nil })
+	replica, err := feed.Tables(ctx, v.target, v.run.Selection.Has)
 	if err != nil {
 		return &feed.Error{Server: v.run.Target.Name, Doing: "read the tables", Err: err}
 	}
 	there := feed.Index(replica)
 	asked := func(t *feed.Table) bool {
 		return len(v.opts.Tables) == 0 || v.opts.Tables.MatchQualified(t.Schema, t.Name)
+	}
+	for _, t := range replica {
+		if known[t.Plain()] == nil && asked(t) {
+			v.report.Only = append(v.report.Only, t.Plain())
+		}
 	}
 	listed := slices.DeleteFunc(schema.Listed(v.run, primary), func(t *feed.Table) bool {
 		whole := t.ParentSchema + "." + t.ParentName
