@@ -74,7 +74,8 @@ type Replica struct {
 	// Source is how this server itself reaches the primary, for foreign tables and
 	// subscriptions. Empty means as pgshunt does.
 	Source Server `yaml:"source"`
-	// Schedule is the time between two copies of a dump feed.
+	// Schedule is the time between two copies of a dump feed, or of what an fdw feed has
+	// materialised.
 	Schedule Duration `yaml:"schedule"`
 	// FDW are the options of feed: fdw.
 	FDW FDW `yaml:"fdw"`

@@ -10,7 +10,8 @@ import (
 func (fs *findings) feed(r *Replica, key string) {
 	given := len(r.Tables) > 0 || len(r.Columns) > 0 || len(r.Where) > 0
 	fs.add(r.Feed == FeedNone && given, key+".tables", "there is no feed to bring them; set feed, or leave tables, columns and where out")
-	fs.add(r.Schedule != 0 && r.Feed != FeedDump, key+".schedule", "only feed: dump has a schedule")
+	copied := r.Feed == FeedDump || r.Feed == FeedFDW && len(r.FDW.Materialize) > 0
+	fs.add(r.Schedule != 0 && !copied, key+".schedule", "only feed: dump, and feed: fdw with fdw.materialize, has a schedule")
 	fs.add(r.Feed == FeedNative && r.Does(ServeTraining), key+".serves",
 		"a standby of the primary cannot train; leave training out, and the primary trains, or another replica that serves it")
 	table := func(key, name string) {

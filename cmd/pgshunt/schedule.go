@@ -11,6 +11,7 @@ import (
 	"pgshunt/configs"
 	"pgshunt/feed"
 	"pgshunt/feed/dump"
+	"pgshunt/feed/fdw"
 )
 
 // schedules renews the copies of replicas that have a schedule, one goroutine for each of
@@ -88,9 +89,13 @@ func (o *schedule) end() {
 // keepCopied copies whenever the copy is older than the schedule has it, until ctx ends.
 func keepCopied(ctx context.Context, run *feed.Run, log *slog.Logger) {
 	every := time.Duration(run.Replica.Schedule)
+	renew := dump.Renew
+	if run.Replica.Feed == configs.FeedFDW {
+		renew = fdw.Renew
+	}
 	for {
 		began := time.Now()
-		next, err := dump.Renew(ctx, run, every)
+		next, err := renew(ctx, run, every)
 		switch {
 		case ctx.Err() != nil:
 			return
