@@ -4,6 +4,7 @@
 // A copy goes through these stages, and each leaves the live tables untouched but the last:
 //
 //	snapshot.go  the moment: one exported snapshot, and locks that keep definitions still
+//	padding.go   which values go without the blanks at their ends
 //	staging.go   empty tables beside the live ones, in schemas pgshunt_new_N
 //	transfer.go  rows, by COPY from server to server, in parts, on several connections
 //	build.go     indexes, constraints and statistics of the new tables

@@ -26,6 +26,10 @@ type table struct {
 	where   string
 	// binary is set where both servers have the same binary form of every column.
 	binary bool
+	// unpadded are the columns of char(n) that go without the blanks at their ends, padding
+	// about how many bytes these are.
+	unpadded []string
+	padding  int64
 	// lockable is set where the role of the primary may read it as a whole.
 	lockable    bool
 	blocks      int64

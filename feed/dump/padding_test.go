@@ -1,0 +1,57 @@
+package dump
+
+import (
+	"context"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestBlanksStayBehindAndTheValuesAreTheSame(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.primary, `CREATE DOMAIN label AS char(60);
+		CREATE TABLE padded (id int PRIMARY KEY, "Mostly Blank" char(300), filled char(40), short char(4), one char, d label, many char(60)[], loose bpchar, v varchar(60));
+		INSERT INTO padded SELECT i, (ARRAY['', 'abc', '  in front', 'in  between', 'tab' || chr(9), 'line' || chr(10), 'ü', '日本', chr(160), repeat('ü', 300), NULL])[i % 11 + 1],
+			rpad('', 40 - i % 3, 'x'), 'ab', '', 'd', ARRAY['a', NULL], rpad('loose', i % 50), 'v   ' FROM generate_series(1, 2000) i;
+		CREATE TABLE short (c char(15)); INSERT INTO short SELECT '' FROM generate_series(1, 100)`)
+	b.refresh(t)
+	b.equal(t)
+	const lengths = `SELECT md5(string_agg(concat_ws(' ', octet_length("Mostly Blank"), octet_length(filled), octet_length(d), octet_length(loose), octet_length(v), many), ',' ORDER BY id)) FROM padded`
+	if diff := cmp.Diff(value(t, b.primary, lengths), value(t, b.replica, lengths)); diff != "" {
+		t.Error(diff)
+	}
+	bytes, err := strconv.Atoi(value(t, b.replica, "SELECT copied_bytes FROM pgshunt.copies WHERE relation = 'public.padded'"))
+	if most := 2000 * (300 + 200); err != nil || bytes > most {
+		t.Errorf("%d bytes were copied, %v; with the blanks at the ends it would be more than %d", bytes, err, most)
+	}
+}
+
+func TestOnlyLongBlanksStayBehind(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.primary, `CREATE DOMAIN label AS char(60);
+		CREATE TABLE a (blank char(30), filled char(40), half char(32), short char(15), d label, many char(60)[], loose bpchar, other text, "generated" char(30) GENERATED ALWAYS AS ('x') STORED);
+		INSERT INTO a SELECT '', repeat('x', 30), repeat('y', 16), '', '', '{""}', '     ', '' FROM generate_series(1, 500);
+		CREATE TABLE empty (c char(90)); CREATE TABLE nothing (c char(90)); INSERT INTO nothing SELECT NULL FROM generate_series(1, 500);
+		CREATE TYPE mood AS ENUM ('ok'); CREATE TABLE as_text (c char(90), m mood[]); INSERT INTO as_text SELECT '' FROM generate_series(1, 500)`)
+	c, err := open(context.Background(), b.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if err := c.look(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string][]string)
+	for _, one := range c.tables {
+		if one.unpadded != nil {
+			got[one.Name] = one.unpadded
+		}
+		if most := int64(500 * (30 + 16)); one.Name == "a" && one.padding != most {
+			t.Errorf("a has %d bytes of blanks to save, want %d", one.padding, most)
+		}
+	}
+	if diff := cmp.Diff(map[string][]string{"a": {"blank", "half"}}, got); diff != "" {
+		t.Error(diff)
+	}
+}
