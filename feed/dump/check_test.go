@@ -105,3 +105,35 @@ func TestPrintedOnly(t *testing.T) {
 		t.Error("something was begun")
 	}
 }
+
+func TestARoleThatMayReadColumnsOnlyCopiesALargeTable(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) { r.Columns = map[string][]string{"public.people": {"id", "town"}} })
+	exec(t, b.primary, `CREATE TABLE people (id int PRIMARY KEY, secret text, town char(90)); INSERT INTO people SELECT i, repeat('x', 500), 't' FROM generate_series(1, 3000) i`)
+	b.refresh(t) // pg_dump has to lock what the replica lacks
+	role := b.primary.Config().Database + "_low"
+	exec(t, b.primary, "CREATE ROLE "+role+" LOGIN; GRANT SELECT (id, town) ON people TO "+role+"; DELETE FROM people WHERE id <= 1000")
+	t.Cleanup(func() { exec(t, b.primary, "DROP OWNED BY "+role+"; DROP ROLE "+role) })
+	cfg := *b.Config
+	u, err := url.Parse(string(cfg.Primary.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User(role)
+	cfg.Primary.URL = configs.URL(u.String())
+	run, err := feed.Open(&cfg, "ml1", feed.Options{Jobs: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := open(context.Background(), run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	c.least = 10
+	if err := c.copy(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := value(t, b.replica, "SELECT count(*) || ' ' || min(id) || town FROM people GROUP BY town"); got != "2000 1001t" {
+		t.Errorf("the copy has %q", got)
+	}
+}

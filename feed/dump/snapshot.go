@@ -118,12 +118,12 @@ func (s *snapshot) describe(ctx context.Context, run *feed.Run, tables []*table,
 	return nil
 }
 
-// pagesAndForms tells the pages of tables, where they can be read by ranges of them, and
-// the columns whose binary form another server may not understand: those of types
+// pagesAndForms tells the pages of tables, where they can be read by ranges of them (a role
+// that may only read some columns may not read ctid), and the columns whose binary form another server may not understand: those of types
 // that hold OIDs of this server (arrays and composites of types of its own, reg..), that
 // an extension of another version may write otherwise, or that have no binary form.
 var pagesAndForms = strings.NewReplacer("BUILTIN(b)", builtin("b"), "BUILTIN(e)", builtin("e")).Replace(`
-	SELECT c.oid, CASE WHEN c.relkind = 'r' AND m.amname = 'heap' THEN pg_relation_size(c.oid) / current_setting('block_size')::bigint ELSE 0 END,
+	SELECT c.oid, CASE WHEN c.relkind = 'r' AND m.amname = 'heap' AND has_table_privilege(c.oid, 'SELECT') THEN pg_relation_size(c.oid) / current_setting('block_size')::bigint ELSE 0 END,
 	coalesce((SELECT array_agg(a.attname::text) FROM pg_attribute a CROSS JOIN LATERAL (
 		WITH RECURSIVE d AS (SELECT t.* FROM pg_type t WHERE t.oid = a.atttypid UNION ALL SELECT t.* FROM pg_type t JOIN d ON t.oid = d.typbasetype AND d.typtype = 'd')
 		SELECT * FROM d WHERE typtype <> 'd') b LEFT JOIN pg_type e ON e.oid = b.typelem AND b.typcategory = 'A'
