@@ -5,8 +5,8 @@
 //
 // Each round brings pgbench's tables to an empty database by each way, the first of them
 // changing with every round, so that a machine that is shared slows all of them. It prints
-// medians, ratios with their extremes, the CPU time of pgshunt and the most memory that it
-// has held, and ends with status 1 if a goal is missed: twice as fast as pg_dump | psql, and
+// medians, ratios with their extremes, the CPU time of the servers and of the programs, the
+// most memory that pgshunt has held, and ends with status 1 if a goal is missed: twice as fast as pg_dump | psql, and
 // as fast as pg_dump -Fd -j2 with pg_restore -j2.
 package main
 
@@ -37,6 +37,7 @@ type way struct {
 	name string
 	run  func(context.Context) (cpu time.Duration, memory int64, err error)
 	took []time.Duration
+	cpu  []time.Duration // of the servers and the programs
 }
 
 func main() {
@@ -72,35 +73,49 @@ func measure(ctx context.Context, scale, rounds, jobs int) (met bool, err error)
 			if err := r.empty(ctx); err != nil {
 				return false, err
 			}
+			before, err := r.cpu()
+			if err != nil {
+				return false, err
+			}
 			began := time.Now()
-			cpu, memory, err := w.run(ctx)
+			own, memory, err := w.run(ctx)
 			if err != nil {
 				return false, fmt.Errorf("%s: %w", w.name, err)
 			}
 			took := time.Since(began)
-			w.took = append(w.took, took)
+			after, err := r.cpu()
+			if err != nil {
+				return false, err
+			}
+			w.took, w.cpu = append(w.took, took), append(w.cpu, after-before+own)
 			if err := r.equal(ctx); err != nil {
 				return false, fmt.Errorf("%s: %w", w.name, err)
 			}
-			line := fmt.Sprintf("round %d: %-30s %6.2f s", round+1, w.name, took.Seconds())
+			line := fmt.Sprintf("round %d: %-30s %6.2f s   CPU: servers %5.2f s, programs %5.2f s", round+1, w.name, took.Seconds(), (after - before).Seconds(), own.Seconds())
 			if memory > 0 {
-				line += fmt.Sprintf("   its own CPU %.2f s, memory at most %d MB", cpu.Seconds(), memory>>20)
+				line += fmt.Sprintf(", memory at most %d MB", memory>>20)
 			}
 			fmt.Println(line)
 		}
 	}
 	met = true
 	for i, goal := range []float64{2, 1} {
-		var ratios []float64
-		for n, took := range ways[i+1].took {
-			ratios = append(ratios, took.Seconds()/ways[0].took[n].Seconds())
-		}
-		slices.Sort(ratios)
-		middle := ratios[len(ratios)/2]
-		met = met && middle >= goal
-		fmt.Printf("%s takes %.2f times as long (%.2f to %.2f), the goal is %.1f\n", ways[i+1].name, middle, ratios[0], ratios[len(ratios)-1], goal)
+		took, cpu := ratios(ways[i+1].took, ways[0].took), ratios(ways[i+1].cpu, ways[0].cpu)
+		last := len(took) - 1
+		met = met && took[len(took)/2] >= goal
+		fmt.Printf("%s takes %.2f times as long (%.2f to %.2f), the goal is %.1f; CPU %.2f times as much (%.2f to %.2f)\n",
+			ways[i+1].name, took[len(took)/2], took[0], took[last], goal, cpu[len(cpu)/2], cpu[0], cpu[last])
 	}
 	return met, nil
+}
+
+// ratios are those of a's to b's within rounds, sorted.
+func ratios(a, b []time.Duration) (sorted []float64) {
+	for i := range a {
+		sorted = append(sorted, a[i].Seconds()/b[i].Seconds())
+	}
+	slices.Sort(sorted)
+	return sorted
 }
 
 // rig is the two servers and the programs.
@@ -118,6 +133,11 @@ func (r *rig) start(ctx context.Context, scale int) (err error) {
 	}
 	if r.replica, err = cluster.Start(ctx, cluster.Config{Name: "replica", Settings: settings}); err != nil {
 		return err
+	}
+	for _, c := range []*cluster.Cluster{r.primary, r.replica} {
+		if err := ordinary(ctx, c); err != nil {
+			return err
+		}
 	}
 	if err := r.sql(ctx, r.primary, "CREATE DATABASE "+database); err != nil {
 		return err
@@ -140,6 +160,16 @@ func (r *rig) close() (err error) {
 		}
 	}
 	return err
+}
+
+// cpu is the CPU time of both servers so far.
+func (r *rig) cpu() (time.Duration, error) {
+	primary, err := serverCPU(r.primary)
+	if err != nil {
+		return 0, err
+	}
+	replica, err := serverCPU(r.replica)
+	return primary + replica, err
 }
 
 func (r *rig) program(name string) string { return filepath.Join(r.primary.Binaries.Dir, name) }
@@ -170,18 +200,19 @@ func (r *rig) pgshunt(ctx context.Context) (time.Duration, int64, error) {
 }
 
 func (r *rig) plain(ctx context.Context) (cpu time.Duration, memory int64, err error) {
-	_, _, err = run(ctx, "sh", "-c", `"$1" "$2" | "$3" -q -v ON_ERROR_STOP=1 "$4"`, "sh", r.program("pg_dump"), r.url(r.primary), r.program("psql"), r.url(r.replica))
-	return 0, 0, err
+	cpu, _, err = run(ctx, "sh", "-c", `"$1" "$2" | "$3" -q -v ON_ERROR_STOP=1 "$4"`, "sh", r.program("pg_dump"), r.url(r.primary), r.program("psql"), r.url(r.replica))
+	return cpu, 0, err
 }
 
 func (r *rig) directory(ctx context.Context) (cpu time.Duration, memory int64, err error) {
 	to := filepath.Join(r.dir, "copy")
 	defer func() { err = errors.Join(err, os.RemoveAll(to)) }()
-	if _, _, err := run(ctx, r.program("pg_dump"), "-Fd", "-j", r.jobs, "-f", to, r.url(r.primary)); err != nil {
+	dump, _, err := run(ctx, r.program("pg_dump"), "-Fd", "-j", r.jobs, "-f", to, r.url(r.primary))
+	if err != nil {
 		return 0, 0, err
 	}
-	_, _, err = run(ctx, r.program("pg_restore"), "-j", r.jobs, "-d", r.url(r.replica), to)
-	return 0, 0, err
+	restore, _, err := run(ctx, r.program("pg_restore"), "-j", r.jobs, "-d", r.url(r.replica), to)
+	return dump + restore, 0, err
 }
 
 // equal makes sure that a way has brought everything.
