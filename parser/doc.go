@@ -47,7 +47,8 @@
 //
 // Views, rules, triggers, defaults, casts and user functions may call anything, and so may
 // functions and operators that carry a name of pg_catalog's but take a type of the user's
-// own. A column of a relation, t.c, may be a function c of a row of t. Volatile is about
+// own. A column of a relation, t.c, may be a function c of a row of t: Columns and Fields have
+// such names. Volatile is about
 // functions of pg_catalog by name (builtins.txt, functions.go) and dblink, however they are
 // called: as name(x), (x).name, or x.name where x is a function of FROM. The words 'now'
 // and 'today' in a string are not looked for.

@@ -73,7 +73,8 @@
 // With Reads "replica" only what is surely a read moves: with functions of pg_catalog, or
 // such as the catalog knows to be immutable, or stable with a body that was read; no system catalogs,
 // no locks, nothing left behind in the session. Without a catalog an operator, cast, view
-// or rule may still hide a function. Inside a transaction block reads stay, unless it is
+// or rule may still hide a function; with one, what PostgreSQL calls by itself is a hazard that
+// a statement may meet by the types, relations and columns it has (hazard.go). Inside a transaction block reads stay, unless it is
 // READ ONLY and its first read goes to a replica: from then on it follows that one (whole.go).
 //
 // # Freshness
