@@ -8,8 +8,8 @@
 //	go run ./regress -oracle                          # is what goes to a replica a read?
 //
 // With -oracle no proxy runs: the suite's statements are routed, and those that would
-// be read on a replica are run in read-only transactions of a scratch server
-// (readonly.go; script.go reads the suite's files as psql does, oracle.go asks).
+// be read on a replica are run in read-only transactions of scratch servers
+// (readonly.go and scratch.go; script.go reads the suite's files as psql does, oracle.go asks).
 // FuzzReads does the same with mutated statements.
 //
 // main.go has the flags and the table, suite.go brings the suite to where the
