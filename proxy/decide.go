@@ -14,7 +14,7 @@ import (
 // The decision is valid until the next one, and may be changed only through own.
 func (s *session) decide(st *parser.Statement) (*router.Decision, error) {
 	s.plan = s.srv.plan.Load()
-	quiet := s.look()
+	quiet := !s.amid(st) && s.look()
 	d := s.consult(st)
 	if !quiet && !s.goesOnThere(d) && (d.Place == router.Replica || d.Place == router.Refused || s.view.Failed || d.Rule != router.RuleNoReplicas && s.routesMayChange()) {
 		if err := s.settle(); err != nil {
@@ -140,10 +140,23 @@ func (s *session) look() (quiet bool) {
 	} else {
 		s.lookClosely()
 	}
+	if len(s.names.log) > 0 {
+		s.names.forgetKept() // while mu is held
+	}
 	quiet = s.quiet()
 	s.steady = s.usual && (quiet || s.steady)
 	s.mu.Unlock()
 	return quiet
+}
+
+// amid tells whether st was looked at with a message of the batch at hand that has been sent
+// to the primary since, and nothing but that is new: the batch is a transaction by now.
+func (s *session) amid(st *parser.Statement) bool {
+	if s.parsed.st != st || s.parsed.batch != s.names.batch || !s.steady || !s.usual || !s.atPrimary() {
+		return false
+	}
+	s.view.InTransaction = true
+	return true
 }
 
 // asUsual tells whether the view of the session is the one it began with, but for

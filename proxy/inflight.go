@@ -143,6 +143,11 @@ func (q *inflight) push(r *reply) {
 		n := copy(q.queue, q.queue[q.head:])
 		q.queue, q.head = q.queue[:n], 0
 	}
+	if n := len(q.queue); n < cap(q.queue) { // append would copy *r aside first
+		q.queue = q.queue[:n+1]
+		q.queue[n] = *r
+		return
+	}
 	q.queue = append(q.queue, *r)
 }
 

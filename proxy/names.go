@@ -183,7 +183,7 @@ func (s *session) changeAll() *nameChange { return s.note(&nameChange{all: true}
 func (s *session) note(c *nameChange) *nameChange {
 	s.undoNames()
 	n := &s.names
-	if len(n.log) > 0 {
+	if len(n.log) >= 8 { // look has not come by
 		s.mu.Lock()
 		n.forgetKept()
 		s.mu.Unlock()

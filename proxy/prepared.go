@@ -96,6 +96,9 @@ func (s *session) ensureUnnamed(st statement) error {
 // hasUnnamed tells whether the current backend has p as its unnamed statement, in a copy
 // that dates from since or later. What an earlier batch makes of it is waited for.
 func (s *session) hasUnnamed(p *pool.Prepared, since uint64) (bool, error) {
+	if l := &s.laid; l.p == p && l.b == s.to && l.batch == s.names.batch && l.at >= since && p != nil {
+		return true, nil
+	}
 	s.mu.Lock()
 	same := s.to.Unnamed == p && s.to.UnnamedAt >= since
 	uncertain := same && s.replacedIn != s.names.batch+1 && s.inflight.replacing(s.replaced)
@@ -111,6 +114,14 @@ func (s *session) hasUnnamed(p *pool.Prepared, since uint64) (bool, error) {
 	return s.to.Unnamed == p && s.to.UnnamedAt >= since, nil
 }
 
+// laid is the unnamed statement that has been sent last, as long as nothing sent later
+// replaces it: what follows in the same batch finds it there, or is skipped together with it.
+type laid struct {
+	b         *pool.Backend
+	p         *pool.Prepared
+	at, batch uint64
+}
+
 // expectUnnamed is expectChange for a message that makes p the unnamed statement of the
 // current backend; where the message is going to be skipped, nobody knows what that is.
 func (s *session) expectUnnamed(r reply, p *pool.Prepared) bool {
@@ -119,8 +130,11 @@ func (s *session) expectUnnamed(r reply, p *pool.Prepared) bool {
 	s.replaced++
 	r.unnamed, s.replacedIn = s.replaced, s.names.batch+1
 	will := s.enqueue(&r)
+	s.laid = laid{}
 	if will {
-		s.to.Unnamed, s.to.UnnamedAt = p, s.srv.catalog.Now()
+		at := s.srv.catalog.Now()
+		s.to.Unnamed, s.to.UnnamedAt = p, at
+		s.laid = laid{b: s.to, p: p, at: at, batch: s.names.batch}
 	} else {
 		s.undoName(r.name, skipped)
 	}
@@ -134,6 +148,7 @@ func (s *session) setUnnamed(p *pool.Prepared) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.replaced++
+	s.laid = laid{}
 	s.to.Unnamed, s.to.UnnamedAt = p, s.srv.catalog.Now()
 }
 

@@ -86,6 +86,7 @@ type session struct {
 	// is the bound on the replica. boundIs is what there made of boundOf and boundBy.
 	curbed               bool
 	curbedThere, boundBy time.Duration
+	laid                 laid
 	// waited is how long the statements at hand, up to a Sync, have waited for a backend.
 	waited time.Duration
 	// stood: they have waited for a backend, or for anything else.
