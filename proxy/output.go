@@ -24,7 +24,7 @@ func (s *session) send(p []byte) error {
 // it is until the session has used its input and parks.
 func (s *session) pass(m *wire.Message) error {
 	b := s.to
-	if b == nil {
+	if b == nil || b.Writer.PassNext(s.in, m) {
 		return nil
 	}
 	if err := b.Writer.Pass(s.turn, s.in, m); err != nil {
