@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pgshunt/internal/pgerr"
+	"pgshunt/internal/wire"
 	"pgshunt/pool"
 )
 
@@ -49,6 +50,23 @@ func (p *peers) newCancelKey(pid uint32, longKey bool) cancelKey {
 		pid = 1
 	}
 	return cancelKey{pid, secret}
+}
+
+// showNotifier puts the process id that the client knows as its session's in place of that
+// of the server process, where a notification is the session's own: a client tells by that
+// whether it is. One by the process that the client takes for its own is somebody else's,
+// and comes from 0.
+func (s *session) showNotifier(b *pool.Backend, m *wire.Message) {
+	own := s.who.key.pid
+	if b != s.primary || b.PID == own || !m.Whole() || len(m.Body()) < 4 {
+		return
+	}
+	switch from := m.Body()[:4]; binary.BigEndian.Uint32(from) {
+	case b.PID:
+		binary.BigEndian.PutUint32(from, own)
+	case own:
+		binary.BigEndian.PutUint32(from, 0)
+	}
 }
 
 // cancelRegistry finds sessions by their keys. Several sessions may have the same

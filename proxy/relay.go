@@ -197,7 +197,10 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 		return s.acceptParameter(b, m, pass), nil
 	case 'Z':
 		return s.acceptReady(b, m)
-	case 'N', 'A':
+	case 'A':
+		s.showNotifier(b, m)
+		return first.action != mute, nil
+	case 'N':
 		return first.action != mute, nil
 	default:
 		return false, fmt.Errorf("server %s sent an unexpected message of type %q", b.Key.Target, m.Type)
@@ -214,7 +217,10 @@ func (s *session) acceptAlone(b *pool.Backend, m *wire.Message) (bool, error) {
 	switch m.Type {
 	case 'S':
 		return s.acceptParameter(b, m, b == s.primary), nil
-	case 'N', 'A':
+	case 'A':
+		s.showNotifier(b, m)
+		return b == s.primary && (s.current == nil || s.current == b), nil
+	case 'N':
 		return b == s.primary && (s.current == nil || s.current == b), nil
 	case 'E':
 		// A session that does not need the server any more goes on without it.
