@@ -1,0 +1,82 @@
+package proxy_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pgshunt/internal/pgtest"
+)
+
+// A cancel request that comes while a batch or a transaction has parts on both servers is
+// one error, as from the one server that would have run all of it, and nothing of either
+// part is left.
+func TestCancelWithPartsOnBothServers(t *testing.T) {
+	const (
+		slow   = "SELECT count(*) FROM generate_series(1, 1000000000) n WHERE pgml.version() <> n::text"
+		insert = "INSERT INTO t VALUES (1)"
+		read   = "SELECT v FROM t"
+	)
+	pipeline := func(texts ...string) (all []pgproto3.FrontendMessage) {
+		for i, sql := range texts {
+			portal := fmt.Sprintf("p%d", i)
+			all = append(all, &pgproto3.Parse{Query: sql}, &pgproto3.Bind{DestinationPortal: portal},
+				&pgproto3.Describe{ObjectType: 'P', Name: portal}, &pgproto3.Execute{Portal: portal})
+		}
+		return append(all, &pgproto3.Sync{})
+	}
+	cases := map[string]struct {
+		before string
+		send   []pgproto3.FrontendMessage
+		text   string // what runs when the request comes
+	}{
+		"a pipeline of reads":         {"", pipeline(read, slow, read), "generate_series"},
+		"batches, one behind another": {"", append(pipeline(read, slow), pipeline("SELECT 2")...), "generate_series"},
+		"a transaction":               {"BEGIN; " + insert, []pgproto3.FrontendMessage{&pgproto3.Query{String: slow}}, "generate_series"},
+		"a transaction's pipeline":    {"BEGIN", pipeline(insert, slow, insert), "generate_series"},
+		"EXPLAIN in a transaction":    {"BEGIN; " + insert, []pgproto3.FrontendMessage{&pgproto3.Query{String: "EXPLAIN ANALYZE " + slow}}, "generate_series"},
+		"portals of both":             {"BEGIN; " + insert, append(halfRead("a", read), append(halfRead("b", "SELECT n FROM generate_series(1, 9) n WHERE pgml.version() <> ''"), pipeline(slow)...)...), "1000000000"},
+		"a cursor beside it":          {"BEGIN; DECLARE c CURSOR FOR " + read, []pgproto3.FrontendMessage{&pgproto3.Query{String: slow}}, "generate_series"},
+	}
+	primary, replica := pgtest.SharedPrimary(t), pgtest.SharedReplica(t)
+	db, other := primary.NewDatabase(t), replica.NewDatabase(t)
+	primary.ExecIn(t, db, "CREATE TABLE t (v int)")
+	replica.ExecIn(t, other, "CREATE TABLE t (v int)")
+	pgtest.NoLeaks(t)
+	f := start(t, setup{replicas: []*pgtest.Server{replica}, replicaDatabase: other})
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			heard := func(addr, database string) (got []string) {
+				peer, key := enterWithKey(t, addr, database)
+				if c.before != "" {
+					peer.query(c.before)
+				}
+				peer.send(c.send...)
+				running(t, replica, other, c.text, true)
+				cancel(t, addr, key.ProcessID, key.SecretKey)
+				got = append(got, joined(peer.answer()))
+				if name == "batches, one behind another" {
+					got = append(got, joined(peer.answer()))
+				}
+				running(t, replica, other, c.text, false)
+				peer.query("ROLLBACK")
+				got = append(got, joined(peer.query(read)), joined(peer.query("SELECT pgml.version() <> ''")))
+				_ = peer.Close()
+				return got
+			}
+			want, got := heard(fmt.Sprintf("127.0.0.1:%d", replica.Port), other), heard(f.addr, db)
+			if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
+				t.Errorf("through the proxy\n%q\ndirectly\n%q", got, want)
+			}
+			if !pgtest.Eventually(func() bool { return f.pools.Load("primary") == 0 && f.pools.Load("ml1") == 0 }) {
+				t.Errorf("%d backends of the primary and %d of the replica are in use", f.pools.Load("primary"), f.pools.Load("ml1"))
+			}
+		})
+	}
+}
+
+// halfRead is a portal from which a row has been read and more are to come.
+func halfRead(portal, sql string) []pgproto3.FrontendMessage {
+	return []pgproto3.FrontendMessage{&pgproto3.Parse{Query: sql}, &pgproto3.Bind{DestinationPortal: portal}, &pgproto3.Execute{Portal: portal, MaxRows: 1}}
+}
