@@ -21,6 +21,9 @@ func (s *session) parse(m *wire.Message) error {
 	again := lasting && p.SameBody(body) // many send one text again and again
 	if !again {
 		text, _, _ := cutString(body)
+		if text == nil {
+			text = []byte{} // which is a text that can be read
+		}
 		st, lasting = s.lastingFacts(text)
 	}
 	if st.Question != nil {
@@ -243,7 +246,7 @@ func (s *session) describe(m *wire.Message) error {
 			return s.describeAsked(p.asked, string(name))
 		}
 		describing(p.described)
-		if done, err := s.followPortal(p); done || err != nil {
+		if done, err := s.followPortal(p, 'D'); done || err != nil {
 			return err
 		}
 		return s.expectAndPass(&reply{kind: 'D'}, m)
@@ -297,7 +300,7 @@ func (s *session) execute(m *wire.Message) error {
 		return s.executeAsked(p.asked, string(name), binary.BigEndian.Uint32(rest))
 	}
 	s.rec.spent = s.rec.spent || !s.rec.on
-	if done, err := s.followPortal(p); done || err != nil {
+	if done, err := s.followPortal(p, 'E'); done || err != nil {
 		return err
 	}
 	if p.facts != nil && !p.onReplica && s.ordersChanges(p.facts) {
@@ -373,7 +376,7 @@ func (s *session) closeOnServer(m *wire.Message, kind byte, name []byte) error {
 		if p.asked != nil {
 			return s.closeAsked(string(name))
 		}
-		if done, err := s.followPortal(p); done || err != nil {
+		if done, err := s.followPortal(p, 'C'); done || err != nil {
 			return err
 		}
 		p.spent = true

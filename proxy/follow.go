@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/pgerr"
+	"pgshunt/internal/wire"
 	"pgshunt/parser"
 	"pgshunt/pool"
 	"pgshunt/router"
@@ -172,7 +174,7 @@ func (s *session) openBlock(d router.Decision, b *pool.Backend) error {
 			return err
 		}
 	}
-	s.expect(&reply{kind: 'Q', action: mute})
+	s.expect(&reply{kind: 'Q', action: mute, seldom: &seldom{block: true}})
 	return s.sendMessage(&pgproto3.Query{String: sql})
 }
 
@@ -191,8 +193,19 @@ func (s *session) catchUp(b *pool.Backend) error {
 	if len(behind) == 0 {
 		return nil
 	}
-	s.expect(&reply{kind: 'Q', action: mute})
+	s.expect(&reply{kind: 'Q', action: mute, seldom: &seldom{block: true}})
 	return s.sendMessage(&pgproto3.Query{String: strings.Join(behind, "; ")})
+}
+
+// blockFailed is the end of a replica that has not opened a block, or has not followed savepoints, as
+// when a cancel request comes too early: what has been sent after that would run outside of
+// the transaction, and its answer must not reach the client. The caller holds mu.
+func (s *session) blockFailed(b *pool.Backend, m *wire.Message) error {
+	e := refusalIn(m)
+	if e.Code == pgerr.QueryCanceled {
+		s.canceled = b
+	}
+	return fmt.Errorf("a block was not opened or followed: %w", e)
 }
 
 // completedBlock notes what a statement that has succeeded on the primary means for a
@@ -259,28 +272,32 @@ func (s *session) loosen() (bool, error) {
 }
 
 // backToBlock turns to the replica that the transaction follows, or that has p in a block, where
-// a portal outlives its batch. It reports false where there is none.
-func (s *session) backToBlock(p *portal) (bool, error) {
-	has := slices.Contains(s.portals, p)
-	s.mu.Lock()
-	there := (s.keep.whole || has && s.keep.block) && !s.keep.over && s.replica != nil
-	s.mu.Unlock()
-	if !there {
-		return false, nil
+// a portal outlives its batch. It reports false where there is none, or where the client's transaction
+// has failed, which that replica need not know of: then nobody may run the portal, and done
+// means that the message has been answered.
+func (s *session) backToBlock(p *portal, kind byte) (there, done bool, err error) {
+	if err := s.settle(); err != nil || s.phaseSkipping() {
+		return false, true, err
 	}
-	if err := s.settle(); err != nil {
-		return false, err
-	}
+	at := slices.Index(s.portals, p)
 	s.mu.Lock()
 	b := s.replica
-	if there = s.keep.block && !s.keep.over && b != nil; there {
+	there = (s.keep.whole || at >= 0 && s.keep.block) && !s.keep.over && b != nil
+	failed := s.status == 'E'
+	if there && !failed {
 		s.turnTo(b)
 	}
 	s.mu.Unlock()
-	if !there {
-		return false, nil
+	switch {
+	case failed && at >= 0 && kind != 'C':
+		return false, true, s.fail(errBlockFailed(), false)
+	case failed && at >= 0:
+		s.portals = slices.Delete(s.portals, at, at+1)
 	}
-	return true, s.catchUp(b)
+	if !there || failed {
+		return false, false, nil
+	}
+	return true, false, s.catchUp(b)
 }
 
 // lose notes that a replica has been lost; whole tells whether the transaction followed it.

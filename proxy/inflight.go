@@ -60,12 +60,17 @@ type seldom struct {
 	held   *pool.Prepared
 	heldAs string
 	// proof is set where the message is a question of ours that only pgshunt hears of; curbs,
-	// where it changes the session's bound.
+	// where it changes the session's bound; block, where it opens a block on a replica or repeats
+	// savepoints there, without which nothing that follows may run.
 	proof *proof
 	curbs bool
+	block bool
 	// training is set where the message trains, or ends a batch that does.
 	training *training
 }
+
+// blocks tells whether the message is about a block on a replica.
+func (r *reply) blocks() bool { return r.seldom != nil && r.seldom.block }
 
 // bound is what the message sets by the parameters of a Bind.
 func (r *reply) bound() []parser.Setting {

@@ -75,14 +75,10 @@ func (s *session) keepReplica(d router.Decision, st *parser.Statement) error {
 // the primary, or a later batch of the client's transaction may go on with them.
 func (s *session) keepPortals(b *pool.Backend) error {
 	live := slices.ContainsFunc(s.portals, func(p *portal) bool { return !p.spent })
-	if !live {
-		s.portals = nil
-		return nil
-	}
 	s.mu.Lock()
 	k := &s.keep
 	begun := k.block
-	if !begun {
+	if !begun && live {
 		k.block, k.label = true, b.Settings
 		s.state.modes.begun = true
 		for _, p := range s.state.savepoints {
@@ -90,7 +86,11 @@ func (s *session) keepPortals(b *pool.Backend) error {
 		}
 	}
 	s.mu.Unlock()
-	if begun {
+	switch {
+	case begun: // where they last as long as the block
+		return nil
+	case !live:
+		s.portals = nil
 		return nil
 	}
 	return s.within("BEGIN")

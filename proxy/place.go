@@ -168,8 +168,8 @@ func (s *session) stay() (done bool, err error) {
 	return false, s.curb(0)
 }
 
-// followPortal turns to the server that has a portal.
-func (s *session) followPortal(p *portal) (done bool, err error) {
+// followPortal turns to the server that has a portal, for a message of kind E, D or C.
+func (s *session) followPortal(p *portal, kind byte) (done bool, err error) {
 	if p.facts == nil || p.onReplica && s.onReplicaNow() {
 		return s.stay()
 	}
@@ -177,8 +177,8 @@ func (s *session) followPortal(p *portal) (done bool, err error) {
 		return true, nil
 	}
 	if p.onReplica {
-		if there, err := s.backToBlock(p); there || err != nil {
-			return false, err
+		if there, done, err := s.backToBlock(p, kind); there || done || err != nil {
+			return done, err
 		}
 	}
 	if err := s.onPrimary(); err != nil {

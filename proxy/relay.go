@@ -192,6 +192,9 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 			s.withholdIfLeaving()
 		}
 	case 'E':
+		if first.blocks() && m.Whole() {
+			return false, s.blockFailed(b, m)
+		}
 		return s.acceptError(b, first, m), nil
 	case 'S':
 		return s.acceptParameter(b, m, pass), nil
@@ -224,8 +227,9 @@ func (s *session) acceptAlone(b *pool.Backend, m *wire.Message) (bool, error) {
 		return b == s.primary && (s.current == nil || s.current == b), nil
 	case 'E':
 		// A session that does not need the server any more goes on without it.
-		s.phase.fatal = s.needs(b)
-		return s.phase.fatal, nil
+		needed := s.needs(b)
+		s.phase.fatal = s.phase.fatal || needed
+		return needed, nil
 	case 'Z':
 		// A Sync that reached the server after an error in copy data, see dropCopied.
 		if b == s.current && s.phase.failed {

@@ -36,6 +36,9 @@ func (s *session) query(m *wire.Message) error {
 		if err != nil {
 			return s.failAttach(err, true)
 		}
+		if s.refused {
+			return nil
+		}
 		if reached.Place == router.Replica {
 			if err := s.deserted(&reached); err != nil {
 				return err
@@ -65,6 +68,9 @@ func (s *session) queryPrimary(m *wire.Message, st *parser.Statement, d *router.
 	s.ranOnPrimary(d.Class)
 	if err := s.onPrimary(); err != nil {
 		return s.failAttach(err, true)
+	}
+	if s.refused { // the batch before it has failed on the replica that has been left, and lacks its Sync
+		return nil
 	}
 	if !s.ordersChanges(st) {
 		if err := s.queryThere(m, st, d); err != nil || s.ordering == nil {
@@ -178,10 +184,7 @@ func (s *session) finishBeside() error {
 	if failed {
 		return s.finishFailed()
 	}
-	if err := s.leaveReplica(); err != nil {
-		return err
-	}
-	return s.answer(fakeReply('S', s.currentStatus()))
+	return s.readyAfterAnswer()
 }
 
 // functionCall passes a FunctionCall to the primary; it is answered like a Query.
@@ -195,6 +198,9 @@ func (s *session) functionCall(m *wire.Message) error {
 	}
 	if err := s.onPrimary(); err != nil {
 		return s.failAttach(err, true)
+	}
+	if s.refused {
+		return nil
 	}
 	if err := s.curb(0); err != nil {
 		return err
