@@ -203,6 +203,7 @@ func (s *session) lookClosely() {
 		s.alike = nil
 	}
 	s.state.modes.view(v)
+	v.ReadsOnly = v.ReadOnly && s.state.readsOnly()
 	if s.usual = s.asUsual(); s.usual && s.alike == nil {
 		s.alike = s.srv.verdicts.sort(v)
 	}

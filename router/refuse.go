@@ -97,10 +97,13 @@ func refuseCopyBeside(u *usage) Decision {
 			WithHint("Run the COPY outside a transaction block."))
 }
 
-func refuseReadOnly(u *usage) Decision {
-	return refused(u.class, RuleTraining, reasonReadOnly, u.subject,
-		pgerr.New(pgerr.ReadOnly, "cannot execute %s in a read-only transaction", named(u.subject)).
-			WithHint("Run it outside the transaction block."))
+func refuseReadOnly(q *question) Decision {
+	hint := "Run it outside the transaction block."
+	if q.v.ReadsOnly {
+		hint = "Transactions of this session are read-only by default: SET default_transaction_read_only = off, and run it outside the transaction block."
+	}
+	return refused(q.u.class, RuleTraining, reasonReadOnly, q.u.subject,
+		pgerr.New(pgerr.ReadOnly, "cannot execute %s in a read-only transaction", named(q.u.subject)).WithHint("%s", hint))
 }
 
 func refuseTarget(class Class, rule, subject string) Decision {

@@ -105,7 +105,7 @@ func (p *Policy) trains(q *question) Decision {
 	case q.u.volatile && !q.u.clock && q.u.trains:
 		return refuseVolatile(q.u)
 	case q.v.ReadOnly:
-		return refuseReadOnly(q.u)
+		return refuseReadOnly(q)
 	case q.v.InTransaction && p.reject:
 		return refuseInTransaction(q.u)
 	}

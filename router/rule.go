@@ -152,7 +152,7 @@ func (p *Policy) directed(q *question, to, rule, reason string) Decision {
 	}
 	writes := q.u.otherWrite || q.u.adminWrite || q.u.trains || q.u.class == Schema
 	if writes && q.v.ReadOnly && q.u.pgml {
-		return refuseReadOnly(q.u)
+		return refuseReadOnly(q)
 	}
 	if writes && q.v.InTransaction && p.reject {
 		return refuseInTransaction(q.u)

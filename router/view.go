@@ -29,8 +29,9 @@ type View struct {
 	// Snapshot is set in a transaction block of level REPEATABLE READ or SERIALIZABLE,
 	// whose reads must all see one state of the data; Serializable in one of the latter.
 	Snapshot, Serializable bool
-	// ReadOnly is set in a transaction block that may not write.
-	ReadOnly bool
+	// ReadOnly is set in a transaction block that may not write; ReadsOnly where that is the session's
+	// default, so that it could not write outside of the block either.
+	ReadOnly, ReadsOnly bool
 	// Begun is set in a ReadOnly one once something of it has run on the primary that may
 	// have taken a snapshot there: it stays.
 	Begun bool
