@@ -45,9 +45,9 @@ func (f *Fleet) standbys() (set uint64) {
 
 // modelled narrows a decision for inference to the replicas that have the project's
 // model, or refuses it. Where none is known to have it, it is the home, whose own error
-// is the answer.
+// is the answer; where some have it and lack what else the statement needs, that is.
 func (q *question) modelled(d *Decision) {
-	have, down := uint64(0), ""
+	have, bare, down := uint64(0), uint64(0), ""
 	for i := range min(len(q.f.Targets), maxTargets) {
 		t := &q.f.Targets[i]
 		switch {
@@ -56,6 +56,8 @@ func (q *question) modelled(d *Decision) {
 			have |= 1 << i
 		case t.Replica && !t.Healthy && t.Inference:
 			down = t.Name
+		case t.Replica && t.fit(Inference) && t.Inference:
+			bare |= 1 << i
 		}
 	}
 	if have != 0 {
@@ -72,6 +74,8 @@ func (q *question) modelled(d *Decision) {
 		*d = refuseHome(d.Subject, t.Name)
 	case down != "" && t.Models != nil:
 		*d = refuseModel(d, down)
+	case bare != 0 && t.Models != nil:
+		*d = q.refuseMissing(d.Class, d.Rule, bare)
 	case !holds(d.Candidates, home):
 		*d = q.refuseMissing(d.Class, d.Rule, 1<<home)
 	default:
