@@ -72,7 +72,7 @@ func alterCommand(cmd *pg.AlterTableCmd) (c Change, alone bool) {
 		c.Action, c.To = Identity, cmd.Def.GetReplicaIdentityStmt().GetIdentityType()
 	case pg.AlterTableType_AT_AttachPartition:
 		p := cmd.Def.GetPartitionCmd()
-		c = of(p.GetName(), Change{Action: AttachPartition, Bound: boundSQL(p.GetBound())})
+		c = of(p.GetName(), Change{Action: AttachPartition, Bound: boundSQL(p.GetBound()), Constant: timelessBound(p.GetBound())})
 	case pg.AlterTableType_AT_DetachPartition:
 		p := cmd.Def.GetPartitionCmd()
 		c = of(p.GetName(), Change{Action: DetachPartition})

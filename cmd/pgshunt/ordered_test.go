@@ -50,7 +50,8 @@ func startOrdered(t *testing.T) *orderedBed {
 		replica: pgtest.Replica(t, quiet(map[string]string{"wal_retrieve_retry_interval": "200ms"})),
 	}
 	b.primary.Exec(t, `CREATE TABLE items (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, label text, spare int NOT NULL DEFAULT 1);
-		INSERT INTO items SELECT i, 0, 'l' || i FROM generate_series(1, 100) i; CREATE SCHEMA private; CREATE TABLE private.own (a int)`)
+		INSERT INTO items SELECT i, 0, 'l' || i FROM generate_series(1, 100) i; CREATE TABLE whole (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+		CREATE TABLE whole_1 PARTITION OF whole FOR VALUES FROM (1) TO (5); INSERT INTO whole VALUES (1, 'one'); CREATE SCHEMA private; CREATE TABLE private.own (a int)`)
 	config := fmt.Sprintf("auth: {method: trust}\nprimary: {url: %q}\nrouting: {ddl: ordered}\nreplicas:\n  - {name: ml1, feed: logical, tables: ['public.*'], url: %q}\n",
 		b.primary.URL("postgres", "postgres"), b.replica.URL("postgres", "postgres"))
 	file := filepath.Join(t.TempDir(), "pgshunt.yaml")
@@ -144,11 +145,18 @@ func TestSchemaChangesOfClientsAreOrdered(t *testing.T) {
 	for i, sql := range []string{
 		"ALTER TABLE items ADD score numeric(8,2) NOT NULL DEFAULT 2.5",
 		"ALTER TABLE items DROP spare",
+		"ALTER TABLE items ADD made timestamptz NOT NULL DEFAULT now()",
 		"ALTER TABLE items RENAME label TO name",
 		"ALTER TABLE items ALTER n TYPE bigint",
 		"CREATE TABLE fresh (id int PRIMARY KEY, v text)",
 		"INSERT INTO fresh VALUES (1, 'one')",
 		"ALTER TABLE fresh ADD w int",
+		"CREATE TABLE piece (id int PRIMARY KEY, v text)",
+		"INSERT INTO piece VALUES (7, 'seven')",
+		"ALTER TABLE whole ATTACH PARTITION piece FOR VALUES FROM (5) TO (10)",
+		"INSERT INTO whole VALUES (8, 'eight')",
+		"ALTER TABLE whole DETACH PARTITION piece",
+		"INSERT INTO piece VALUES (9, 'nine')",
 		"CREATE TABLE gone (id int PRIMARY KEY)",
 		"DROP TABLE gone",
 	} {
@@ -165,7 +173,7 @@ func TestSchemaChangesOfClientsAreOrdered(t *testing.T) {
 		}
 	}
 	stop()
-	b.equal(t, "items", "fresh")
+	b.equal(t, "items", "fresh", "whole", "piece")
 }
 
 // What the primary refuses, or is not a transaction of its own, leaves nothing behind.

@@ -38,6 +38,8 @@ func happened(ctx context.Context, primary *pgx.Conn, changes []Change) (bool, e
 			query = table
 		case dropTable:
 			query, want = table, ""
+		case attachPartition:
+			query = table + " AND c.relispartition"
 		case detachPartition:
 			query, want = table+" AND c.relispartition", ""
 		case renameConstraint:

@@ -76,6 +76,9 @@ func (s *situation) addColumn(o *Order, c *Change) error {
 	case c.Generated:
 		o.After = append(o.After, Step{Kind: generated, What: "add generated column " + c.table() + "." + c.Column, Schema: c.Schema, Name: c.Name, Column: c.Column})
 		return nil
+	case !c.Constant && momentary(c) && !c.Inline && s.replica[c.table()].Kind == 'r' && !s.primary[c.table()].Partition():
+		s.addMoment(o, c)
+		return nil
 	case !c.Constant:
 		err := s.copyAnew(o, c, Step{What: "add column " + c.Column, SQL: alter(c, "ADD COLUMN IF NOT EXISTS %s %s", quoted(c.Column), columnType(c))},
 			"the rows of %s get a value of %s that only the primary knows (%s)",

@@ -120,7 +120,7 @@ func (s *situation) alterColumn(o *Order, c *Change) error {
 func (s *situation) copyAnew(o *Order, c *Change, change Step, why, advice string, args ...any) error {
 	r := s.replica[c.table()]
 	if !s.recopy || !s.locks || r.Kind != 'r' || r.Partition() {
-		if s.locks && r.Kind == 'r' && !r.Partition() {
+		if r.Kind == 'r' && !r.Partition() {
 			advice += "; or have the table copied anew (\"pgshunt feed migrate --recopy\")"
 		}
 		return refuse(why, advice, args...)

@@ -12,10 +12,7 @@ import (
 func (s *situation) newTable(o *Order, c *Change) error {
 	switch {
 	case c.Action == attachPartition:
-		if s.fed(c.parent()) {
-			return refuse("the rows that %s has already would not reach the replica", "make it with CREATE TABLE .. PARTITION OF and INSERT the rows, which is replicated", c.table())
-		}
-		return nil
+		return s.attach(o, c)
 	case s.primary[c.table()] != nil: // PostgreSQL complains, or has nothing to do
 		return nil
 	case c.Action == createPartition && s.fed(c.parent()):
@@ -46,6 +43,23 @@ func (s *situation) newTable(o *Order, c *Change) error {
 		Step{Kind: refresh, What: "take " + c.table() + " into the subscription"},
 		Step{Kind: copied, What: "wait for the first copy of " + c.table(), Schema: c.Schema, Name: c.Name},
 		Step{Kind: bringKeys, What: "bring the constraints and indexes of " + c.table(), Schema: c.Schema, Name: c.Name})
+	return nil
+}
+
+// attach follows a table that becomes a partition. If it is fed by itself it has its rows
+// there, and goes on to get them by its own name, whether it is a partition yet or not.
+func (s *situation) attach(o *Order, c *Change) error {
+	switch {
+	case !s.fed(c.parent()):
+		return nil
+	case !s.published[c.table()] || s.replica[c.table()] == nil || s.viaRoot:
+		return refuse("the rows that %s has already would not reach the replica", "feed it by itself first (\"tables\" in the configuration, then \"pgshunt feed apply\"); or make it with CREATE TABLE .. PARTITION OF and INSERT the rows, which is replicated", c.table())
+	case !c.Constant:
+		return refuse("the bounds of %s have to be worked out (%s)", "write them as constants", c.table(), c.Bound)
+	}
+	o.After = append(o.After, Step{
+		What: "attach " + c.table(), SQL: s.settings.sql() + "ALTER TABLE " + feed.Quote(c.ParentSchema, c.ParentName) + " ATTACH PARTITION " + feed.Quote(c.Schema, c.Name) + " " + c.Bound,
+	})
 	return nil
 }
 

@@ -12,6 +12,8 @@ const changesUnderLoad = `
 	CREATE TYPE mood AS ENUM ('glad', 'sad');
 	ALTER TABLE docs ADD mood mood DEFAULT 'sad';
 	ALTER TYPE mood ADD VALUE 'so so' BEFORE 'sad';
+	ALTER TABLE docs ADD made timestamptz NOT NULL DEFAULT now(), ADD day date DEFAULT (now() AT TIME ZONE 'utc')::date;
+	UPDATE docs SET day = NULL WHERE id % 7 = 0;
 	ALTER TABLE docs DROP COLUMN extra;
 	ALTER TABLE docs RENAME body TO content;
 	ALTER TABLE docs ALTER n TYPE bigint;

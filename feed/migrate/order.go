@@ -31,6 +31,8 @@ const (
 	// closed takes privileges from roles, aligned gives and takes all as the primary does.
 	closed  kind = "close"
 	aligned kind = "access"
+	// valued puts a new column in the place of its letter box, see addMoment.
+	valued kind = "value"
 )
 
 // Step is one thing that is done to a replica, or to the publication for its sake.
@@ -47,6 +49,11 @@ type Step struct {
 	// Privileges are what closed takes, as SQL, of Roles; nil is all that the primary has.
 	Privileges string   `json:"privileges,omitempty"`
 	Roles      []string `json:"roles,omitempty"`
+	// Type, Default, Mark and NotNull are of a column that is valued.
+	Type    string `json:"type,omitempty"`
+	Default string `json:"default,omitempty"`
+	Mark    string `json:"mark,omitempty"`
+	NotNull bool   `json:"not_null,omitempty"`
 }
 
 // Order is what one statement needs on one replica. It is pure data, and is journalled.

@@ -102,6 +102,15 @@ func orderCases() map[string]orderCase {
 			`before: CREATE TABLE "public"."n" PARTITION OF "public"."p" DEFAULT`, "after: publish n", "after: refresh ", "after: copied n",
 		}},
 		"a table that becomes a partition": {change: on(Change{Action: attachPartition, Name: "n", ParentSchema: "public", ParentName: "p"}), refusal: "would not reach"},
+		"a fed table that becomes a partition": {change: on(Change{Action: attachPartition, ParentSchema: "public", ParentName: "p", Bound: "DEFAULT", Constant: true}), want: []string{
+			`after: ALTER TABLE "public"."p" ATTACH PARTITION "public"."t" DEFAULT`,
+		}},
+		"a partition whose bounds a function tells": {change: on(Change{Action: attachPartition, ParentSchema: "public", ParentName: "p", Bound: "FOR VALUES IN (f())"}), refusal: "worked out"},
+		"the time of the statement": {change: on(Change{Action: addColumn, Column: "c", Type: "timestamp with time zone", Default: "now()", NotNull: true}), want: []string{
+			"before: " + table + `ADD COLUMN "c" text DEFAULT 'nobody''s'`, "after: value t",
+		}, set: func(s *situation) { s.mark = "nobody's" }},
+		"the time of each row":    {change: on(Change{Action: addColumn, Column: "c", Type: "timestamp with time zone", Default: "clock_timestamp()"}), refusal: "only the primary knows"},
+		"a time of a user's type": {change: on(Change{Action: addColumn, Column: "c", Type: "public.moment", Default: "now()"}), refusal: "only the primary knows"},
 		"another name of a table": {change: on(Change{Action: renameTable, To: "u"}), want: []string{
 			`between: ALTER SUBSCRIPTION "pub" DISABLE`, "between: " + table + `RENAME TO "u"`, `after: ALTER SUBSCRIPTION "pub" ENABLE`,
 		}},

@@ -81,6 +81,8 @@ func TestPartitionsCopiesAnewAndRefusals(t *testing.T) {
 	}
 
 	if err := g.migrate(`CREATE TABLE part_2 PARTITION OF part FOR VALUES FROM ('2027-01-01') TO ('2028-01-01');
+		CREATE TABLE piece (id int, at date, PRIMARY KEY (id, at)); INSERT INTO piece VALUES (7, '2028-01-01');
+		ALTER TABLE part ATTACH PARTITION piece FOR VALUES FROM ('2028-01-01') TO ('2029-01-01'); INSERT INTO part VALUES (8, '2028-02-02');
 		INSERT INTO part VALUES (2, '2027-05-05'); ALTER TABLE part ADD note text DEFAULT 'none'; INSERT INTO part VALUES (3, '2027-06-06', 'x');
 		ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'; INSERT INTO moods VALUES (3, 'blue');
 		DROP TABLE part_1; ALTER TABLE part RENAME note TO notes; INSERT INTO part VALUES (4, '2027-07-07', 'y')`); err != nil {

@@ -32,6 +32,8 @@ func (r *replica) step(ctx context.Context, s *Step, phase string, done int) err
 		sql, err = r.keysSQL(ctx, s)
 	case generated:
 		sql, err = r.generatedSQL(ctx, s)
+	case valued:
+		sql, err = r.valuedSQL(ctx, s)
 	case dropped:
 		sql, err = r.dropSQL(ctx, s)
 	case closed:
