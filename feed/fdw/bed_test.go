@@ -36,7 +36,12 @@ const asks = "host all postgres,open 127.0.0.1/32 trust\nhost all all 127.0.0.1/
 // newBed makes the servers, of which change changes the configuration before it is read.
 func newBed(t *testing.T, change func(*configs.Replica)) *bed {
 	t.Helper()
-	b := &bed{primary: pgtest.Primary(t, pgtest.Options{HBA: asks}), replica: pgtest.SharedReplica(t)}
+	return newBedOn(t, pgtest.SharedReplica(t), change)
+}
+
+func newBedOn(t *testing.T, replica *pgtest.Server, change func(*configs.Replica)) *bed {
+	t.Helper()
+	b := &bed{primary: pgtest.Primary(t, pgtest.Options{HBA: asks}), replica: replica}
 	t.Cleanup(func() { b.replica.Exec(t, "DROP ROLE IF EXISTS analyst") }) // after the database
 	b.database = b.replica.NewDatabase(t)
 	b.primary.Exec(t, "CREATE DATABASE "+b.database)
