@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
+	"slices"
 	"time"
 
 	"pgshunt/configs"
@@ -15,12 +16,16 @@ import (
 // kill kills pgshunt, the replica and the primary in turn at random points of apply and of
 // refresh, runs the command again, and compares.
 func (s *story) kill(ctx context.Context) error {
+	verbs := slices.DeleteFunc(slices.Clone(s.verbs), func(verb string) bool { return verb == "migrate" })
+	if len(verbs) == 0 {
+		return nil
+	}
 	dice := rand.New(rand.NewPCG(s.seed, 0))
 	say("killing %d times for each way, seed %d", s.kills, s.seed)
 	return s.each(ctx, func(ctx context.Context, r *feedtest.Replica) error {
 		length := map[string]time.Duration{}
 		for i := range s.kills {
-			verb := []string{"apply", "refresh"}[i%2]
+			verb := verbs[i%len(verbs)]
 			victim := []string{"pgshunt", r.Name, configs.ToPrimary}[i%3]
 			if err := s.prepare(ctx, r, verb); err != nil {
 				return err
@@ -28,7 +33,7 @@ func (s *story) kill(ctx context.Context) error {
 			if length[verb] == 0 {
 				// How long it takes undisturbed says where the points may be.
 				began := time.Now()
-				if err := s.command(ctx, r, verb); err != nil {
+				if err := s.command(ctx, []string{verb, "--replica", r.Name}); err != nil {
 					return err
 				}
 				length[verb] = time.Since(began)
@@ -60,8 +65,8 @@ func (s *story) prepare(ctx context.Context, r *feedtest.Replica, verb string) e
 	return s.proof.Clear(ctx, r)
 }
 
-func (s *story) command(ctx context.Context, r *feedtest.Replica, verb string) error {
-	out, code, err := s.proof.Command(ctx, verb, "--replica", r.Name)
+func (s *story) command(ctx context.Context, args []string) error {
+	out, code, err := s.proof.Command(ctx, args...)
 	if err == nil && code != 0 {
 		err = fmt.Errorf("exit code %d\n%s", code, out)
 	}
@@ -69,7 +74,25 @@ func (s *story) command(ctx context.Context, r *feedtest.Replica, verb string) e
 }
 
 func (s *story) killOnce(ctx context.Context, r *feedtest.Replica, verb, victim string, at time.Duration) error {
-	cmd := exec.CommandContext(ctx, s.pgshunt, feedArgs(s.file, []string{verb, "--replica", r.Name})...)
+	if err := s.kill9(ctx, []string{verb, "--replica", r.Name}, victim, at); err != nil {
+		return err
+	}
+	if err := s.proof.Settle(ctx, r); err != nil {
+		return err
+	}
+	if err := s.proof.Equal(ctx, r); err != nil {
+		return err
+	}
+	if err := s.proof.Verified(ctx, r); err != nil {
+		return err
+	}
+	return s.proof.PrimaryLeft(ctx, s.proof.Replicas...)
+}
+
+// kill9 runs a command, kills pgshunt or a server some time after it has begun, brings the server
+// back, and runs the command again, which has to succeed.
+func (s *story) kill9(ctx context.Context, args []string, victim string, at time.Duration) error {
+	cmd := exec.CommandContext(ctx, s.pgshunt, feedArgs(s.file, args)...)
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -80,7 +103,7 @@ func (s *story) killOnce(ctx context.Context, r *feedtest.Replica, verb, victim 
 	var ended error
 	select {
 	case ended = <-done:
-		say("%s of %s was over before %s", verb, r.Name, at)
+		say("%s was over before %s", args[0], at)
 	case <-alarm.C:
 		if victim == "pgshunt" {
 			_ = cmd.Process.Kill() // it may have ended this moment
@@ -98,18 +121,9 @@ func (s *story) killOnce(ctx context.Context, r *feedtest.Replica, verb, victim 
 	if ended != nil && !errors.As(ended, &exit) {
 		return ended
 	}
-	if err := s.command(ctx, r, verb); err != nil {
-		return fmt.Errorf("run again: %w", err)
+	if err := s.command(ctx, args); err != nil {
+		return fmt.Errorf("%s was killed after %s of %s, and the run after it: %w", victim, at, args[0], err)
 	}
-	if err := s.proof.Settle(ctx, r); err != nil {
-		return err
-	}
-	if err := s.proof.Equal(ctx, r); err != nil {
-		return err
-	}
-	if err := s.proof.Verified(ctx, r); err != nil {
-		return err
-	}
-	say("%s killed after %s of %s: run again, equal, verified", victim, at.Round(time.Millisecond), verb)
-	return s.proof.PrimaryLeft(ctx, s.proof.Replicas...)
+	say("%s killed after %s of %s: run again", victim, at.Round(time.Millisecond), args[0])
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ type options struct {
 	sizes    feedtest.Sizes
 	write    time.Duration
 	kills    int
+	verbs    []string
 	seed     uint64
 	keep     bool
 	rig      bool
@@ -60,6 +62,7 @@ func parseOptions(args []string) (options, error) {
 	toast := flags.Int64("toast", 1024, "megabytes out of line")
 	flags.DurationVar(&o.write, "write", time.Minute, "how long pgbench writes")
 	flags.IntVar(&o.kills, "kills", 0, "how many times to kill, for each way, of pgshunt, the replica and the primary in turn")
+	verbs := flags.String("of", "apply,refresh,migrate", "with -kills: which commands; migrate is of all ways together")
 	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the points to kill at")
 	flags.BoolVar(&o.keep, "keep", false, "stay up at the end, until Ctrl-C")
 	flags.BoolVar(&o.rig, "rig", false, "only start the servers and fill the primary, and stay up until Ctrl-C")
@@ -73,6 +76,12 @@ func parseOptions(args []string) (options, error) {
 	}
 	for way := range strings.SplitSeq(*ways, ",") {
 		o.ways = append(o.ways, configs.Feed(way))
+	}
+	for verb := range strings.SplitSeq(*verbs, ",") {
+		if !slices.Contains([]string{"apply", "refresh", "migrate"}, verb) {
+			return o, fmt.Errorf("-of %s: apply, refresh and migrate are killed", verb)
+		}
+		o.verbs = append(o.verbs, verb)
 	}
 	o.sizes.Toast = *toast << 20
 	o.settings = map[string]string{"shared_buffers": *buffers, "log_statement": "ddl"}
@@ -169,6 +178,11 @@ func (s *story) tell(ctx context.Context) error {
 	}
 	if s.kills > 0 {
 		if err := s.kill(ctx); err != nil {
+			return err
+		}
+	}
+	if s.kills > 0 && slices.Contains(s.verbs, "migrate") {
+		if err := s.killMigrate(ctx); err != nil {
 			return err
 		}
 	}
