@@ -74,7 +74,7 @@ func (s *story) command(ctx context.Context, args []string) error {
 }
 
 func (s *story) killOnce(ctx context.Context, r *feedtest.Replica, verb, victim string, at time.Duration) error {
-	if err := s.kill9(ctx, []string{verb, "--replica", r.Name}, victim, at); err != nil {
+	if _, err := s.kill9(ctx, []string{verb, "--replica", r.Name}, victim, at); err != nil {
 		return err
 	}
 	if err := s.proof.Settle(ctx, r); err != nil {
@@ -90,11 +90,13 @@ func (s *story) killOnce(ctx context.Context, r *feedtest.Replica, verb, victim 
 }
 
 // kill9 runs a command, kills pgshunt or a server some time after it has begun, brings the server
-// back, and runs the command again, which has to succeed.
-func (s *story) kill9(ctx context.Context, args []string, victim string, at time.Duration) error {
+// back, and runs the command again, which has to succeed. It returns how long the command took
+// where it was over before it could be killed, else 0.
+func (s *story) kill9(ctx context.Context, args []string, victim string, at time.Duration) (over time.Duration, err error) {
+	began := time.Now()
 	cmd := exec.CommandContext(ctx, s.pgshunt, feedArgs(s.file, args)...)
 	if err := cmd.Start(); err != nil {
-		return err
+		return 0, err
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
@@ -103,6 +105,7 @@ func (s *story) kill9(ctx context.Context, args []string, victim string, at time
 	var ended error
 	select {
 	case ended = <-done:
+		over = time.Since(began)
 		say("%s was over before %s", args[0], at)
 	case <-alarm.C:
 		if victim == "pgshunt" {
@@ -114,16 +117,18 @@ func (s *story) kill9(ctx context.Context, args []string, victim string, at time
 	}
 	if victim != "pgshunt" {
 		if err := s.proof.Server(victim).Restart(ctx); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	var exit *exec.ExitError
 	if ended != nil && !errors.As(ended, &exit) {
-		return ended
+		return 0, ended
 	}
 	if err := s.command(ctx, args); err != nil {
-		return fmt.Errorf("%s was killed after %s of %s, and the run after it: %w", victim, at, args[0], err)
+		return 0, fmt.Errorf("%s was killed after %s of %s, and the run after it: %w", victim, at, args[0], err)
 	}
-	say("%s killed after %s of %s: run again", victim, at.Round(time.Millisecond), args[0])
-	return nil
+	if over == 0 {
+		say("%s killed after %s of %s: run again", victim, at.Round(time.Millisecond), args[0])
+	}
+	return over, nil
 }

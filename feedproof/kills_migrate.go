@@ -34,28 +34,32 @@ func (s *story) killMigrate(ctx context.Context) error {
 	}
 	say("killing %d times while the schema changes, seed %d", s.kills, s.seed)
 	var length time.Duration
-	for i := range s.kills + 1 {
-		file, err := feedtest.MigrateFile(s.work, i+1)
+	for script, kills := 1, 0; kills < s.kills; script++ {
+		file, err := feedtest.MigrateFile(s.work, script)
 		if err != nil {
 			return err
 		}
 		args := []string{"migrate", "-f", file}
 		stop := s.proof.Writers(ctx, pgbenchRate)
-		if i == 0 { // how long it takes undisturbed says where the points may be
+		if length == 0 { // how long it takes undisturbed says where the points may be
 			began := time.Now()
 			err = s.command(ctx, args)
 			length = time.Since(began)
 		} else {
-			victim := victims[(i-1)%len(victims)]
+			var over time.Duration
 			at := time.Duration(dice.Int64N(int64(length)))
-			err = s.kill9(ctx, args, victim, at)
+			if over, err = s.kill9(ctx, args, victims[kills%len(victims)], at); over > 0 {
+				length = over // and this one does not count
+			} else {
+				kills++
+			}
 		}
 		err = errors.Join(err, stop())
 		if err == nil {
 			err = s.migrated(ctx, before)
 		}
 		if err != nil {
-			return fmt.Errorf("schema change %d: %w", i, err)
+			return fmt.Errorf("schema change %d: %w", script, err)
 		}
 	}
 	return nil
