@@ -218,15 +218,15 @@ func (u *unattended) record(t *training, status byte) {
 	if t == nil {
 		return
 	}
-	state, words := u.state, "training ended without its client"
+	log := u.log.With("project", t.project, "elapsed", time.Since(t.since))
 	switch {
-	case state != "":
+	case u.state != "":
+		log.Info("training ended without its client", "sqlstate", u.state)
 	case status == 'I' || u.block:
-		state = "00000"
+		log.Info("training ended without its client", "sqlstate", "00000")
 	default:
-		state, words = "00000", "training rolled back with the transaction of its client"
+		log.Info("training rolled back with the transaction of its client")
 	}
-	u.log.Info(words, "project", t.project, "elapsed", time.Since(t.since), "sqlstate", state)
 	if u.b.Key.Target != primaryTarget {
 		u.srv.modelsChanged(u.b.Key.Target)
 	}
