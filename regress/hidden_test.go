@@ -14,7 +14,8 @@ var hiding = []struct {
 	reads     map[string]bool // whether a statement is to be read on a replica
 	quiet     []string        // where PostgreSQL does not call it here, or has an error to report
 }{
-	{name: "a default operator class", sql: `CREATE TYPE pair AS (a int, b int);
+	{
+		name: "a default operator class", sql: `CREATE TYPE pair AS (a int, b int);
 		CREATE FUNCTION same(pair, pair) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT ($1).a = ($2).a';
 		CREATE FUNCTION less(pair, pair) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT ($1).a < ($2).a';
 		CREATE FUNCTION order_of(pair, pair) RETURNS int LANGUAGE sql AS 'SELECT bump(0); SELECT ($1).a - ($2).a';
@@ -35,8 +36,10 @@ var hiding = []struct {
 			"SELECT v FROM outers ORDER BY v": false, "SELECT v FROM pairs_of() v ORDER BY v": false,
 			"SELECT ROW(i, i)::pair FROM generate_series(1, 3) i ORDER BY 1": false, "SELECT * FROM ordered": false,
 			"SELECT id FROM users ORDER BY id": true, "SELECT i FROM generate_series(1, 3) i ORDER BY 1": true,
-		}},
-	{name: "an operator class that is not the default one", sql: `
+		},
+	},
+	{
+		name: "an operator class that is not the default one", sql: `
 		CREATE FUNCTION less(int, int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 < $2';
 		CREATE FUNCTION order_of(int, int) RETURNS int LANGUAGE sql AS 'SELECT bump(0); SELECT $1 - $2';
 		CREATE OPERATOR <#< (LEFTARG = int, RIGHTARG = int, FUNCTION = less);
@@ -49,29 +52,37 @@ var hiding = []struct {
 			"SELECT '[1,2]'::odd": false, "SELECT odd(1, 2)": false, "SELECT * FROM odds": false,
 			"SELECT id FROM users ORDER BY id": true, "SELECT id FROM users WHERE id = 2": true,
 		},
-		quiet: []string{"SELECT * FROM odds", "SELECT v FROM indexed WHERE v = 2"}},
-	{name: "a hash function", sql: `CREATE TYPE mood AS ENUM ('a', 'b');
+		quiet: []string{"SELECT * FROM odds", "SELECT v FROM indexed WHERE v = 2"},
+	},
+	{
+		name: "a hash function", sql: `CREATE TYPE mood AS ENUM ('a', 'b');
 		CREATE FUNCTION same(mood, mood) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
 		CREATE FUNCTION hash_of(mood) RETURNS int LANGUAGE sql AS 'SELECT bump(0); SELECT 1';
 		CREATE OPERATOR =#= (LEFTARG = mood, RIGHTARG = mood, FUNCTION = same, HASHES);
 		CREATE OPERATOR CLASS mood_ops DEFAULT FOR TYPE mood USING hash AS OPERATOR 1 =#=, FUNCTION 1 hash_of(mood);
 		CREATE TABLE moods (v mood)`,
 		reads: map[string]bool{"SELECT v FROM moods GROUP BY v": false, "SELECT 'a'::mood": false, "SELECT id FROM users": true},
-		quiet: []string{"SELECT v FROM moods GROUP BY v", "SELECT 'a'::mood"}},
-	{name: "a function added to a family", sql: `CREATE TYPE step AS (n int);
+		quiet: []string{"SELECT v FROM moods GROUP BY v", "SELECT 'a'::mood"},
+	},
+	{
+		name: "a function added to a family", sql: `CREATE TYPE step AS (n int);
 		CREATE FUNCTION within(int, int, step, boolean, boolean) RETURNS boolean LANGUAGE sql AS 'SELECT bump(0); SELECT true';
 		ALTER OPERATOR FAMILY pg_catalog.integer_ops USING btree ADD FUNCTION 3 (int, step) within(int, int, step, boolean, boolean)`,
 		reads: map[string]bool{
 			"SELECT sum(i) OVER (ORDER BY i RANGE BETWEEN ROW(1)::step PRECEDING AND CURRENT ROW) FROM generate_series(1, 3) i": false,
 			"SELECT sum(i) OVER (ORDER BY i RANGE BETWEEN 1 PRECEDING AND CURRENT ROW) FROM generate_series(1, 3) i":            true,
 			"SELECT id FROM users": true,
-		}},
-	{name: "a range's difference", sql: `
+		},
+	},
+	{
+		name: "a range's difference", sql: `
 		CREATE FUNCTION far(int, int) RETURNS float8 LANGUAGE sql IMMUTABLE AS 'SELECT bump(0)::float8';
 		CREATE TYPE span AS RANGE (subtype = int, subtype_diff = far); CREATE TABLE spans (v span)`,
 		reads: map[string]bool{"SELECT * FROM spans": false, "SELECT '[1,2]'::span": false, "SELECT id FROM users": true},
-		quiet: []string{"SELECT * FROM spans", "SELECT '[1,2]'::span"}},
-	{name: "a domain inside", sql: `CREATE DOMAIN noted AS int CHECK (bump(0) IS NOT NULL);
+		quiet: []string{"SELECT * FROM spans", "SELECT '[1,2]'::span"},
+	},
+	{
+		name: "a domain inside", sql: `CREATE DOMAIN noted AS int CHECK (bump(0) IS NOT NULL);
 		CREATE TYPE note AS (n noted); CREATE TYPE listed AS (list note[]); CREATE TABLE noting (v note); INSERT INTO noting VALUES (NULL);
 		CREATE DOMAIN "Noted Too" AS int CHECK (bump(0) IS NOT NULL); CREATE TABLE too (v "Noted Too"); INSERT INTO too VALUES (NULL)`,
 		reads: map[string]bool{
@@ -79,8 +90,10 @@ var hiding = []struct {
 			"SELECT jsonb_populate_record(NULL::listed, '{\"list\": [{\"n\": 1}]}')": false, "SELECT * FROM json_to_record('{\"n\": 1}') AS x(n noted)": false,
 			"SELECT jsonb_populate_record(v, '{\"n\": 1}') FROM noting": false, "SELECT '1'::\"Noted Too\"": false,
 			"SELECT jsonb_populate_record(too, '{\"v\": 1}') FROM too": false, "SELECT id::text FROM users": true,
-		}},
-	{name: "a column that is a function", sql: `CREATE TABLE rows (id int); INSERT INTO rows VALUES (1);
+		},
+	},
+	{
+		name: "a column that is a function", sql: `CREATE TABLE rows (id int); INSERT INTO rows VALUES (1);
 		CREATE FUNCTION peek(rows) RETURNS int LANGUAGE sql AS 'SELECT bump(0)';
 		CREATE FUNCTION look(record) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN bump(0); END';
 		CREATE FUNCTION any_of(anyelement) RETURNS int LANGUAGE sql AS 'SELECT bump(0)';
@@ -89,8 +102,10 @@ var hiding = []struct {
 			"SELECT r.peek FROM rows r": false, "SELECT rows.peek FROM rows": false, "SELECT (r).peek FROM rows r": false,
 			"SELECT 1 FROM rows r WHERE r.peek > 0": false, "SELECT r.look FROM rows r": false, "SELECT r.any_of FROM rows r": false,
 			"SELECT r.id FROM rows r": true, "SELECT u.name FROM users u": true, "SELECT name FROM users": true,
-		}},
-	{name: "a label that is not true", sql: `
+		},
+	},
+	{
+		name: "a label that is not true", sql: `
 		CREATE FUNCTION draws() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT nextval(''ticket'')';
 		CREATE FUNCTION draws_too() RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN nextval(''ticket''); END';
 		CREATE FUNCTION locks() RETURNS void LANGUAGE sql STABLE AS 'SELECT pg_advisory_xact_lock(1)';
@@ -101,15 +116,19 @@ var hiding = []struct {
 		reads: map[string]bool{
 			"SELECT draws()": false, "SELECT draws_too()": false, "SELECT locks()": false, "SELECT atomic()": false,
 			"SELECT given()": false, "SELECT given_next()": false, "SELECT when_is_it()": true,
-		}},
-	{name: "overloads and implicit casts", sql: `CREATE TYPE held AS (v int);
+		},
+	},
+	{
+		name: "overloads and implicit casts", sql: `CREATE TYPE held AS (v int);
 		CREATE FUNCTION hold(int) RETURNS held LANGUAGE sql AS 'SELECT ROW(bump(0))::held';
 		CREATE CAST (int AS held) WITH FUNCTION hold(int) AS IMPLICIT;
 		CREATE FUNCTION takes(held) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
 		CREATE FUNCTION poly(anyelement) RETURNS int LANGUAGE sql AS 'SELECT bump(0)';
 		CREATE FUNCTION many(VARIADIC int[]) RETURNS int LANGUAGE sql AS 'SELECT bump(0)'`,
-		reads: map[string]bool{"SELECT takes(1)": false, "SELECT poly(1)": false, "SELECT poly('a'::text)": false, "SELECT many(1, 2)": false, "SELECT id FROM users": true}},
-	{name: "an operator that is implied", sql: `CREATE FUNCTION equals(int, text) RETURNS boolean LANGUAGE sql AS 'SELECT bump(0) IS NOT NULL';
+		reads: map[string]bool{"SELECT takes(1)": false, "SELECT poly(1)": false, "SELECT poly('a'::text)": false, "SELECT many(1, 2)": false, "SELECT id FROM users": true},
+	},
+	{
+		name: "an operator that is implied", sql: `CREATE FUNCTION equals(int, text) RETURNS boolean LANGUAGE sql AS 'SELECT bump(0) IS NOT NULL';
 		CREATE OPERATOR = (LEFTARG = int, RIGHTARG = text, FUNCTION = equals)`,
 		reads: map[string]bool{
 			"SELECT 1 = 'a'::text": false, "SELECT 1 IN ('a'::text)": false, "SELECT 1 IN (SELECT 'a'::text)": false, "SELECT 1 = ANY (ARRAY['a'::text])": false,
@@ -120,11 +139,15 @@ var hiding = []struct {
 		quiet: []string{
 			"SELECT ROW(1, 2) = ROW('a'::text, 2)", "SELECT * FROM (SELECT 1 AS c) a JOIN (SELECT 'a'::text AS c) b USING (c)",
 			"SELECT * FROM (SELECT 1 AS c) a NATURAL JOIN (SELECT 'a'::text AS c) b",
-		}},
-	{name: "a comparison that is implied", sql: `CREATE FUNCTION less(int, text) RETURNS boolean LANGUAGE sql AS 'SELECT bump(0) IS NOT NULL';
+		},
+	},
+	{
+		name: "a comparison that is implied", sql: `CREATE FUNCTION less(int, text) RETURNS boolean LANGUAGE sql AS 'SELECT bump(0) IS NOT NULL';
 		CREATE OPERATOR >= (LEFTARG = int, RIGHTARG = text, FUNCTION = less)`,
-		reads: map[string]bool{"SELECT 1 BETWEEN 'a'::text AND 2": false, "SELECT 1 >= 'a'::text": false}},
-	{name: "what planning folds", sql: `
+		reads: map[string]bool{"SELECT 1 BETWEEN 'a'::text AND 2": false, "SELECT 1 >= 'a'::text": false},
+	},
+	{
+		name: "what planning folds", sql: `
 		CREATE FUNCTION lie(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN bump(0); END';
 		CREATE TABLE checked (v int CHECK (v > lie(0))); CREATE TABLE child () INHERITS (checked);
 		CREATE TABLE partial (v int); CREATE INDEX ON partial (v) WHERE v > lie(0);
@@ -136,10 +159,13 @@ var hiding = []struct {
 			"SELECT v FROM checked WHERE v = 2": false, "SELECT v FROM partial WHERE v = 2": false, "SELECT v FROM computed WHERE v = 2": false,
 			"SELECT v FROM counted WHERE v = 2": false, "SELECT v FROM parted WHERE v = 2": false, "SELECT v FROM fine WHERE v = 2": true,
 			"SELECT id FROM users": true,
-		}},
-	{name: "security", sql: `CREATE TABLE secret (v int); INSERT INTO secret VALUES (1); ALTER TABLE secret ENABLE ROW LEVEL SECURITY; ALTER TABLE secret FORCE ROW LEVEL SECURITY;
+		},
+	},
+	{
+		name: "security", sql: `CREATE TABLE secret (v int); INSERT INTO secret VALUES (1); ALTER TABLE secret ENABLE ROW LEVEL SECURITY; ALTER TABLE secret FORCE ROW LEVEL SECURITY;
 		CREATE POLICY p ON secret USING (bump(0) IS NOT NULL)`,
-		reads: map[string]bool{"SELECT v FROM secret": false}, quiet: []string{"SELECT v FROM secret"}}, // to a superuser
+		reads: map[string]bool{"SELECT v FROM secret": false}, quiet: []string{"SELECT v FROM secret"},
+	}, // to a superuser
 }
 
 // TestWhatNoStatementNames asks the router about statements that call functions with effects without

@@ -246,8 +246,10 @@ func reaching(p *parser.Part) *parser.Part {
 func (s *source) readFunctions(ctx context.Context, known *bodies) iter.Seq2[router.FunctionFacts, error] {
 	var f router.FunctionFacts
 	var volatility, definition string
-	into := []any{&f.Schema, &f.Name, &volatility, &f.Language, &definition, &f.Definition, &f.OfRow,
-		&f.Hidden.Types, &f.Hidden.Relations, &f.Hidden.Explicit, &f.Hidden.Family}
+	into := []any{
+		&f.Schema, &f.Name, &volatility, &f.Language, &definition, &f.Definition, &f.OfRow,
+		&f.Hidden.Types, &f.Hidden.Relations, &f.Hidden.Explicit, &f.Hidden.Family,
+	}
 	return rowsOf(ctx, s, functionsQuery, into, func() router.FunctionFacts {
 		row := f
 		row.Volatility = volatility[0]
