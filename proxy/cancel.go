@@ -148,6 +148,7 @@ func (s *session) cancel() {
 	s.cancelLine(e)
 	s.mu.Lock()
 	s.stopWaiting(e)
+	s.awaitSettings()
 	b := s.current
 	training := b == s.replica && s.inflight.trainsNow()
 	if b == nil || s.inflight.len() == 0 {
@@ -179,6 +180,28 @@ func (s *session) cancel() {
 	detached := s.detachIfDone()
 	s.mu.Unlock()
 	s.release(detached)
+}
+
+// awaitSettings waits until the server has accepted the settings, or the block, that go ahead
+// of a statement. A request that hit those would have the statement run without them: on
+// other tables, where it is the search_path. They take no time but a server's that does
+// not answer, which would not stop for a request either. The caller holds mu.
+func (s *session) awaitSettings() {
+	late := false
+	var timer *time.Timer
+	for s.inflight.settingFirst() && s.end == nil && !late {
+		if timer == nil {
+			s.log.Debug("a cancel request waits for the settings of its statement")
+			timer = time.AfterFunc(cancelTimeout, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				late = true
+				s.changed.Broadcast()
+			})
+			defer timer.Stop()
+		}
+		s.changed.Wait()
+	}
 }
 
 // stopBackend cancels what b runs. A model being fitted takes no notice of a

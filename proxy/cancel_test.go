@@ -16,6 +16,7 @@ import (
 	"pgshunt/internal/pgtest"
 	"pgshunt/pool"
 	"pgshunt/proxy"
+	"pgshunt/router"
 )
 
 const canceled = "ERROR 57014 canceling statement due to user request; ready I"
@@ -236,6 +237,39 @@ func TestCancelNeverHitsTheNextSession(t *testing.T) {
 
 // A fit takes no notice of a cancel request. The client gets what it would get
 // for any other statement, and its session goes on.
+// A request that comes while the settings of a statement are on their way waits for them: what
+// it hit would be missing to the statement.
+func TestCancelDoesNotHitTheSettingsOfAStatement(t *testing.T) {
+	db := pgtest.SharedPrimary(t).NewDatabase(t)
+	pgtest.NoLeaks(t)
+	setting := make(chan struct{})
+	var f *fixture
+	fake := startFake(t, func(fc *fakeConn) {
+		close(setting)
+		waits := func() bool { return strings.Contains(f.log.String(), "waits for the settings") }
+		if !pgtest.Eventually(func() bool { return waits() || fc.server.cancels.Load() > 0 }) || !waits() || fc.server.cancels.Load() > 0 {
+			t.Errorf("while the server was at a setting came %d cancel requests", fc.server.cancels.Load())
+		}
+		fc.say(&pgproto3.CommandComplete{CommandTag: []byte("SET")}, ready)
+		if !pgtest.Eventually(func() bool { return fc.server.cancels.Load() > 0 }) {
+			t.Error("no cancel request came")
+		}
+		fc.say(&pgproto3.ErrorResponse{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "57014", Message: "stopped"}, ready)
+		_, _ = fc.be.Receive()
+		_, _ = fc.be.Receive()
+	})
+	f = start(t, setup{policy: router.Config{Reads: "replica"}, replicas: []*pgtest.Server{fake.server()}})
+	c, key := enterWithKey(t, f.addr, db)
+	c.script(t, "SET work_mem = '1MB'", "SET; ready I")
+	c.send(&pgproto3.Query{String: fromT})
+	<-setting
+	cancel(t, f.addr, key.ProcessID, key.SecretKey)
+	if got := joined(c.answer()); got != "ERROR 57014 stopped; ready I" {
+		t.Errorf("got %q", got)
+	}
+	f.stop()
+}
+
 func TestCancelEndsTraining(t *testing.T) {
 	pgtest.SharedPrimary(t)
 	replica := pgtest.SharedReplica(t)

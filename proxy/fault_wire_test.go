@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,6 +151,8 @@ type fakeServer struct {
 	work   sync.WaitGroup
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
+	// cancels counts the cancel requests that have come.
+	cancels atomic.Int32
 }
 
 // fakeConn is a connection to a fakeServer after the welcome.
@@ -211,7 +214,8 @@ func (f *fakeServer) serve(nc net.Conn) {
 		return
 	}
 	if _, ok := m.(*pgproto3.StartupMessage); !ok {
-		return // a cancel request
+		f.cancels.Add(1)
+		return
 	}
 	c.say(&pgproto3.AuthenticationOk{},
 		&pgproto3.ParameterStatus{Name: "server_version", Value: "16.0"},

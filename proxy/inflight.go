@@ -137,6 +137,12 @@ func (q *inflight) first() *reply {
 	return &q.queue[q.head]
 }
 
+// settingFirst tells whether the server is about to do something of ours ahead of a statement.
+func (q *inflight) settingFirst() bool {
+	r := q.first()
+	return r != nil && r.kind == 'Q' && r.action == mute
+}
+
 // fakeFirst tells whether the next reply is made here.
 func (q *inflight) fakeFirst() bool {
 	return q.head < len(q.queue) && q.queue[q.head].action == fake
