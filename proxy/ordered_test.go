@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,29 +15,40 @@ import (
 	"pgshunt/proxy"
 )
 
-// changes is an Orderer that tells what it is asked. hold keeps Order from returning.
+// changes is an Orderer that tells what it is asked.
 type changes struct {
 	asked    chan proxy.SchemaChange
 	finished chan bool
-	hold     chan struct{}
-	refuse   error
+	mu       sync.Mutex
+	hold     chan struct{} // guarded by mu; keeps Order from returning
+	refuse   error         // guarded by mu
 }
 
 func newChanges() *changes {
 	return &changes{asked: make(chan proxy.SchemaChange, 10), finished: make(chan bool, 10)}
 }
 
+// will has Order wait for hold, unless it is nil, and refuse unless that is nil.
+func (c *changes) will(hold chan struct{}, refuse error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hold, c.refuse = hold, refuse
+}
+
 func (c *changes) Order(ctx context.Context, change proxy.SchemaChange) (proxy.Ordering, error) {
+	c.mu.Lock()
+	hold, refuse := c.hold, c.refuse
+	c.mu.Unlock()
 	c.asked <- change
-	if c.hold != nil {
+	if hold != nil {
 		select {
-		case <-c.hold:
+		case <-hold:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
-	if c.refuse != nil {
-		return nil, c.refuse
+	if refuse != nil {
+		return nil, refuse
 	}
 	return c, nil
 }
@@ -100,7 +112,7 @@ func TestSchemaChangesAreOrdered(t *testing.T) {
 // request ends the wait; a client that leaves has what was prepared followed up.
 func TestSchemaChangesThatAreNotSent(t *testing.T) {
 	c := newChanges()
-	c.refuse = pgerr.New(pgerr.FeatureNotSupported, "not in this order")
+	c.will(nil, pgerr.New(pgerr.FeatureNotSupported, "not in this order"))
 	_, conn := startChanges(t, c)
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} {
 		_, err := conn.Exec(t.Context(), "CREATE TABLE t (a int)", mode)
@@ -117,7 +129,8 @@ func TestSchemaChangesThatAreNotSent(t *testing.T) {
 		t.Error("what was refused is finished")
 	}
 
-	c.refuse, c.hold = nil, make(chan struct{})
+	hold := make(chan struct{})
+	c.will(hold, nil)
 	failed := make(chan error, 1)
 	go func() {
 		_, err := conn.Exec(context.Background(), "CREATE TABLE t (a int)", pgx.QueryExecModeSimpleProtocol)
@@ -130,7 +143,7 @@ func TestSchemaChangesThatAreNotSent(t *testing.T) {
 	if pg := (*pgconn.PgError)(nil); !errors.As(within(t, failed), &pg) || pg.Code != "57014" {
 		t.Errorf("a cancelled wait ends with %v", pg)
 	}
-	close(c.hold)
+	close(hold)
 	if _, err := conn.Exec(t.Context(), "CREATE TABLE t (a int)"); err != nil || !within(t, c.finished) {
 		t.Errorf("afterwards: %v", err)
 	}
