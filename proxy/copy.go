@@ -23,6 +23,9 @@ func (s *session) copyData(m *wire.Message) error {
 	}
 	s.mu.Unlock()
 	s.passing = true
+	if m.Type == 'd' && m.Whole() {
+		s.in.Extend(m, 'd', s.by.unquestioned)
+	}
 	return s.pass(m)
 }
 

@@ -176,6 +176,22 @@ func (r *Reader) nextRare(m *Message) (ok bool, err error) {
 	return true, nil
 }
 
+// Extend has m, the whole message that Next has returned last, include those of type typ behind
+// it which the buffer has and that have at most limit bytes each. They are many where rows
+// are copied: each then costs no more than a look at its length.
+func (r *Reader) Extend(m *Message, typ byte, limit int) {
+	from := r.pos - len(m.Data)
+	for rest := r.buf[r.pos:r.end]; len(rest) > 0 && rest[0] == typ; {
+		size := SizeWhole(rest)
+		if size == 0 || size > limit {
+			break
+		}
+		rest = rest[size:]
+		r.pos += size
+	}
+	m.Data = r.buf[from:r.pos:r.pos]
+}
+
 // Back puts m, the message or first piece that Next has returned last, back: Next
 // returns it again.
 func (r *Reader) Back(m *Message) {

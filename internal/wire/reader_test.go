@@ -126,6 +126,14 @@ func readAll(r *Reader, whole *Types) (messages []message, err error) {
 		case cap(m.Data) != len(m.Data) && m.Rest == 0:
 			return messages, errors.New("an append to a message would write into the next one")
 		}
+		if m.Type == 'd' && m.Whole() {
+			copied, err := extended(r, m)
+			if err != nil {
+				return messages, err
+			}
+			messages = append(messages, copied...)
+			continue
+		}
 		data := m.Data
 		if m.First {
 			size := len(m.Data) + m.Rest
