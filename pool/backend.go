@@ -208,13 +208,23 @@ func cancelOn(ctx context.Context, hc *pgconn.HijackedConn) error {
 // Terminate ends the server process from a side connection with the same login.
 // It is for work that ignores a cancel, such as a model being fitted.
 func (b *Backend) Terminate(ctx context.Context) error {
+	_, err := b.TerminateIf(ctx, func() bool { return true })
+	return err
+}
+
+// TerminateIf is Terminate for what may be over by the time that the side connection is
+// there: it asks then, and does nothing where the answer is no.
+func (b *Backend) TerminateIf(ctx context.Context, wanted func() bool) (did bool, err error) {
 	side, err := pgconn.ConnectConfig(ctx, sameServer(b.hijacked))
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer side.Close(ctx)
+	if !wanted() {
+		return false, nil
+	}
 	sql := fmt.Sprintf("SELECT pg_terminate_backend(%d)", b.PID)
-	return side.Exec(ctx, sql).Close()
+	return true, side.Exec(ctx, sql).Close()
 }
 
 // sameServer is the configuration of hc for the very server that it reached, in

@@ -22,6 +22,9 @@ func (s *session) onPrimary() error {
 		return nil
 	}
 	s.mu.Lock()
+	for s.canceled != nil && s.canceled == s.primary {
+		s.wait()
+	}
 	if s.current != nil && s.current == s.primary {
 		s.turnTo(s.primary)
 		bare := (s.resets || len(s.state.bare) > 0 && s.status != 'E') && !s.phase.openPrimary

@@ -36,6 +36,9 @@ const (
 	forwardTimeout = 5 * time.Second
 )
 
+// canceledText is PostgreSQL's own.
+const canceledText = "canceling statement due to user request"
+
 var errManyCancels = errors.New("too many cancel requests under way")
 
 func (p *peers) newCancelKey(pid uint32, longKey bool) cancelKey {
@@ -144,32 +147,41 @@ func (s *session) cancel() {
 		s.cancelWalsender()
 		return
 	}
-	e := pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("cancel")
+	e := pgerr.New(pgerr.QueryCanceled, canceledText).In("cancel")
 	s.cancelLine(e)
 	s.mu.Lock()
 	s.stopWaiting(e)
 	s.awaitSettings()
 	b := s.current
-	training := b == s.replica && s.inflight.trainsNow()
 	if b == nil || s.inflight.len() == 0 {
 		s.mu.Unlock()
 		return
 	}
 	s.cancels++
+	training := s.inflight.trainsNow()
 	if training {
 		s.canceled = b
+	}
+	onPrimary := training && b == s.primary
+	if onPrimary {
+		s.phase.parted.set(true) // onPrimary waits
 	}
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(s.srv.ctx, cancelTimeout)
 	defer cancel()
-	err := stopBackend(ctx, b, training)
+	var err error
+	if onPrimary {
+		training, err = s.terminateTraining(ctx, b)
+	} else {
+		err = stopBackend(ctx, b, training)
+	}
 	if err != nil {
 		s.log.Warn("cancel failed", "target", b.Key.Target, "error", err)
 	}
 	s.mu.Lock()
 	// What has been terminated ends soon, also where it has just finished its work. It
 	// must not get to another session until then.
-	for training && err == nil && s.replica == b {
+	for training && err == nil && (s.replica == b || s.primary == b) {
 		s.changed.Wait()
 	}
 	if s.canceled == b {
@@ -202,6 +214,31 @@ func (s *session) awaitSettings() {
 		}
 		s.changed.Wait()
 	}
+}
+
+// terminateTraining ends a training on the primary, where the session may have more to lose
+// than on a replica: the process is ended only if it is still training when it can be, nothing
+// more is sent to it until that is known, and what it has answered before is the client's.
+func (s *session) terminateTraining(ctx context.Context, b *pool.Backend) (did bool, err error) {
+	did, err = b.TerminateIf(ctx, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.primary == b && s.current == b && s.inflight.trainsNow()
+	})
+	if err != nil && did { // it may have been ended
+		b.Close()
+		return true, nil
+	}
+	if did { // it is for the server to hang up
+		hangUp := time.AfterFunc(cancelTimeout, b.Close)
+		s.mu.Lock()
+		for s.primary == b {
+			s.changed.Wait()
+		}
+		s.mu.Unlock()
+		hangUp.Stop()
+	}
+	return did, err
 }
 
 // stopBackend cancels what b runs. A model being fitted takes no notice of a

@@ -207,6 +207,16 @@ func (q *inflight) trainsNow() bool {
 	return false
 }
 
+// batches counts those that are expected, muted ones left out.
+func (q *inflight) batches() (n int) {
+	q.each(func(r *reply) {
+		if r.endsBatch() && r.action != mute {
+			n++
+		}
+	})
+	return n
+}
+
 // carry has the end of the batch stand for a training of it that has been answered: it is
 // not committed before. Where that end has not been sent there is nothing to be done.
 func (q *inflight) carry(t *training) {

@@ -25,7 +25,12 @@ func (s *session) Lost(b *pool.Backend, err error) {
 	}
 	if b == s.primary {
 		s.primary = nil
-		if busy || needed {
+		switch {
+		case s.canceled == b && busy && !needed && s.inflight.batches() == 1:
+			s.failOwed(b)
+		case s.canceled == b && (busy || needed):
+			s.endWith(terminatedError(), b.Reader.MidMessage())
+		case busy || needed:
 			s.endWith(lostError(b), b.Reader.MidMessage())
 		}
 		return
@@ -35,7 +40,7 @@ func (s *session) Lost(b *pool.Backend, err error) {
 	s.replica, s.keep = nil, keep{}
 	s.phase.openReplica = false
 	if busy && !s.tryElsewhere(b, kept) {
-		s.failReplica(b)
+		s.failOwed(b)
 	}
 }
 
@@ -52,7 +57,7 @@ func (s *session) unanswerable(r *reply) {
 		return
 	}
 	s.inflight.push(r)
-	s.failReplica(s.to)
+	s.failOwed(s.to)
 }
 
 // needs tells whether the session, with nothing expected from b, still cannot do
@@ -61,8 +66,8 @@ func (s *session) needs(b *pool.Backend) bool {
 	return b == s.primary && (s.status != 'I' || s.phase.openPrimary || s.state.pins.text != "")
 }
 
-// failReplica answers what a lost replica still owed. The caller holds mu.
-func (s *session) failReplica(b *pool.Backend) {
+// failOwed answers what a lost server still owed, which the session can do without. The caller holds mu.
+func (s *session) failOwed(b *pool.Backend) {
 	if s.phase.again {
 		s.inflight = inflight{} // the batch goes to another
 		return
@@ -74,7 +79,7 @@ func (s *session) failReplica(b *pool.Backend) {
 	e := lostError(b)
 	e.Severity = "ERROR"
 	if s.canceled == b {
-		e = pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request").In("Lost")
+		e = pgerr.New(pgerr.QueryCanceled, canceledText).In("Lost")
 	}
 	var out []byte
 	for r := s.inflight.first(); r != nil; r = s.inflight.first() {
@@ -96,6 +101,10 @@ func (s *session) failReplica(b *pool.Backend) {
 			s.phase.failed = false
 		}
 	}
+	if b.Key.Target == primaryTarget {
+		s.state.rollback()
+		s.forgetWritten()
+	}
 	s.phase.copyIn.set(false)
 	s.phase.relaying = true
 	s.mu.Unlock()
@@ -107,6 +116,13 @@ func (s *session) failReplica(b *pool.Backend) {
 func lostError(b *pool.Backend) *pgerr.Error {
 	return pgerr.Fatal(pgerr.ConnectionFailure, "connection to server %q was lost", b.Key.Target).
 		WithDetail("The statement in progress may or may not have been executed.").In("Lost")
+}
+
+// terminatedError is for a cancel request that has met a training on the primary, in a session
+// that had more there than that.
+func terminatedError() *pgerr.Error {
+	return pgerr.Fatal(pgerr.QueryCanceled, canceledText).
+		WithDetail("Training takes no notice of a cancel request, so its server process was ended, and with it the transaction and what else the session had there.").In("Lost")
 }
 
 // endWith ends the session with an error as its last words, unless the server

@@ -227,7 +227,7 @@ func (s *session) acceptAlone(b *pool.Backend, m *wire.Message) (bool, error) {
 		return b == s.primary && (s.current == nil || s.current == b), nil
 	case 'E':
 		// A session that does not need the server any more goes on without it.
-		needed := s.needs(b)
+		needed := s.needs(b) && b != s.canceled
 		s.phase.fatal = s.phase.fatal || needed
 		return needed, nil
 	case 'Z':
@@ -259,9 +259,9 @@ func (s *session) acceptError(b *pool.Backend, first *reply, m *wire.Message) bo
 		return false
 	}
 	s.phase.copyIn.set(false)
-	if b != s.primary && m.Whole() && isFatal(m.Body()) {
+	if (b != s.primary || b == s.canceled) && m.Whole() && isFatal(m.Body()) {
 		s.log.Debug("server ends the connection", "target", b.Key.Target, "error", errorText(m))
-		return false // the session goes on; failReplica has the words for the client
+		return false // Lost has the words for the client
 	}
 	if act == mute {
 		if first.proof() != nil {
