@@ -39,7 +39,7 @@ const welcomeAge = time.Minute
 func (s *session) greet(startup *pool.Settings) (*welcome, error) {
 	key := welcomeKey(s.who.user, s.who.database, startup)
 	if w, ok := s.srv.welcomes.Get(key); ok && time.Since(w.asked) < welcomeAge {
-		return w, nil
+		return w.to(startup), nil
 	}
 	s.turn.Block()
 	p := s.srv.pools.Get(pool.Key{Target: primaryTarget, User: s.who.user, Database: s.who.database})
@@ -71,13 +71,38 @@ func (s *session) greet(startup *pool.Settings) (*welcome, error) {
 // errStartupTimeout has PostgreSQL's words for authentication_timeout.
 var errStartupTimeout = pgerr.Fatal(pgerr.QueryCanceled, "canceling authentication due to timeout").In("greet")
 
+// welcomeKey is the same for all applications whose names the server reports as they are given:
+// where each client has a name of its own each would need a server process to be let in.
 func welcomeKey(user, database string, startup *pool.Settings) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\x00%s\x00", user, database)
 	for _, set := range startup.All() {
+		if isPlainName(set) {
+			set.Value = ""
+		}
 		fmt.Fprintf(&b, "%s\x00%s\x00", set.Name, set.Value)
 	}
 	return b.String()
+}
+
+// isPlainName tells of a setting whether it is a name of an application that the server
+// reports as it is: in others it replaces characters, and cuts them.
+func isPlainName(set pool.Setting) bool {
+	odd := func(r rune) bool { return r < ' ' || r > '~' }
+	return set.Name == "application_name" && len(set.Value) < 64 && !strings.ContainsFunc(set.Value, odd)
+}
+
+// to is what the server would say to a login with the settings given, which has w's key.
+func (w *welcome) to(startup *pool.Settings) *welcome {
+	app, _ := startup.Get("application_name")
+	i := slices.IndexFunc(w.params, func(p pgproto3.ParameterStatus) bool { return p.Name == app.Name })
+	if i < 0 || !isPlainName(app) {
+		return w
+	}
+	own := *w
+	own.params = slices.Clone(w.params)
+	own.params[i].Value = app.Value
+	return &own
 }
 
 // greeting owns a backend while the primary is asked. Its fields belong to the
