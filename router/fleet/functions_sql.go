@@ -8,7 +8,7 @@ const calling = `format('%I.%I(%s)', fn.nspname, f.proname, array_to_string(arra
 // functions of C that are not declared volatile are left out: their authors answer for them. What is
 // part of a type of PostgreSQL's alone is found by the relations that have an index or a partition
 // key of its family, and by the range types that are ordered by it.
-const hidden = `hidden AS MATERIALIZED (SELECT h.name, f.provolatile::text AS volatility, l.lanname, 'SELECT ' || ` + calling + ` AS body,
+const hidden = `hidden AS MATERIALIZED (SELECT row_number() OVER () AS n, x.* FROM (SELECT h.name, f.provolatile::text AS volatility, l.lanname, 'SELECT ' || ` + calling + ` AS body,
 			concat_ws(' ', h.note, fn.nspname, f.proname) AS definition, h.types, h.relations, h.explicit, h.family
 		FROM (SELECT concat('cast (', format_type(c.castsource, NULL), ' AS ', format_type(c.casttarget, NULL), ')') AS name, c.castfunc AS func, c.castcontext::text AS note,
 				CASE WHEN c.castcontext <> 'i' AND c.casttarget >= 16384 THEN ARRAY[c.casttarget] ELSE ARRAY[c.castsource, c.casttarget] END AS types,
@@ -40,20 +40,25 @@ const hidden = `hidden AS MATERIALIZED (SELECT h.name, f.provolatile::text AS vo
 				WHERE p.partexprs IS NOT NULL AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = p.partrelid AND ` + onUsers + `)
 			UNION ALL SELECT x.stxrelid, pg_get_statisticsobjdef(x.oid) FROM pg_statistic_ext x
 				WHERE EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_statistic_ext'::regclass AND d.objid = x.oid AND ` + onUsers + `)
-		) e)`
+		) e) x)`
 
 // onUsers tells a dependency on a function or operator of users.
 const onUsers = `d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass) AND d.refobjid >= 16384`
 
 // around are the types that have others in them, by the type inside: arrays, domains, ranges, rows.
-// above are the relations that a scan reads others for.
+// above are the relations that a scan reads others for. met_types and met_relations are the names
+// of those of a row of hidden: all rows at once, since there may be as many as there are relations.
 const around = `edges(part, whole) AS MATERIALIZED (SELECT typelem, oid FROM pg_type WHERE typelem >= 16384
 		UNION ALL SELECT typbasetype, oid FROM pg_type WHERE typbasetype >= 16384
 		UNION ALL SELECT rngsubtype, unnest(ARRAY[rngtypid, (to_jsonb(r) ->> 'rngmultitypid')::oid]) FROM pg_range r WHERE rngsubtype >= 16384
 		UNION ALL SELECT rngtypid, (to_jsonb(r) ->> 'rngmultitypid')::oid FROM pg_range r WHERE rngtypid >= 16384
 		UNION ALL SELECT a.atttypid, c.reltype FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE a.atttypid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped AND c.reltype <> 0),
 	inside(part, whole) AS (SELECT DISTINCT t, t FROM hidden, unnest(types) t WHERE t >= 16384 UNION SELECT i.part, e.whole FROM inside i JOIN edges e ON e.part = i.whole),
-	above(part, whole) AS (SELECT DISTINCT r, r FROM hidden, unnest(relations) r UNION SELECT a.part, h.inhparent FROM above a JOIN pg_inherits h ON h.inhrelid = a.whole)`
+	above(part, whole) AS (SELECT DISTINCT r, r FROM hidden, unnest(relations) r UNION SELECT a.part, h.inhparent FROM above a JOIN pg_inherits h ON h.inhrelid = a.whole),
+	met_types(n, names) AS MATERIALIZED (SELECT h.n, string_agg(DISTINCT t.typname::text, ',' ORDER BY t.typname::text)
+		FROM hidden h, unnest(h.types) u JOIN inside i ON i.part = u JOIN pg_type t ON t.oid = i.whole WHERE t.typcategory <> 'A' GROUP BY h.n),
+	met_relations(n, names) AS MATERIALIZED (SELECT h.n, string_agg(DISTINCT c.relname::text, E'\n' ORDER BY c.relname::text)
+		FROM hidden h, unnest(h.relations) u JOIN above a ON a.part = u JOIN pg_class c ON c.oid = a.whole GROUP BY h.n)`
 
 // functionsQuery reads functions, what calls them for operators and aggregates, and what is hidden.
 const functionsQuery = `WITH RECURSIVE ` + hidden + `, ` + around + `
@@ -76,8 +81,6 @@ const functionsQuery = `WITH RECURSIVE ` + hidden + `, ` + around + `
 	FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace JOIN pg_proc f ON f.oid = o.oprcode
 	JOIN pg_namespace fn ON fn.oid = f.pronamespace JOIN pg_language l ON l.oid = f.prolang
 	WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-	UNION ALL SELECT '', name::name, volatility, lanname, body, definition, false,
-		coalesce((SELECT string_agg(DISTINCT t.typname::text, ',' ORDER BY t.typname::text) FROM inside i JOIN pg_type t ON t.oid = i.whole WHERE i.part = ANY (types) AND t.typcategory <> 'A'), ''),
-		coalesce((SELECT string_agg(DISTINCT c.relname::text, E'\n' ORDER BY c.relname::text) FROM above a JOIN pg_class c ON c.oid = a.whole WHERE a.part = ANY (relations)), ''),
-		explicit, family FROM hidden) f
+	UNION ALL SELECT '', name::name, volatility, lanname, body, definition, false, coalesce(t.names, ''), coalesce(r.names, ''), explicit, family
+	FROM hidden LEFT JOIN met_types t USING (n) LEFT JOIN met_relations r USING (n)) f
 	ORDER BY f.proname, f.nspname`
