@@ -1,6 +1,7 @@
 package parser
 
 import (
+	"slices"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v5"
@@ -39,8 +40,12 @@ func granted(s *pg.GrantStmt) (list []Change) {
 	return list
 }
 
+// tablePrivileges are those of tables. The grammar takes any identifier for one, quoted ones too.
+var tablePrivileges = []string{"select", "insert", "update", "delete", "truncate", "references", "trigger", "maintain"}
+
 // privilegesSQL are the privileges that a REVOKE names, as it has them. What is not of tables
-// is all of them: who may not use a schema has none there.
+// is all of them: who may not use a schema has none there. So is a word that is no privilege of
+// tables, which must not become part of any SQL.
 func privilegesSQL(s *pg.GrantStmt) string {
 	if s.Objtype == pg.ObjectType_OBJECT_SCHEMA || len(s.Privileges) == 0 {
 		return "ALL"
@@ -48,8 +53,13 @@ func privilegesSQL(s *pg.GrantStmt) string {
 	words := make([]string, len(s.Privileges))
 	for i, n := range s.Privileges {
 		p := n.GetAccessPriv()
-		if words[i] = strings.ToUpper(p.GetPrivName()); words[i] == "" {
+		switch name := p.GetPrivName(); {
+		case name == "":
 			words[i] = "ALL"
+		case slices.Contains(tablePrivileges, name):
+			words[i] = strings.ToUpper(name)
+		default:
+			return "ALL"
 		}
 		for j, column := range names(p.GetCols()) {
 			words[i] += [2]string{" (", ", "}[min(j, 1)] + `"` + strings.ReplaceAll(column, `"`, `""`) + `"`

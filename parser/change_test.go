@@ -35,6 +35,7 @@ func TestChangesOfTheSchema(t *testing.T) {
 		`ALTER TABLE t OWNER TO x`:                                                                       {{Action: Privileges, Name: "t", To: Either}},
 		`GRANT SELECT ON t, s.u TO x`:                                                                    {{Action: Privileges, Name: "t", To: Wider}, {Action: Privileges, Schema: "s", Name: "u", To: Wider}},
 		`REVOKE SELECT (a, "B"), INSERT ON t FROM x, PUBLIC`:                                             {{Action: Privileges, Name: "t", To: Narrower, Roles: []string{"x", ""}, Privileges: `SELECT ("a", "B"), INSERT`}},
+		`REVOKE "select on t from x; drop table u; revoke select" ON t FROM x`:                           {{Action: Privileges, Name: "t", To: Narrower, Roles: []string{"x"}, Privileges: "ALL"}},
 		`REVOKE ALL ON t FROM CURRENT_USER`:                                                              {{Action: Privileges, Name: "t", To: Narrower, Privileges: "ALL"}},
 		`REVOKE SELECT ON ALL TABLES IN SCHEMA s FROM x`:                                                 {{Action: Privileges, Schema: "s", To: Narrower, Roles: []string{"x"}, Privileges: "SELECT"}},
 		`REVOKE USAGE ON SCHEMA s FROM x`:                                                                {{Action: Privileges, Schema: "s", To: Narrower, Privileges: "ALL"}},
