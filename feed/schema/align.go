@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -162,6 +163,7 @@ func (c *accessComparison) ask(ctx context.Context, primary *pgx.Conn) error {
 // theirs are the primary's rights; primary is nil where they were read before, by [Foresee] or from
 // what was saved. It works in the transaction of target if that has one, else in one for each table, and waits five
 // seconds for its lock. A policy that cannot be made is told of; less is shown then.
+// Where one table fails the others still follow; the first error is returned.
 func Align(ctx context.Context, run *feed.Run, theirs *Rights, primary, target *pgx.Conn, tables []*feed.Table) error {
 	c, err := compareAccess(ctx, run, theirs, primary, target, tables)
 	if err != nil {
@@ -174,21 +176,22 @@ func Align(ctx context.Context, run *feed.Run, theirs *Rights, primary, target *
 		run.Note(run.Target.Name, "what roles of the primary that are not there may do is left out: %s", some(slices.Sorted(maps.Keys(c.absent))))
 	}
 	if primary != nil && slices.ContainsFunc(c.all, func(d accessDifference) bool { return d.policy }) {
-		if err := Surround(ctx, run, nil, tables); err != nil {
-			return err
-		}
+		Surround(ctx, run, nil, tables)
 	}
 	for rest := c.all; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && rest[n].Schema == rest[0].Schema && rest[n].Table == rest[0].Table {
 			n++
 		}
-		if err := alignOne(ctx, run, target, rest[:n]); err != nil {
-			return err
+		if one := alignOne(ctx, run, target, rest[:n]); one != nil {
+			err = cmp.Or(err, one)
+			if target.PgConn().TxStatus() != 'I' {
+				break
+			}
 		}
 		rest = rest[n:]
 	}
-	return nil
+	return err
 }
 
 // alignOne carries out the differences of one table.
@@ -220,7 +223,7 @@ func alignOne(ctx context.Context, run *feed.Run, target *pgx.Conn, all []access
 	step.SQL = write(true)
 	err := run.Do(ctx, target, step)
 	pg := (*pgconn.PgError)(nil)
-	if err == nil || !errors.As(err, &pg) || !strings.HasPrefix(pg.Code, "42") || pg.Code == "42501" || !slices.ContainsFunc(all, func(d accessDifference) bool { return d.policy }) {
+	if err == nil || !errors.As(err, &pg) || passing(pg.Code) || !slices.ContainsFunc(all, func(d accessDifference) bool { return d.policy }) {
 		return err
 	}
 	if within {
@@ -231,6 +234,13 @@ func alignOne(ctx context.Context, run *feed.Run, target *pgx.Conn, all []access
 	run.Note(run.Target.Name, "policies of %s.%s cannot be made, and less is shown: %s", all[0].Schema, all[0].Table, feed.Cause(err))
 	step.SQL = write(false)
 	return run.Do(ctx, target, step)
+}
+
+// passing tells whether an error is of locks, of the server's state or of its means, and not of
+// what a statement says: a policy may also fail by a value that is none of its type, or a
+// schema that there is not.
+func passing(code string) bool {
+	return slices.Contains([]string{"08", "25", "40", "53", "54", "55", "57", "58", "XX"}, code[:2])
 }
 
 func some(names []string) string {

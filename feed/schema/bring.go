@@ -43,15 +43,18 @@ func Bring(ctx context.Context, run *feed.Run, tables []*feed.Table, need Need) 
 }
 
 // Surround brings what the tables and their policies need besides relations, as the first step of
-// Bring does. Where saved is not nil all that is of the primary comes from there.
-func Surround(ctx context.Context, run *feed.Run, saved *Saved, tables []*feed.Table) (err error) {
+// Bring does. Where saved is not nil all that is of the primary comes from there. What cannot be
+// brought is told of and no error: policies that need it cannot be made, by which less is shown, and
+// what was taken from somebody on the primary does not wait for that.
+func Surround(ctx context.Context, run *feed.Run, saved *Saved, tables []*feed.Table) {
 	b := &bringing{run: run, tables: tables, byName: feed.Index(tables), need: Tables, saved: saved}
 	end, err := b.open(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		err = errors.Join(b.types(ctx), end())
 	}
-	defer func() { err = errors.Join(err, end()) }()
-	return b.types(ctx)
+	if err != nil {
+		run.Note(run.Target.Name, "what policies need cannot be made: %v", err)
+	}
 }
 
 // bringing is one call of Bring.
