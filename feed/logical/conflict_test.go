@@ -67,6 +67,31 @@ func TestAConflictIsShownWithTheRowAndTheWayOut(t *testing.T) {
 	}
 }
 
+// A worker that begins again at once after each error is connected at nearly any moment.
+func TestASubscriptionThatFailsAgainAndAgainIsNotReady(t *testing.T) {
+	r := newRigOn(t, pgtest.Primary(t), pgtest.Replica(t, pgtest.Options{Settings: map[string]string{"wal_retrieve_retry_interval": "1ms"}}),
+		func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
+	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY)")
+	r.apply(t)
+	r.replica.Exec(t, "INSERT INTO t VALUES (1)")
+	r.primary.Exec(t, "INSERT INTO t VALUES (1)")
+	if !pgtest.Eventually(func() bool {
+		return ask(t, r.replica, "SELECT (apply_error_count > 0)::text FROM pg_stat_subscription_stats") == "true"
+	}) {
+		t.Fatal("no error is counted")
+	}
+	for range 5 {
+		if state := r.state(t); state.State != "broken" || problem(t, state, "conflict").What == "" {
+			t.Fatalf("%+v", state)
+		}
+	}
+	r.replica.Exec(t, "DELETE FROM t")
+	r.equal(t)
+	if state := r.state(t); state.State != "ready" {
+		t.Errorf("%+v", state)
+	}
+}
+
 func TestASlotThatHasLostItsWALIsMadeAnew(t *testing.T) {
 	r := newRigOn(t, pgtest.Primary(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "4MB", "min_wal_size": "32MB", "max_wal_size": "32MB"}}),
 		pgtest.Replica(t, pgtest.Options{Settings: soon}), func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -96,7 +97,7 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 	case !st.sub.Enabled && failures == 0:
 		p.block("disabled", "the subscription is disabled", "ALTER SUBSCRIPTION "+feed.Quote("", s.run.Name)+" ENABLE", "on the replica, unless somebody wants it so")
 		return "stopped"
-	case !st.sub.Enabled, !st.connected():
+	case !st.sub.Enabled, !st.connected(), s.failing(ctx, st, failures):
 		p.all = append(p.all, s.conflictProblem(ctx, st.sub, failures))
 		return "broken"
 	case !st.sub.ready():
@@ -107,6 +108,31 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 
 // connected tells whether the subscription has a worker that the primary sends to.
 func (st *standing) connected() bool { return st.sub.PID != 0 && st.slot.Active }
+
+// retry is longer than a subscription waits after an error, unless wal_retrieve_retry_interval says otherwise.
+const retry = 6 * time.Second
+
+// failing tells of a subscription that is connected just now whether it is so between one error
+// and the next: failures have been counted, and another one comes before it has confirmed what
+// the primary has written by now, or copied what it copies.
+func (s *session) failing(ctx context.Context, st *standing, failures int64) bool {
+	if failures == 0 {
+		return false
+	}
+	const confirmed = "SELECT coalesce((SELECT confirmed_flush_lsn >= $2::pg_lsn FROM pg_replication_slots WHERE slot_name = $1), false)"
+	now, err := one[string](ctx, s.primary, "SELECT pg_current_wal_lsn()::text")
+	for until := time.Now().Add(retry); err == nil && time.Now().Before(until); err = wait(ctx, pace) {
+		if st.sub.ready() {
+			if there, err := one[bool](ctx, s.primary, confirmed, s.run.Name, now); err != nil || there {
+				return false
+			}
+		}
+		if count, err := s.errorCount(ctx, st.sub); err != nil || count > failures {
+			return err == nil
+		}
+	}
+	return false
+}
 
 // unfed tells of tables that are configured, and not published or not subscribed yet.
 func (s *session) unfed(p *problems, st *standing, all []*table) {
