@@ -88,6 +88,8 @@ func (r *replica) closedSQL(ctx context.Context, s *Step) (string, error) {
 	wanted := s.Roles
 	if wanted == nil {
 		wanted = append(slices.Clone(theirs.Roles), "")
+	} else if t := theirs.Tables[one.Plain()]; t != nil {
+		wanted = withHeirs(wanted, t.Grants)
 	}
 	var from []string
 	for _, role := range wanted {
@@ -106,6 +108,20 @@ func (r *replica) closedSQL(ctx context.Context, s *Step) (string, error) {
 		return "", nil
 	}
 	return "REVOKE " + s.Privileges + " ON TABLE " + one.Qualified() + " FROM " + strings.Join(from, ", ") + " CASCADE", nil
+}
+
+// withHeirs adds to roles those to whom they have given something on, who lose it with them: on the
+// replica it is the table's owner who has given all.
+func withHeirs(roles []string, grants []schema.Grant) []string {
+	roles = slices.Clone(roles)
+	for i := 0; i < len(roles); i++ {
+		for _, g := range grants {
+			if g.Grantor == roles[i] && g.Grantor != "" && !slices.Contains(roles, g.Role) {
+				roles = append(roles, g.Role)
+			}
+		}
+	}
+	return roles
 }
 
 // align has a table of the replica give what the primary's gives now.

@@ -136,3 +136,24 @@ func TestRightsAreGivenBackAndMended(t *testing.T) {
 		t.Errorf("r_bob still sees %b", here)
 	}
 }
+
+// Who has a privilege from somebody who loses it loses it too, and on the replica no later.
+func TestWhatWasGivenOnIsTakenFirst(t *testing.T) {
+	g := newRig(t, configs.FeedLogical, `CREATE ROLE r_bob LOGIN; CREATE ROLE r_ann; CREATE ROLE r_cat; GRANT SELECT ON docs TO r_ann WITH GRANT OPTION;
+		SET ROLE r_ann; GRANT SELECT ON docs TO r_cat WITH GRANT OPTION; SET ROLE r_cat; GRANT SELECT ON docs TO r_bob; RESET ROLE`)
+	g.replica.Exec(t, "CREATE ROLE r_bob LOGIN")
+	if err := Repair(context.Background(), g.run(nil), Mending{}); err != nil {
+		t.Fatal(err)
+	}
+	if g.seen(g.replica) == 0 {
+		t.Fatal("r_bob sees nothing from the beginning")
+	}
+	run := g.run(func(e feed.Event) {
+		if here, there := g.seen(g.replica), g.seen(g.primary); e.Status == feed.StatusDone && here&^there != 0 {
+			t.Errorf("after %q r_bob sees %b and on the primary %b", e.Step, here, there)
+		}
+	})
+	if err := Script(context.Background(), []*feed.Run{run}, read(t, "REVOKE SELECT ON docs FROM r_ann CASCADE"), Options{}); err != nil || g.seen(g.replica) != 0 {
+		t.Errorf("r_bob sees %b, %v", g.seen(g.replica), err)
+	}
+}
