@@ -110,6 +110,13 @@ var accessCases = []struct {
 		want:    []string{"policy: restrictive \"less\" for ALL to \"r_bob\" on the primary, nothing here!"}, reads: map[string]string{"r_bob": "2"},
 	},
 	{
+		name: "a policy that restricts members of a role that has none here",
+		primary: `GRANT SELECT ON s.t TO r_bob; ALTER TABLE s.t ENABLE ROW LEVEL SECURITY; CREATE POLICY all_rows ON s.t USING (true);
+			CREATE POLICY less ON s.t AS RESTRICTIVE TO r_grp USING (id = 2)`,
+		replica: "GRANT SELECT ON s.t TO r_bob; ALTER TABLE s.t ENABLE ROW LEVEL SECURITY; CREATE POLICY all_rows ON s.t USING (true)",
+		want:    []string{"policy: restrictive \"less\" for ALL to \"r_bob\", \"r_grp\" on the primary, nothing here!"}, reads: map[string]string{"r_bob": "2"},
+	},
+	{
 		name: "policies that need what is not here",
 		primary: `GRANT SELECT ON s.t TO r_ann, r_bob; CREATE TABLE s.unfed (id int); ALTER TABLE s.t ENABLE ROW LEVEL SECURITY; CREATE POLICY ok ON s.t USING (id = 1); CREATE POLICY more ON s.t USING (id IN (SELECT id FROM s.unfed));
 			CREATE POLICY less ON s.t AS RESTRICTIVE FOR SELECT TO r_ann USING (id IN (SELECT id FROM s.unfed))`,
