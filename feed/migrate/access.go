@@ -43,7 +43,7 @@ func (s *situation) access(o *Order, c *Change) {
 		slices.Sort(tables)
 	}
 	for _, name := range tables {
-		if !s.fed(name) {
+		if !s.fed(name) && (!s.copied[name] || s.primary[name] == nil || s.replica[name] == nil) {
 			continue
 		}
 		t := s.primary[name]

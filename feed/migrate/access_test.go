@@ -157,3 +157,24 @@ func TestWhatWasGivenOnIsTakenFirst(t *testing.T) {
 		t.Errorf("r_bob sees %b, %v", g.seen(g.replica), err)
 	}
 }
+
+// The copies of a feed of foreign tables show no more than its other tables.
+func TestWhatIsTakenIsTakenOfCopiesToo(t *testing.T) {
+	g := newRig(t, configs.FeedFDW, "CREATE ROLE r_bob LOGIN; GRANT SELECT ON docs TO r_bob")
+	g.replica.Exec(t, "CREATE ROLE r_bob LOGIN; CREATE TABLE copy AS TABLE docs; DROP FOREIGN TABLE docs; ALTER TABLE copy RENAME TO docs; GRANT SELECT ON docs TO r_bob")
+	run := g.run(func(e feed.Event) {
+		if here, there := g.seen(g.replica), g.seen(g.primary); e.Status == feed.StatusDone && here&^there != 0 {
+			t.Errorf("after %q r_bob sees %b and on the primary %b", e.Step, here, there)
+		}
+	})
+	if err := run.Journal(context.Background(), g.replica.Super(t, "postgres")); err != nil {
+		t.Fatal(err)
+	}
+	g.replica.Exec(t, "INSERT INTO pgshunt.copies (relation, copied_at, copied_rows, copied_bytes, partial, snapshot) VALUES ('public.docs', now(), 0, 0, false, '')")
+	if g.seen(g.replica) == 0 {
+		t.Fatal("r_bob sees nothing from the beginning")
+	}
+	if err := Script(context.Background(), []*feed.Run{run}, read(t, "REVOKE SELECT ON docs FROM r_bob"), Options{}); err != nil || g.seen(g.replica) != 0 {
+		t.Errorf("r_bob sees %b, %v", g.seen(g.replica), err)
+	}
+}

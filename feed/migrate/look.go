@@ -79,7 +79,7 @@ func lookAt(ctx context.Context, run *feed.Run, conn, primary *pgx.Conn, f *prim
 	s := &situation{
 		feed: run.Replica.Feed, name: run.Name, selection: run.Selection,
 		primary: f.tables, keys: f.keys, indexes: f.indexes, users: f.users,
-		published: map[string]bool{}, options: map[string]bool{},
+		published: map[string]bool{}, options: map[string]bool{}, copied: map[string]bool{},
 	}
 	tables, err := feed.Tables(ctx, conn, everything)
 	if err != nil {
@@ -93,7 +93,9 @@ func lookAt(ctx context.Context, run *feed.Run, conn, primary *pgx.Conn, f *prim
 	case configs.FeedLogical:
 		err = s.lookAtPublication(ctx, conn, primary)
 	case configs.FeedFDW:
-		err = s.lookAtOptions(ctx, conn)
+		if err = s.lookAtOptions(ctx, conn); err == nil {
+			err = s.lookAtCopies(ctx, conn)
+		}
 	}
 	return s, err
 }
@@ -131,6 +133,21 @@ func (s *situation) lookAtOptions(ctx context.Context, conn *pgx.Conn) error {
 	}
 	var name string
 	_, err = pgx.ForEachRow(rows, []any{&name}, func() error { s.options[name] = true; return nil })
+	return err
+}
+
+// lookAtCopies finds which tables a feed of foreign tables has copied instead.
+func (s *situation) lookAtCopies(ctx context.Context, conn *pgx.Conn) error {
+	have, err := find1(ctx, conn, "SELECT 'yes' WHERE to_regclass('pgshunt.copies') IS NOT NULL")
+	if err != nil || have == "" {
+		return err
+	}
+	rows, err := conn.Query(ctx, "SELECT relation FROM pgshunt.copies")
+	if err != nil {
+		return err
+	}
+	var name string
+	_, err = pgx.ForEachRow(rows, []any{&name}, func() error { s.copied[name] = true; return nil })
 	return err
 }
 

@@ -108,6 +108,9 @@ type situation struct {
 	indexes           map[string]index
 	// options holds the foreign table's columns with an option column_name, as table.column.
 	options map[string]bool
+	// copied are those that a feed of foreign tables has copied: they follow no change of their
+	// definition until the next copy, but show no more than the primary.
+	copied map[string]bool
 	// users are the tables with a column of a type, by the type as format_type writes it.
 	users map[string][]string
 	// mark is a text that no value is, random and new for each statement; see box.
