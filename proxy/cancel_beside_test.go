@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -69,6 +70,50 @@ func TestCancelWithPartsOnBothServers(t *testing.T) {
 			if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
 				t.Errorf("through the proxy\n%q\ndirectly\n%q", got, want)
 			}
+			if !pgtest.Eventually(func() bool { return f.pools.Load("primary") == 0 && f.pools.Load("ml1") == 0 }) {
+				t.Errorf("%d backends of the primary and %d of the replica are in use", f.pools.Load("primary"), f.pools.Load("ml1"))
+			}
+		})
+	}
+}
+
+// A cancel request that meets a training beside a transaction ends the training and fails the
+// transaction, as a statement of it that is canceled does: the savepoints before it are there.
+func TestCancelOfTrainingBesideATransaction(t *testing.T) {
+	primary, replica := pgtest.SharedPrimary(t), pgtest.SharedReplica(t)
+	db, other := primary.NewDatabase(t), replica.NewDatabase(t)
+	primary.ExecIn(t, db, "CREATE TABLE t (v int)")
+	replica.ExecIn(t, other, "CREATE TABLE fit AS SELECT i::float8 AS x, (2 * i)::float8 AS y FROM generate_series(1, 20) i")
+	pgtest.NoLeaks(t)
+	f := start(t, setup{replicas: []*pgtest.Server{replica}, replicaDatabase: other})
+	for name, send := range map[string][]pgproto3.FrontendMessage{
+		"simple":   {&pgproto3.Query{String: slowFit("beside")}},
+		"extended": batch(slowFit("beside")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, key := enterWithKey(t, f.addr, db)
+			c.query("BEGIN; INSERT INTO t VALUES (1); SAVEPOINT s")
+			c.send(send...)
+			fits(t, replica, other, 1)
+			cancel(t, f.addr, key.ProcessID, key.SecretKey)
+			got := joined(c.answer())
+			if !strings.HasSuffix(got, "ERROR 57014 canceling statement due to user request; ready E") || strings.Count(got, "ERROR") != 1 {
+				t.Errorf("got %q", got)
+			}
+			fits(t, replica, other, 0)
+			for _, step := range [][2]string{
+				{"SELECT 1", "ERROR 25P02 current transaction is aborted, commands ignored until end of transaction block; ready E"},
+				{"ROLLBACK TO s", "ROLLBACK; ready T"},
+				{"SELECT v, (SELECT pgml.version() <> '') FROM t", "ERROR"},
+				{"ROLLBACK", "ROLLBACK; ready I"},
+				{"SELECT pgml.version() <> ''", "RowDescription; row t; SELECT 1; ready I"},
+				{"SELECT count(*) FROM t", "RowDescription; row 0; SELECT 1; ready I"},
+			} {
+				if got := joined(c.query(step[0])); !strings.HasPrefix(got, step[1]) {
+					t.Errorf("%s: got %q", step[0], got)
+				}
+			}
+			_ = c.Close()
 			if !pgtest.Eventually(func() bool { return f.pools.Load("primary") == 0 && f.pools.Load("ml1") == 0 }) {
 				t.Errorf("%d backends of the primary and %d of the replica are in use", f.pools.Load("primary"), f.pools.Load("ml1"))
 			}
