@@ -39,6 +39,28 @@ func scalarOf(t *testing.T, conn *pgx.Conn, sql string) string {
 	return text
 }
 
+// everyClass is a script of each class of statement, with what becomes of it while every
+// replica is down: nothing that does not need one is worse off.
+var everyClass = []struct{ sql, code string }{
+	{"CREATE TABLE houses (price real, rooms real)", ""},
+	{"INSERT INTO houses VALUES (1, 2)", ""},
+	{"SELECT * FROM houses", ""},
+	{"SELECT pgml.version()", "57P03"},
+	{"EXPLAIN SELECT pgml.version()", "57P03"},
+	{"SELECT pgml.predict('p', ARRAY[rooms]) FROM houses", "57P03"},
+	{"SELECT * FROM pgml.models", "57P03"},
+	{"SELECT * FROM pgml.train('p', 'regression', 'houses', 'price')", "57P03"},
+	{"SELECT pgml.deploy('p', 'best_score')", "57P03"},
+	{"UPDATE houses SET price = pgml.predict('p', ARRAY[rooms])", "0A000"},
+	{"BEGIN", ""},
+	{"INSERT INTO houses VALUES (3, 4)", ""},
+	{"SELECT pgml.version()", "57P03"},
+	{"SELECT 1", "25P02"},
+	{"ROLLBACK", ""},
+	{"SELECT 1 / (count(*) - 1) FROM houses", "22012"}, // one row is left
+	{"DROP TABLE houses", ""},
+}
+
 // pgshunt starts whoever else is there, and finds servers when they come.
 func TestServingBeginsWithoutReplicas(t *testing.T) {
 	primary := pgtest.Primary(t)
@@ -48,8 +70,19 @@ func TestServingBeginsWithoutReplicas(t *testing.T) {
 	if got := scalarOf(t, conn, "SELECT 'here'"); got != "here" {
 		t.Error(got)
 	}
-	if got := scalarOf(t, conn, "SELECT pgml.version()"); got != "57P03" {
-		t.Errorf("with every replica down: %s", got)
+	for protocol, mode := range map[string]pgx.QueryExecMode{"simple": pgx.QueryExecModeSimpleProtocol, "extended": pgx.QueryExecModeExec} {
+		for _, step := range everyClass {
+			_, err := conn.Exec(t.Context(), step.sql, mode)
+			e := pgError(err)
+			switch {
+			case err != nil && e == nil:
+				t.Fatalf("%s, %s: %v", protocol, step.sql, err)
+			case e == nil && step.code != "", e != nil && e.Code != step.code:
+				t.Errorf("%s, %s: %v, expected %q", protocol, step.sql, err, step.code)
+			case step.code == "57P03" && !strings.Contains(e.Hint, "pgshunt check"):
+				t.Errorf("%s, %s: the hint is %q", protocol, step.sql, e.Hint)
+			}
+		}
 	}
 	if log := s.log.String(); !strings.Contains(log, "target unhealthy") || !strings.Contains(log, "target=ml1") {
 		t.Errorf("the log does not name the server that is down:\n%s", log)
