@@ -106,6 +106,9 @@ const (
 	// InBlock ones are idle inside a transaction block whose end leaves nothing behind:
 	// COMMIT. Their labels are true.
 	InBlock
+	// Finished ones are idle inside a transaction block that is to be committed, and hold session
+	// state: COMMIT, then DISCARD ALL.
+	Finished
 	// Broken ones are busy, or in a state that nobody knows: they are closed.
 	Broken
 )
@@ -128,6 +131,8 @@ func (ps *Pools) Release(b *Backend, s State) {
 		}
 	case InBlock:
 		b.finish(false, "COMMIT")
+	case Finished:
+		b.reset("COMMIT", "DISCARD ALL")
 	case Dirty:
 		b.reset("DISCARD ALL")
 	case InTransaction:

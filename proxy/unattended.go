@@ -204,7 +204,7 @@ func (u *unattended) giveBack(status byte) {
 	state := pool.Dirty
 	switch {
 	case u.block && status == 'T' && !u.failed:
-		state = pool.InBlock
+		state = pool.Finished // the client may have had more there than the block
 	case status != 'I':
 		state = pool.InTransaction
 	}
