@@ -112,13 +112,13 @@ func (c *accessComparison) policy(p, r *feed.Table, of RowPolicy) (want RowPolic
 
 // policyRoles are whom a policy is for on the replica. Where several roles of the primary are one
 // there, it is for all of them if it gives, for any if it takes; and one that takes is also
-// for the members of a role that the replica lacks.
+// for the members of its roles, who need not be members on the replica.
 func (c *accessComparison) policyRoles(of RowPolicy) (roles []string) {
 	if slices.Contains(of.Roles, "") {
 		return []string{""}
 	}
 	from := of.Roles
-	if !of.Permissive && slices.ContainsFunc(from, func(role string) bool { return c.of(role) == "" }) {
+	if !of.Permissive {
 		from = slices.Concat(from, of.Members)
 	}
 	for _, role := range from {
