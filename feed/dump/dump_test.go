@@ -36,7 +36,11 @@ func newBed(t *testing.T, change func(*configs.Replica)) *bed {
 
 func bedOn(t *testing.T, primary, replica *pgtest.Server, change func(*configs.Replica)) *bed {
 	t.Helper()
-	at, on := primary.NewDatabase(t), replica.NewDatabase(t)
+	return bedIn(t, primary, replica, primary.NewDatabase(t), replica.NewDatabase(t), change)
+}
+
+func bedIn(t *testing.T, primary, replica *pgtest.Server, at, on string, change func(*configs.Replica)) *bed {
+	t.Helper()
 	cfg := configs.Default()
 	cfg.Primary.URL = configs.URL(primary.URL(primary.Superuser(), at))
 	r := configs.Replica{Name: "ml1", Server: configs.Server{URL: configs.URL(replica.URL(replica.Superuser(), on))}, Feed: configs.FeedDump}

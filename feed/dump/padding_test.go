@@ -2,10 +2,13 @@ package dump
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pgshunt/internal/pgtest"
 )
 
 func TestBlanksStayBehindAndTheValuesAreTheSame(t *testing.T) {
@@ -24,6 +27,31 @@ func TestBlanksStayBehindAndTheValuesAreTheSame(t *testing.T) {
 	bytes, err := strconv.Atoi(value(t, b.replica, "SELECT copied_bytes FROM pgshunt.copies WHERE relation = 'public.padded'"))
 	if most := 2000 * (300 + 200); err != nil || bytes > most {
 		t.Errorf("%d bytes were copied, %v; with the blanks at the ends it would be more than %d", bytes, err, most)
+	}
+}
+
+// No encoding of a server has a blank's byte in another character.
+func TestBlanksStayBehindInAnyEncoding(t *testing.T) {
+	primary, replica := pgtest.SharedPrimary(t), pgtest.SharedReplica(t)
+	for i, c := range [][3]string{{"EUC_JP", "UTF8", "日本"}, {"UTF8", "EUC_JP", "日本"}, {"LATIN1", "UTF8", "ü\u00a0"}, {"UTF8", "LATIN1", "ü\u00a0"}} {
+		t.Run(c[0]+" to "+c[1], func(t *testing.T) {
+			name := fmt.Sprintf("padding_%d", i)
+			for at, s := range []*pgtest.Server{primary, replica} {
+				s.Exec(t, fmt.Sprintf("CREATE DATABASE %s ENCODING '%s' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'", name, c[at]))
+				t.Cleanup(func() { s.Exec(t, "DROP DATABASE "+name+" WITH (FORCE)") })
+			}
+			b := bedIn(t, primary, replica, name, name, nil)
+			exec(t, b.primary, "SET client_encoding = 'UTF8'")
+			exec(t, b.replica, "SET client_encoding = 'UTF8'")
+			exec(t, b.primary, "CREATE TABLE padded (id int PRIMARY KEY, c char(80)); INSERT INTO padded SELECT i, repeat('"+c[2]+"', i) FROM generate_series(0, 40) i")
+			b.refresh(t)
+			b.tidy(t)
+			// The binary form is in the connection's encoding, with all blanks.
+			const forms = "SELECT string_agg(md5(bpcharsend(c)), ',' ORDER BY id) FROM padded"
+			if diff := cmp.Diff(value(t, b.primary, forms), value(t, b.replica, forms)); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 
