@@ -31,9 +31,20 @@ const marker = "made by pgshunt"
 
 func readMark(comment string) (m mark) {
 	rest, ours := strings.CutPrefix(comment, marker)
-	head, conditions, whole := strings.Cut(rest, ": {")
-	if !ours || !whole || json.Unmarshal([]byte("{"+conditions), &m.conditions) != nil {
+	if !ours {
 		return mark{}
+	}
+	// A database's name may have what stands before the conditions, and these too.
+	head := ""
+	for at := 0; ; at++ {
+		next := strings.Index(rest[at:], ": {")
+		if next < 0 {
+			return mark{}
+		}
+		at += next
+		if head = rest[:at]; json.Unmarshal([]byte(rest[at+len(": "):]), &m.conditions) == nil {
+			break
+		}
 	}
 	m.ours = true
 	if owner, ok := strings.CutPrefix(head, " for "); ok {
