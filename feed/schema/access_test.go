@@ -263,3 +263,47 @@ func TestAPolicyThatCannotBeMadeLeavesNothingOpen(t *testing.T) {
 		})
 	}
 }
+
+// meddler does something by another connection before the first query with a text in it.
+type meddler struct {
+	text string
+	do   func()
+}
+
+func (m *meddler) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	if m.do != nil && strings.Contains(q.SQL, m.text) {
+		m.do()
+		m.do = nil
+	}
+	return ctx
+}
+
+func (*meddler) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// What is given in one transaction with the policy that bounds it is not given alone.
+func TestRightsAreOfOneMoment(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) { r.Tables = configs.Patterns{"s.t"} })
+	t.Cleanup(func() {
+		exec(t, b.primary, accessRoles)
+		exec(t, b.replica, accessRoles)
+	})
+	exec(t, b.primary, accessOnPrimary)
+	exec(t, b.replica, accessOnReplica)
+	m := &meddler{text: "aclexplode(r.relacl)", do: func() {
+		exec(t, b.primary, "ALTER TABLE s.t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON s.t USING (own = CURRENT_USER); GRANT SELECT ON s.t TO r_ann")
+	}}
+	config := b.primary.Config().Copy()
+	config.Tracer = m
+	conn, err := pgx.ConnectConfig(context.Background(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	theirs, err := ReadRights(context.Background(), conn, b.tables(t))
+	if err != nil || m.do != nil {
+		t.Fatalf("meddled with: %t, %v", m.do == nil, err)
+	}
+	if at := theirs.Tables["s.t"]; !at.Secured && len(at.Grants) > 0 {
+		t.Errorf("no row-level security, and %+v", at.Grants)
+	}
+}

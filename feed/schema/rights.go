@@ -94,9 +94,22 @@ const (
 		LEFT JOIN pg_roles r ON r.oid = u.role WHERE n.nspname = ANY($1) AND (u.role = 0 OR r.oid IS NOT NULL) ORDER BY 1, 2`
 )
 
-// ReadRights reads who may do what with the tables of these names. Tables that are not there
-// are left out.
-func ReadRights(ctx context.Context, conn *pgx.Conn, tables []*feed.Table) (*Rights, error) {
+// ReadRights reads who may do what with the tables of these names, all as it is at one moment: a
+// privilege that is given with the policy that bounds it must not be seen without that. Tables that
+// are not there are left out. Where conn has a transaction it works in that.
+func ReadRights(ctx context.Context, conn *pgx.Conn, tables []*feed.Table) (r *Rights, err error) {
+	if conn.PgConn().TxStatus() != 'I' {
+		return readRights(ctx, conn, tables)
+	}
+	moment := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err = pgx.BeginTxFunc(ctx, conn, moment, func(pgx.Tx) (err error) {
+		r, err = readRights(ctx, conn, tables)
+		return err
+	})
+	return r, err
+}
+
+func readRights(ctx context.Context, conn *pgx.Conn, tables []*feed.Table) (*Rights, error) {
 	r := &Rights{Tables: make(map[string]*TableRights), Users: make(map[string][]string)}
 	schemas, names := make([]string, len(tables)), make([]string, len(tables))
 	for i, t := range tables {
