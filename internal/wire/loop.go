@@ -67,6 +67,9 @@ func (t *Turn) Block() {
 // Leads tells whether the calling goroutine serves a Loop and must not wait.
 func (t *Turn) Leads() bool { return t != nil && !t.gone }
 
+// leading tells whether the calling goroutine serves l, which no other does then.
+func (t *Turn) leading(l *Loop) bool { return t != nil && t.loop == l && !t.gone }
+
 // Loops is a set of Loops that share the work. The nil *Loops has none, and
 // nothing joins it.
 type Loops struct {

@@ -24,8 +24,8 @@ type Loop struct {
 
 	events [64]syscall.EpollEvent // the leader's, as are spares
 	spares spares
-	// pending is set while woken is not empty or the Loop is to end; waiting while the
-	// leader waits, or is about to, without having seen pending.
+	// pending is set while woken or dead is not empty or the Loop is to end; waiting while
+	// the leader waits, or is about to, without having seen pending.
 	pending, waiting atomic.Bool
 
 	// slots has the sockets; an event carries slot and generation. It is changed under
@@ -36,7 +36,9 @@ type Loop struct {
 	used       int       // guarded by mu; so many slots have been given out once
 	free       []int32   // guarded by mu
 	woken      []*socket // guarded by mu
+	dead       []*socket // guarded by mu; their descriptors are to be closed
 	ended      bool      // guarded by mu
+	unled      bool      // guarded by mu; the last leader has gone
 	generation int32     // guarded by mu; of the socket enrolled last
 	done       chan struct{}
 }
@@ -154,11 +156,13 @@ func (l *Loop) serve(k *socket, t *Turn) bool {
 	return false
 }
 
-// servePending serves the sockets that Wake was called for.
+// servePending closes what is to be closed and serves the sockets that Wake was called for.
 func (l *Loop) servePending(t *Turn) (led, ended bool) {
 	for {
 		l.mu.Lock()
+		l.closeDead()
 		if l.ended {
+			l.unled = true
 			l.mu.Unlock()
 			return false, true
 		}
@@ -182,6 +186,17 @@ func (l *Loop) servePending(t *Turn) (led, ended bool) {
 			return false, false
 		}
 	}
+}
+
+// closeDead closes the descriptors of sockets that have been buried. The caller holds mu and
+// leads, or nobody does: those who lead use descriptors without being counted.
+func (l *Loop) closeDead() {
+	for i, k := range l.dead {
+		_ = syscall.Close(k.fd) // which takes it out of the epoll set
+		k.events = 0
+		l.dead[i] = nil
+	}
+	l.dead = l.dead[:0]
 }
 
 // wait returns the number of events found; 0 is nothing to worry about.

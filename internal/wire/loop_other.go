@@ -27,20 +27,20 @@ func (*acceptor) Close() error { return nil }
 
 func (t *Turn) handOver() {}
 
-func (*socket) recv([]byte) (int, bool, error)   { return 0, true, errors.ErrUnsupported }
-func (*socket) send(*Turn, []byte) (int, error)  { return 0, errors.ErrUnsupported }
-func (*socket) close(bool)                       {}
-func (*socket) closeWrite() error                { return errors.ErrUnsupported }
-func (*socket) setWriteDeadline(time.Time)       {}
-func (*socket) resume()                          {}
-func (*socket) wake()                            {}
-func (*socket) waitBytes(*Turn, time.Time) error { return errors.ErrUnsupported }
-func (*socket) detach() (net.Conn, error)        { return nil, errors.ErrUnsupported }
-func (*socket) pause(bool)                       {}
-func (*socket) alive() error                     { return errors.ErrUnsupported }
-func (*socket) onHangUp(func()) func()           { return func() {} }
-func (*socket) hungUp() bool                     { return false }
-func (*socket) peek([]byte) int                  { return 0 }
+func (*socket) recv(*Turn, []byte) (int, bool, error) { return 0, true, errors.ErrUnsupported }
+func (*socket) send(*Turn, []byte) (int, error)       { return 0, errors.ErrUnsupported }
+func (*socket) close(bool)                            {}
+func (*socket) closeWrite() error                     { return errors.ErrUnsupported }
+func (*socket) setWriteDeadline(time.Time)            {}
+func (*socket) resume()                               {}
+func (*socket) wake()                                 {}
+func (*socket) waitBytes(*Turn, time.Time) error      { return errors.ErrUnsupported }
+func (*socket) detach() (net.Conn, error)             { return nil, errors.ErrUnsupported }
+func (*socket) pause(bool)                            {}
+func (*socket) alive() error                          { return errors.ErrUnsupported }
+func (*socket) onHangUp(func()) func()                { return func() {} }
+func (*socket) hungUp() bool                          { return false }
+func (*socket) peek([]byte) int                       { return 0 }
 
 func awaitHangUp(net.Conn, func()) func() { return func() {} }
 func connHungUp(net.Conn) bool            { return false }

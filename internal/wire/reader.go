@@ -259,7 +259,7 @@ func (r *Reader) FillNow(t *Turn) (bool, error) {
 	} else {
 		r.makeRoom()
 	}
-	n, ok, err := r.conn.sock.Load().recv(r.buf[r.end:])
+	n, ok, err := r.conn.sock.Load().recv(t, r.buf[r.end:])
 	r.took(n)
 	if r.end == 0 {
 		r.Rest(t)

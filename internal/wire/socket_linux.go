@@ -16,9 +16,10 @@ type socket struct {
 	fd      int
 	loop    *Loop
 	handler Handler
-	// uses counts the system calls under way on fd, plus shut once it is to be closed:
-	// it is closed when the last of them is over, since its number may be another
-	// connection's the moment after.
+	// uses counts the system calls under way on fd, plus shut once it is to be closed: that
+	// has to wait until the last of them is over, since its number may be another connection's
+	// the moment after. Those of the goroutine that leads the Loop are not counted. It is
+	// that goroutine which closes descriptors, and not in the midst of a call.
 	uses atomic.Int32
 	// room wakes whoever waits to write, bytes whoever waits to read outside a call of
 	// the handler; each holds one token. Made when somebody waits first.
@@ -113,8 +114,17 @@ func (k *socket) refuse() bool {
 
 func (k *socket) unuse() {
 	if k.uses.Add(-1) == shut {
-		k.destroy()
+		k.bury()
 	}
+}
+
+// useIn is use where led says whether the caller leads the Loop: such a use is not counted.
+// It ends with the system call, or at the latest when another goroutine is made to lead.
+func (k *socket) useIn(led bool) bool {
+	if led {
+		return k.uses.Load() < shut
+	}
+	return k.use()
 }
 
 // close ends the connection. The handler is called once more, unless it is the one
@@ -132,10 +142,10 @@ func (k *socket) close(byHandler bool) {
 	k.loop.mu.Lock()
 	give(k.room)
 	k.loop.mu.Unlock()
-	if !byHandler {
-		k.wake()
-	}
 	k.unuse()
+	if !byHandler {
+		k.wake() // after it has been buried, so that the handler finds the descriptor closed
+	}
 }
 
 // closeWrite ends the stream towards the other side.
@@ -147,8 +157,9 @@ func (k *socket) closeWrite() error {
 	return syscall.Shutdown(k.fd, syscall.SHUT_WR)
 }
 
-// destroy closes the descriptor once nobody uses it.
-func (k *socket) destroy() {
+// bury has the descriptor closed once nobody's use of it is counted any more: by the leader of
+// the Loop, which may be using it at the moment.
+func (k *socket) bury() {
 	// Nobody may come here twice: uses never falls to shut again.
 	if !k.uses.CompareAndSwap(shut, destroyed) {
 		return
@@ -156,14 +167,21 @@ func (k *socket) destroy() {
 	l := k.loop
 	l.mu.Lock()
 	l.vacate(k)
-	_ = syscall.Close(k.fd) // which takes it out of the epoll set
-	k.events = 0
+	l.dead = append(l.dead, k)
+	led := !l.unled
+	if !led {
+		l.closeDead()
+	}
 	l.mu.Unlock()
+	if led {
+		l.ring()
+	}
 }
 
 // recv reads what is there. ok is false where nothing is.
-func (k *socket) recv(p []byte) (n int, ok bool, err error) {
-	if !k.use() {
+func (k *socket) recv(t *Turn, p []byte) (n int, ok bool, err error) {
+	led := t.leading(k.loop)
+	if !k.useIn(led) {
 		return 0, true, net.ErrClosed
 	}
 	var r uintptr
@@ -172,7 +190,9 @@ func (k *socket) recv(p []byte) (n int, ok bool, err error) {
 		r, _, errno = syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(k.fd),
 			uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_DONTWAIT, 0, 0)
 	}
-	k.unuse()
+	if !led {
+		k.unuse()
+	}
 	switch {
 	case errno == 0 && r > 0:
 		return int(r), true, nil
@@ -186,37 +206,53 @@ func (k *socket) recv(p []byte) (n int, ok bool, err error) {
 
 // send writes all of p, waiting for room as long as it takes.
 func (k *socket) send(t *Turn, p []byte) (n int, err error) {
-	for {
-		m, err := k.sendSome(p[n:])
-		n += m
-		if err != nil || n == len(p) {
-			return n, err
-		}
-		if err := k.waitRoom(t); err != nil {
-			return n, err
-		}
-	}
-}
-
-// sendSome writes what there is room for.
-func (k *socket) sendSome(p []byte) (n int, err error) {
-	if !k.use() {
+	led := t.leading(k.loop)
+	if !k.useIn(led) {
 		return 0, net.ErrClosed
 	}
-	var errno syscall.Errno
-	for n < len(p) && (errno == 0 || errno == syscall.EINTR) {
+	r, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(k.fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+	if !led {
+		k.unuse()
+	}
+	if errno == 0 && int(r) == len(p) {
+		return len(p), nil // as nearly always
+	}
+	if errno != 0 {
+		r = 0
+	}
+	return k.sendRest(t, p, int(r), errno)
+}
+
+// sendRest is send after a system call that has written n bytes or failed.
+func (k *socket) sendRest(t *Turn, p []byte, n int, errno syscall.Errno) (int, error) {
+	for {
+		switch errno {
+		case 0, syscall.EINTR:
+		case syscall.EAGAIN:
+			if err := k.waitRoom(t); err != nil {
+				return n, err
+			}
+		default:
+			return n, os.NewSyscallError("sendto", errno)
+		}
+		if n == len(p) {
+			return n, nil
+		}
+		led := t.leading(k.loop) // no more once it has had to wait
+		if !k.useIn(led) {
+			return n, net.ErrClosed
+		}
 		var r uintptr
 		r, _, errno = syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(k.fd),
 			uintptr(unsafe.Pointer(unsafe.SliceData(p[n:]))), uintptr(len(p)-n), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+		if !led {
+			k.unuse()
+		}
 		if errno == 0 {
 			n += int(r)
 		}
 	}
-	k.unuse()
-	if errno == 0 || errno == syscall.EAGAIN {
-		return n, nil
-	}
-	return n, os.NewSyscallError("sendto", errno)
 }
 
 func (k *socket) pause(on bool) {
