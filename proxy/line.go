@@ -22,6 +22,8 @@ type line struct {
 	since    time.Time   // when it got in line
 	// until is when a client that has ended its side of the connection is given up.
 	until time.Time
+	// watch looks after one that has said more, which is not read while it is in line.
+	watch *watch
 }
 
 // errInLine takes the message at hand back to advance, which puts it off.
@@ -96,6 +98,11 @@ func (s *session) stepInLine() error {
 		time.AfterFunc(lingerTimeout, s.wake)
 	}
 	s.client.Pause(true) // what else it has to say must wait
+	s.mu.Lock()
+	if s.line.watch == nil && !s.line.answered {
+		s.line.watch = s.watch()
+	}
+	s.mu.Unlock()
 	return nil
 }
 
@@ -104,6 +111,7 @@ func (s *session) leaveLine() (*pool.Backend, error) {
 	s.mu.Lock()
 	l := s.line
 	s.line = line{}
+	l.watch.drop()
 	s.mu.Unlock()
 	if l.limit != nil {
 		l.limit.Stop()

@@ -97,20 +97,39 @@ func TestLineIsLeftByCancel(t *testing.T) {
 }
 
 // A client that vanishes while in line is not waited for, and what it asked for is
-// not done.
+// not done, whatever else it has said and in whatever way it goes.
 func TestLineIsLeftByAClientThatVanishes(t *testing.T) {
 	primary := pgtest.SharedPrimary(t)
 	db := primary.NewDatabase(t)
 	primary.ExecIn(t, db, "CREATE TABLE t (v int)")
 	pgtest.NoLeaks(t)
-	f := start(t, setup{pool: pool.Config{Size: 1}})
+	f := start(t, setup{pool: pool.Config{Size: 1, Wait: 2 * pgtest.Patience}})
 	holder := enter(t, f.addr, db)
 	holder.query("BEGIN")
-	gone := enter(t, f.addr, db)
-	gone.send(&pgproto3.Query{String: "INSERT INTO t VALUES (1)"})
-	inLine(t, f, 1)
-	_ = gone.Close()
+	insert := &pgproto3.Query{String: "INSERT INTO t VALUES (1)"}
+	ways := map[string]func(c *client){
+		"without a word": withoutLeaving,
+		"politely":       politely,
+		"with a reset":   reset,
+		"saying more":    func(c *client) { c.send(insert); withoutLeaving(c) },
+		"after more":     func(c *client) { c.send(insert, &pgproto3.Sync{}); politely(c) },
+	}
+	var gone []*client
+	for range ways {
+		c := enter(t, f.addr, db)
+		c.send(insert)
+		gone = append(gone, c)
+		inLine(t, f, len(gone))
+	}
+	i := 0
+	for _, vanish := range ways {
+		vanish(gone[i])
+		i++
+	}
 	inLine(t, f, 0)
+	if !pgtest.Eventually(func() bool { return strings.Count(f.log.String(), `msg="session ended"`) == len(ways) }) {
+		t.Errorf("%d sessions have ended, not %d", strings.Count(f.log.String(), `msg="session ended"`), len(ways))
+	}
 	holder.query("COMMIT")
 	if got := joined(holder.query("SELECT count(*) FROM t")); !strings.Contains(got, "row 0;") {
 		t.Errorf("got %q", got)

@@ -66,7 +66,7 @@ func (w *watch) end() {
 	s := w.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w.over || s.hasMore() {
+	if w.over || !s.inLine() && s.hasMore() {
 		return
 	}
 	if s.end == nil {
@@ -74,6 +74,7 @@ func (w *watch) end() {
 	}
 	s.stopWaiting(s.end)
 	s.changed.Broadcast()
+	s.client.Wake()
 }
 
 // hasMore tells whether a client that has ended its side has said more before than goodbye,
