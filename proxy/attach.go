@@ -21,9 +21,6 @@ func (s *session) onPrimary() error {
 	if s.atPrimary() {
 		return nil
 	}
-	if s.alone {
-		return s.attach(primaryTarget, 0)
-	}
 	s.mu.Lock()
 	for s.canceled != nil && s.canceled == s.primary {
 		s.wait()
@@ -147,7 +144,6 @@ func (s *session) attach(target string, most time.Duration) error {
 	} else {
 		s.replica = b
 	}
-	s.alone = false
 	s.turnTo(b)
 	want := s.state.local
 	if target != primaryTarget {

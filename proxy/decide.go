@@ -144,7 +144,6 @@ func (s *session) look() (quiet bool) {
 		s.names.forgetKept() // while mu is held
 	}
 	quiet = s.quiet()
-	s.alone = s.primary == nil && s.replica == nil
 	s.steady = s.usual && (quiet || s.steady)
 	s.mu.Unlock()
 	return quiet

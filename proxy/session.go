@@ -82,9 +82,6 @@ type session struct {
 	// to is where the session's goroutine writes: what was current when it last looked.
 	to        *pool.Backend
 	toPrimary bool // to is the primary's
-	// alone: the session had no backend when it last looked, and so has none, since only its
-	// own goroutine attaches any.
-	alone bool
 	// curbed: statements on the primary may be under a bound that a rule has set; curbedThere
 	// is the bound on the replica. boundIs is what there made of boundOf and boundBy.
 	curbed               bool
