@@ -130,8 +130,11 @@ func TestASubscriptionToAnotherPrimaryIsNotTaken(t *testing.T) {
 
 func TestMarks(t *testing.T) {
 	conditions := map[string]string{"s.t": `a = ') : {"x"}'`}
-	for _, m := range []mark{{ours: true, conditions: conditions}, {ours: true, owner: "1-2", where: "ml1, database d of ::1 port 5", conditions: conditions},
-		{ours: true, owner: "1-2", where: "ml1, database a: {b}): {} of ::1 port 5", conditions: conditions}} {
+	for _, m := range []mark{
+		{ours: true, conditions: conditions},
+		{ours: true, owner: "1-2", where: "ml1, database d of ::1 port 5", conditions: conditions},
+		{ours: true, owner: "1-2", where: "ml1, database a: {b}): {} of ::1 port 5", conditions: conditions},
+	} {
 		if got := readMark(m.comment()); got.owner != m.owner || got.where != m.where || !got.ours || got.conditions["s.t"] != conditions["s.t"] {
 			t.Errorf("%q is read as %+v", m.comment(), got)
 		}
