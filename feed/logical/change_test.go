@@ -143,12 +143,12 @@ func TestOneTableIsCopiedAgainWhileOthersGoOn(t *testing.T) {
 	}
 }
 
-func TestSequencesAreSetWhenAsked(t *testing.T) {
+func TestRefreshSetsSequences(t *testing.T) {
 	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"a"} })
 	r.primary.Exec(t, `CREATE SEQUENCE shared START 100; CREATE TABLE a (id serial PRIMARY KEY, i int GENERATED ALWAYS AS IDENTITY, s bigint DEFAULT nextval('shared')); INSERT INTO a DEFAULT VALUES`)
 	r.apply(t)
 	r.primary.Exec(t, "INSERT INTO a (s) SELECT nextval('shared') FROM generate_series(1, 9)")
-	if err := Sequences(limited(t), r.run(t)); err != nil {
+	if err := Refresh(limited(t), r.run(t)); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"a_id_seq", "a_i_seq", "shared"} {
@@ -158,7 +158,7 @@ func TestSequencesAreSetWhenAsked(t *testing.T) {
 		}
 	}
 	r.told()
-	if err := Sequences(limited(t), r.run(t)); err != nil || len(did(r.told(), feed.StatusDone)) != 0 {
+	if err := Refresh(limited(t), r.run(t)); err != nil || slices.Contains(did(r.told(), feed.StatusDone), "set the sequences") {
 		t.Errorf("set again: %v", err)
 	}
 }

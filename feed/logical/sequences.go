@@ -10,25 +10,6 @@ import (
 	"pgshunt/feed"
 )
 
-// Sequences gives the sequences of the fed tables, which replication does not bring, the
-// values that they have on the primary now. The replica's own inserts, and a replica that
-// becomes the primary, then go on where it is.
-func Sequences(ctx context.Context, run *feed.Run) error {
-	s, err := open(ctx, run)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	if err := s.lock(ctx); err != nil {
-		return err
-	}
-	all, err := s.tables(ctx)
-	if err != nil {
-		return err
-	}
-	return s.sequences(ctx, all)
-}
-
 // sequencesQuery lists what the tables' defaults and identities take their values from.
 const sequencesQuery = `SELECT DISTINCT n.nspname || '.' || c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname), has_sequence_privilege(c.oid, 'SELECT')
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -46,6 +27,9 @@ type sequence struct {
 	called    bool
 }
 
+// sequences gives the sequences of the fed tables, which replication does not bring, the
+// values that they have on the primary now. The replica's own inserts, and a replica that
+// becomes the primary, then go on where it is.
 func (s *session) sequences(ctx context.Context, all []*table) error {
 	oids := make([]uint32, len(all))
 	for i, t := range all {
