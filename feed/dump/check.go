@@ -25,6 +25,19 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 		return nil, err
 	}
 	defer func() { _ = closeConn(target) }()
+	k, err := checkPrimary(ctx, primary, run)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.replica(ctx, target); err != nil {
+		return nil, &feed.Error{Server: run.Target.Name, Doing: "check the tables there", Err: err}
+	}
+	err = k.otherFeed(ctx, target)
+	return k.problems, err
+}
+
+// checkPrimary begins with what every copy needs: tables, PostgreSQL's programs, and privileges.
+func checkPrimary(ctx context.Context, primary *pgx.Conn, run *feed.Run) (*checking, error) {
 	chosen, err := choose(ctx, primary, run)
 	if err != nil {
 		return nil, err
@@ -39,11 +52,7 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 	if err := k.primary(ctx, primary); err != nil {
 		return nil, &feed.Error{Server: run.Primary.Name, Doing: "check privileges", Err: err}
 	}
-	if err := k.replica(ctx, target); err != nil {
-		return nil, &feed.Error{Server: run.Target.Name, Doing: "check the tables there", Err: err}
-	}
-	err = k.otherFeed(ctx, target)
-	return k.problems, err
+	return k, nil
 }
 
 // otherFeed looks whether the replica is fed another way.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"pgshunt/feed"
-	"pgshunt/feed/program"
 	"pgshunt/feed/schema"
 )
 
@@ -21,19 +20,9 @@ func CheckSave(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 		return nil, err
 	}
 	defer func() { _ = closeConn(primary) }()
-	chosen, err := choose(ctx, primary, run)
+	k, err := checkPrimary(ctx, primary, run)
 	if err != nil {
 		return nil, err
-	}
-	k := &checking{run: run, tables: newTables(run, chosen)}
-	if len(chosen) == 0 {
-		k.add(run.Primary, "tables", "no table is selected by replicas[].tables", "", "")
-	}
-	if _, err := program.Find(ctx, program.Major(primary.PgConn().ParameterStatus("server_version"))); err != nil {
-		k.problems = append(k.problems, feed.Problem{Check: "programs", Blocks: true, What: err.Error()})
-	}
-	if err := k.primary(ctx, primary); err != nil {
-		return nil, &feed.Error{Server: run.Primary.Name, Doing: "check privileges", Err: err}
 	}
 	k.whole()
 	if len(k.problems) > 0 {
