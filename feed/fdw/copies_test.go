@@ -11,29 +11,35 @@ import (
 	"pgshunt/configs"
 )
 
-func TestHotTablesAreCopied(t *testing.T) {
-	some := func(materialize ...string) func(*configs.Replica) {
-		return func(r *configs.Replica) {
-			r.Tables, r.FDW.Materialize = configs.Patterns{"shop.orders", "shop.visits*", "shop.secrets", "shop.events"}, materialize
-		}
+// keeping feeds some tables of the shop, and copies those that are named.
+func keeping(materialize ...string) func(*configs.Replica) {
+	return func(r *configs.Replica) {
+		r.Tables, r.FDW.Materialize = configs.Patterns{"shop.orders", "shop.visits*", "shop.secrets", "shop.events"}, materialize
 	}
-	b := awkward(t, some())
+}
+
+// likeThere fails unless the replica's tables have what the primary's have, or, where want is
+// false, if they do.
+func (b *bed) likeThere(t *testing.T, want bool) {
+	t.Helper()
+	primary, replica := b.conn(t, b.primary), b.conn(t, b.replica)
+	tables := tablesOf(t, replica)
+	if diff := cmp.Diff(contents(t, primary, tables), contents(t, replica, tables)); (diff == "") != want {
+		t.Errorf("equal: %v\n%s", !want, diff)
+	}
+}
+
+func TestHotTablesAreCopied(t *testing.T) {
+	b := awkward(t, keeping())
 	b.replica.Exec(t, "CREATE ROLE analyst LOGIN")
 	b.onPrimary(t, `GRANT USAGE ON SCHEMA shop TO analyst; GRANT SELECT ON shop.orders, shop.secrets TO analyst`)
 	b.apply(t) // all of it foreign at first
 	b.onReplica(t, "CREATE VIEW shop.over AS SELECT id, vat FROM shop.orders")
-	b.configure(t, some("shop.orders", "shop.visits", "shop.secrets"))
+	b.configure(t, keeping("shop.orders", "shop.visits", "shop.secrets"))
 	b.apply(t)
 	b.noSecret(t)
-	primary, replica := b.conn(t, b.primary), b.conn(t, b.replica)
-	tables := tablesOf(t, replica)
-	same := func(want bool) {
-		t.Helper()
-		if diff := cmp.Diff(contents(t, primary, tables), contents(t, replica, tables)); (diff == "") != want {
-			t.Errorf("equal: %v\n%s", !want, diff)
-		}
-	}
-	same(true)
+	replica := b.conn(t, b.replica)
+	b.likeThere(t, true)
 	kinds := func() []string {
 		return texts(t, replica, `SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'shop'::regnamespace ORDER BY 1`)
 	}
@@ -50,12 +56,12 @@ func TestHotTablesAreCopied(t *testing.T) {
 	}
 
 	b.onPrimary(t, "INSERT INTO shop.orders (customer, amount) VALUES (8, 800); INSERT INTO shop.visits VALUES (1000, '2026-02-02', 'fr', 1); INSERT INTO shop.events VALUES (NULL, 'live')")
-	same(false)
+	b.likeThere(t, false)
 	if got := texts(t, replica, "SELECT count(*)::text FROM shop.events WHERE what = 'live'"); !slices.Equal(got, []string{"1"}) {
 		t.Errorf("a foreign table has %q", got)
 	}
 	b.apply(t)
-	same(false) // a copy is not made anew by that
+	b.likeThere(t, false) // a copy is not made anew by that
 	state, err := State(t.Context(), b.run(t))
 	if err != nil || state.State != "ready" || state.LagSeconds <= 0 {
 		t.Errorf("%+v, %v", state, err)
@@ -68,37 +74,22 @@ func TestHotTablesAreCopied(t *testing.T) {
 	if err := Refresh(t.Context(), b.run(t)); err != nil {
 		t.Fatal(err)
 	}
-	same(true)
+	b.likeThere(t, true)
 	if got := texts(t, replica, "SELECT count(*)::text FROM shop.over"); !slices.Equal(got, []string{"101"}) {
 		t.Errorf("the view has %q", got)
 	}
 
-	// By a schedule a copy is made anew when it is old enough.
-	b.onPrimary(t, "INSERT INTO shop.orders (customer, amount) VALUES (9, 900)")
-	if next, err := Renew(t.Context(), b.run(t), time.Hour); err != nil || next <= 0 || next > time.Hour {
-		t.Errorf("the next copy is in %v: %v", next, err)
-	}
-	same(false)
-	if next, err := Renew(t.Context(), b.run(t), time.Nanosecond); err != nil || next != time.Nanosecond {
-		t.Errorf("the next copy is in %v: %v", next, err)
-	}
-	same(true)
-	b.configure(t, func(r *configs.Replica) { some("shop.orders", "shop.visits", "shop.secrets")(r); r.Schedule = 1 })
-	if state, err = State(t.Context(), b.run(t)); err != nil || state.State != "stale" {
-		t.Errorf("%+v, %v", state, err)
-	}
-
 	// Back to a foreign table, but for what depends on the copy.
-	b.configure(t, some("shop.orders"))
+	b.configure(t, keeping("shop.orders"))
 	b.apply(t)
-	same(true)
+	b.likeThere(t, true)
 	if diff := cmp.Diff([]string{"orders"}, kinds()); diff != "" {
 		t.Error(diff)
 	}
 	if got := texts(t, replica, "SELECT relation FROM pgshunt.copies"); !slices.Equal(got, []string{"shop.orders"}) {
 		t.Errorf("the journal has %q", got)
 	}
-	b.configure(t, some())
+	b.configure(t, keeping())
 	if err := Apply(t.Context(), b.run(t)); err == nil || !strings.Contains(err.Error(), "view shop.over depends on") {
 		t.Errorf("%v", err)
 	}
@@ -108,6 +99,24 @@ func TestHotTablesAreCopied(t *testing.T) {
 	left := texts(t, replica, traces+" UNION ALL SELECT relation FROM pgshunt.copies UNION ALL SELECT name FROM pgshunt.feeds")
 	if diff := cmp.Diff([]string{"extension", "schema pgshunt", "schema shop"}, sorted(left)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestHotCopiesAreRenewedWhenTheyAreOldEnough(t *testing.T) {
+	b := awkward(t, keeping("shop.orders", "shop.visits", "shop.secrets"))
+	b.apply(t)
+	b.onPrimary(t, "INSERT INTO shop.orders (customer, amount) VALUES (9, 900)")
+	if next, err := Renew(t.Context(), b.run(t), time.Hour); err != nil || next <= 0 || next > time.Hour {
+		t.Errorf("the next copy is in %v: %v", next, err)
+	}
+	b.likeThere(t, false)
+	if next, err := Renew(t.Context(), b.run(t), time.Nanosecond); err != nil || next != time.Nanosecond {
+		t.Errorf("the next copy is in %v: %v", next, err)
+	}
+	b.likeThere(t, true)
+	b.configure(t, func(r *configs.Replica) { keeping("shop.orders", "shop.visits", "shop.secrets")(r); r.Schedule = 1 })
+	if state, err := State(t.Context(), b.run(t)); err != nil || state.State != "stale" {
+		t.Errorf("%+v, %v", state, err)
 	}
 }
 
