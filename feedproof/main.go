@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pgshunt/configs"
+	"pgshunt/internal/cluster"
 	"pgshunt/internal/feedtest"
 )
 
@@ -99,6 +100,9 @@ func run(ctx context.Context, o options) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	if err := cluster.PreferPrograms(ctx); err != nil {
+		return err
 	}
 	say("starting a primary and %d replicas in %s", len(o.ways), dir)
 	rig, err := feedtest.Start(ctx, dir, feedtest.Options{Settings: o.settings}, o.ways...)

@@ -26,7 +26,7 @@ func newSuite(ctx context.Context, o options) (*suite, error) {
 	if _, err := os.Stat(o.pgshunt); err != nil && !o.oracle {
 		return nil, fmt.Errorf("%w; `make build` makes it", err)
 	}
-	bin, err := cluster.Find(ctx)
+	bin, err := cluster.Find(ctx, "")
 	if err != nil {
 		return nil, err
 	}

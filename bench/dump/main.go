@@ -128,10 +128,10 @@ func (r *rig) start(ctx context.Context, scale int) (err error) {
 	// As PostgreSQL comes, but for the buffers: with its own defaults every page would be
 	// written several times by all ways.
 	settings := map[string]string{"fsync": "on", "full_page_writes": "on", "wal_level": "replica", "shared_buffers": "256MB", "max_wal_size": "4GB"}
-	if r.primary, err = cluster.Start(ctx, cluster.Config{Name: "primary", Settings: settings}); err != nil {
+	if r.primary, err = cluster.Start(ctx, cluster.Config{Name: "primary", Side: cluster.PrimarySide, Settings: settings}); err != nil {
 		return err
 	}
-	if r.replica, err = cluster.Start(ctx, cluster.Config{Name: "replica", Settings: settings}); err != nil {
+	if r.replica, err = cluster.Start(ctx, cluster.Config{Name: "replica", Side: cluster.ReplicaSide, Settings: settings}); err != nil {
 		return err
 	}
 	for _, c := range []*cluster.Cluster{r.primary, r.replica} {

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"pgshunt/configs"
-	"pgshunt/internal/cluster"
 )
 
 func demoCommand() *cobra.Command {
@@ -108,7 +107,7 @@ const demoPatience = time.Minute
 
 // start brings up the servers, the proxy and psql.
 func (d *demo) start(ctx context.Context) error {
-	bin, err := cluster.Find(ctx)
+	versions, err := demoVersions(ctx)
 	if err != nil {
 		return fmt.Errorf("%w\n`make demo` installs PostgreSQL on Debian and Ubuntu", err)
 	}
@@ -117,7 +116,7 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	d.dir, d.report.Dir = dir, dir
-	d.page.say("Starting three servers in %s, each %s:", dir, bin.Version)
+	d.page.say("Starting three servers in %s, %s:", dir, versions)
 	began := time.Now()
 	startCtx, cancel := context.WithTimeoutCause(ctx, demoPatience, errors.New("the servers took more than a minute to start"))
 	defer cancel()
@@ -132,7 +131,7 @@ func (d *demo) start(ctx context.Context) error {
 	if err := d.serve(); err != nil {
 		return err
 	}
-	d.psql, err = startDemoPsql(ctx, bin.Dir, d.report.URL, d.page.boxes)
+	d.psql, err = startDemoPsql(ctx, d.fleet.primary.Binaries.Dir, d.report.URL, d.page.boxes)
 	return err
 }
 

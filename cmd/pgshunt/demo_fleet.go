@@ -58,18 +58,37 @@ func startDemoFleet(ctx context.Context, dir string) (*demoFleet, error) {
 	return f, nil
 }
 
+// demoVersions says what the servers will be, and has the programs that fit them found first.
+func demoVersions(ctx context.Context) (string, error) {
+	primary, err := cluster.Find(ctx, cluster.PrimarySide)
+	if err != nil {
+		return "", err
+	}
+	replica, err := cluster.Find(ctx, cluster.ReplicaSide)
+	if err != nil {
+		return "", err
+	}
+	if err := cluster.PreferPrograms(ctx); err != nil {
+		return "", err
+	}
+	if primary.Version == replica.Version {
+		return "each " + primary.Version, nil
+	}
+	return "the primary " + primary.Version + ", the others " + replica.Version, nil
+}
+
 // start starts the server and makes the application's user and database; on a
 // PostgresML server with the extension in it.
 func (s *demoServer) start(ctx context.Context, name, dir string) error {
 	cfg := cluster.Config{
-		Name: name, Dir: filepath.Join(dir, name),
+		Name: name, Side: cluster.PrimarySide, Dir: filepath.Join(dir, name),
 		// Every statement with its time: the demo reads from these logs where things ran.
 		Settings: map[string]string{"log_statement": "all", "log_min_duration_statement": "0"},
 	}
 	setup := []string{"GRANT " + demoUser + " TO " + demoFeeder}
 	feeder := "REPLICATION"
 	if name != "primary" {
-		cfg.Extensions = pgml.Files()
+		cfg.Side, cfg.Extensions = cluster.ReplicaSide, pgml.Files()
 		feeder = "SUPERUSER" // to subscribe, before PostgreSQL 16
 		setup = []string{
 			"CREATE EXTENSION pgml",

@@ -18,6 +18,7 @@ import (
 type Config struct {
 	Name       string            // for messages; default "postgres"
 	Dir        string            // home of everything the cluster writes; default: a temporary one, removed by Close
+	Side       Side              // whose installation it runs, where the environment names several; a standby has its source's
 	Port       int               // on 127.0.0.1; 0 picks a free one
 	Superuser  string            // default "postgres"
 	Settings   map[string]string // postgresql.conf entries, over the defaults of this package
@@ -69,7 +70,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 		maps.Copy(settings, cfg.Settings)
 		cfg.Settings = settings
 	}
-	bin, err := Find(ctx)
+	bin, err := cfg.installation(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +89,15 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// installation is what the server runs. A standby replays its source's WAL, which only
+// the same version can read.
+func (cfg Config) installation(ctx context.Context) (*Binaries, error) {
+	if cfg.StandbyOf != nil {
+		return cfg.StandbyOf.Binaries, nil
+	}
+	return Find(ctx, cfg.Side)
 }
 
 // run starts the server and waits until it answers. Where the port was not

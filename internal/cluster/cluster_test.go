@@ -244,7 +244,7 @@ func TestABadSettingIsAnErrorThatNamesIt(t *testing.T) {
 
 func TestFindSaysWhatIsWrongWithTheOverride(t *testing.T) {
 	t.Setenv(cluster.BinEnv, t.TempDir())
-	if _, err := cluster.Find(t.Context()); err == nil || !strings.Contains(err.Error(), cluster.BinEnv) {
+	if _, err := cluster.Find(t.Context(), ""); err == nil || !strings.Contains(err.Error(), cluster.BinEnv) {
 		t.Errorf("got %v", err)
 	}
 }
