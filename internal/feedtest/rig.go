@@ -55,10 +55,13 @@ func Start(ctx context.Context, dir string, opts Options, feeds ...configs.Feed)
 	errs := make([]error, len(feeds)+1)
 	var work sync.WaitGroup
 	for i := range errs {
-		cfg := cluster.Config{Name: configs.ToPrimary, HBA: hba, Settings: map[string]string{"log_statement": "all", "max_slot_wal_keep_size": "-1"}}
+		cfg := cluster.Config{
+			Name: configs.ToPrimary, Side: cluster.PrimarySide, HBA: hba,
+			Settings: map[string]string{"log_statement": "all", "max_slot_wal_keep_size": "-1"},
+		}
 		setup := []string{"CREATE ROLE app LOGIN REPLICATION BYPASSRLS PASSWORD " + literal(Password)}
 		if i > 0 {
-			cfg.Name, cfg.Extensions = "ml_"+string(feeds[i-1]), pgml.Files()
+			cfg.Name, cfg.Side, cfg.Extensions = "ml_"+string(feeds[i-1]), cluster.ReplicaSide, pgml.Files()
 			setup = []string{"CREATE ROLE app LOGIN SUPERUSER PASSWORD " + literal(Password)}
 		}
 		cfg.Dir = filepath.Join(dir, cfg.Name)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -70,6 +71,7 @@ func one(tb testing.TB, opts []Options) Options {
 func primaryConfig(o Options) cluster.Config {
 	cfg := cluster.Config{
 		Name:       o.Name,
+		Side:       cluster.PrimarySide,
 		HBA:        o.HBA,
 		Extensions: o.Extensions,
 		Settings: map[string]string{
@@ -84,7 +86,7 @@ func primaryConfig(o Options) cluster.Config {
 
 func replicaConfig(o Options) cluster.Config {
 	cfg := primaryConfig(o)
-	cfg.Extensions = pgml.Files()
+	cfg.Side, cfg.Extensions = cluster.ReplicaSide, pgml.Files()
 	maps.Copy(cfg.Extensions, o.Extensions)
 	return cfg
 }
@@ -121,9 +123,15 @@ func start(tb testing.TB, name string, cfg cluster.Config, prepare func(context.
 	return s
 }
 
+// preferPrograms has pg_dump and psql of a version that fits the servers found first.
+var preferPrograms = sync.OnceValue(func() error { return cluster.PreferPrograms(context.Background()) })
+
 func newServer(name string, cfg cluster.Config, prepare func(context.Context, *cluster.Cluster) error) (*Server, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*Patience)
 	defer cancel()
+	if err := preferPrograms(); err != nil {
+		return nil, err
+	}
 	if cfg.Name == "" {
 		cfg.Name = name
 	}
