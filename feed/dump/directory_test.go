@@ -13,7 +13,6 @@ import (
 	"pgshunt/configs"
 	"pgshunt/feed"
 	"pgshunt/internal/pgtest"
-	"pgshunt/testdata/feeds"
 )
 
 // byHash has partitions that rows fall into by the OIDs of an enum, which differ from server to server.
@@ -39,7 +38,7 @@ func TestADirectoryCarriesACopyBetweenServersThatNeverMeet(t *testing.T) {
 	primary := pgtest.Primary(t)
 	b := bedOn(t, primary, pgtest.SharedReplica(t), nil)
 	ctx := context.Background()
-	exec(t, b.primary, feeds.Awkward+byHash)
+	exec(t, b.primary, b.awkward()+byHash)
 	exec(t, b.primary, `SELECT nextval(pg_get_serial_sequence('shop.orders', 'id')) FROM generate_series(1, 50);
 		CREATE STATISTICS shop.st ON day, country FROM shop.visits_2025;
 		CREATE TABLE shop."odd

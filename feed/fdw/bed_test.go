@@ -54,7 +54,7 @@ func newBedOn(t *testing.T, replica *pgtest.Server, change func(*configs.Replica
 func awkward(t *testing.T, change func(*configs.Replica)) *bed {
 	t.Helper()
 	b := newBed(t, change)
-	b.onPrimary(t, feeds.Awkward)
+	b.onPrimary(t, feeds.Awkward(b.primary.Version, b.replica.Version))
 	b.onPrimary(t, `GRANT USAGE ON SCHEMA shop, "Mixed Case" TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA shop, "Mixed Case" TO reader; ALTER ROLE reader BYPASSRLS`)
 	return b
 }

@@ -20,7 +20,7 @@ const identities = "ALTER TABLE shop.events REPLICA IDENTITY FULL; ALTER TABLE s
 
 func TestAwkwardTablesAreFedAndFollow(t *testing.T) {
 	r := newRig(t, awkward)
-	r.primary.Exec(t, feeds.Awkward)
+	r.primary.Exec(t, feeds.Awkward(r.primary.Version, r.replica.Version))
 	r.primary.Exec(t, identities)
 	r.apply(t)
 	first := r.told()
@@ -65,7 +65,7 @@ func TestWhatStandsAgainstAFeedIsSaidWithItsRemedy(t *testing.T) {
 		c.Columns = map[string][]string{"shop.orders": {"number", "vat"}}
 		c.Where = map[string]string{"shop.lines": "item = 'item 1'"}
 	})
-	r.primary.Exec(t, feeds.Awkward)
+	r.primary.Exec(t, feeds.Awkward(r.primary.Version, r.replica.Version))
 	r.primary.Exec(t, "CREATE TABLE shop.near (id int NOT NULL UNIQUE, v text); CREATE TABLE shop.deferred (id int PRIMARY KEY DEFERRABLE)")
 	r.replica.Exec(t, "CREATE SCHEMA shop; CREATE TABLE shop.near (id int NOT NULL UNIQUE, v text); INSERT INTO shop.near VALUES (1)")
 	err := Apply(limited(t), r.run(t))

@@ -45,6 +45,11 @@ func newBed(t *testing.T, change func(*configs.Replica)) *bed {
 	return b
 }
 
+// awkward are the tables of testdata that both servers know.
+func (b *bed) awkward() string {
+	return feeds.Awkward(b.primary.PgConn().ParameterStatus("server_version"), b.replica.PgConn().ParameterStatus("server_version"))
+}
+
 func (b *bed) tables(t *testing.T) []*feed.Table {
 	t.Helper()
 	tables, err := feed.Tables(context.Background(), b.primary, b.Selection.Has)
@@ -100,7 +105,7 @@ func describe(t *testing.T, conn *pgx.Conn, except string) (lines []string) {
 
 func TestDefinitionsAreThePrimarys(t *testing.T) {
 	b := newBed(t, nil)
-	exec(t, b.primary, feeds.Awkward)
+	exec(t, b.primary, b.awkward())
 	exec(t, b.primary, `CREATE STATISTICS shop.st ON day, country FROM shop.visits_2025; COMMENT ON COLUMN shop.wide.c1 IS 'first'; COMMENT ON INDEX shop.orders_vat IS E'a\nb';
 		CREATE SEQUENCE shop.shared; ALTER TABLE shop.wide ALTER c4 SET DEFAULT nextval('shop.shared')`)
 	b.bring(t, Tables)
@@ -163,7 +168,7 @@ func TestTheOwnerOnThePrimaryMayReadTheReplica(t *testing.T) {
 
 func TestTypesComeWithoutTables(t *testing.T) {
 	b := newBed(t, nil)
-	exec(t, b.primary, feeds.Awkward)
+	exec(t, b.primary, b.awkward())
 	b.bring(t, Types)
 	exec(t, b.primary, `DROP SCHEMA "Mixed Case" CASCADE; DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT oid FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'shop'::regnamespace AND NOT relispartition
 		LOOP EXECUTE 'DROP TABLE ' || t || ' CASCADE'; END LOOP; END $$; DROP FUNCTION shop.audit`)
@@ -204,7 +209,7 @@ func TestAnExtensionThatIsNotInstalledIsNamed(t *testing.T) {
 
 func TestPrintedOnly(t *testing.T) {
 	b := newBed(t, nil)
-	exec(t, b.primary, feeds.Awkward)
+	exec(t, b.primary, b.awkward())
 	b.Print = true
 	if err := Bring(context.Background(), b.Run, b.tables(t), Indexes); err != nil {
 		t.Fatal(err)

@@ -26,7 +26,11 @@ const document = 64 << 10
 
 // Fill makes the tables on the primary, owned by the role.
 func (r *Rig) Fill(ctx context.Context, s Sizes) error {
-	if err := r.asOwner(ctx, feeds.Awkward); err != nil {
+	var versions []string
+	for _, replica := range r.Replicas {
+		versions = append(versions, replica.Version)
+	}
+	if err := r.asOwner(ctx, feeds.Awkward(r.Primary.Version, versions...)); err != nil {
 		return err
 	}
 	init := r.program(ctx, "pgbench", "-i", "-q", "-s", fmt.Sprint(s.Scale), "--foreign-keys", Database)
