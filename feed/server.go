@@ -26,9 +26,11 @@ const connectPatience = 15 * time.Second
 // settings are those of every connection of a feed. Names are qualified in what the
 // server prints, values look the same on both servers, nothing is cut short, and a role
 // that row-level security would show only a part of a table gets an error and not the part.
+// What ALTER ROLE ... SET says gives way to them: the role is the one that logs in.
 var settings = map[string]string{
 	"application_name":                    "pgshunt feed",
 	"search_path":                         "pg_catalog",
+	"role":                                "none",
 	"client_encoding":                     "UTF8",
 	"DateStyle":                           "ISO, YMD",
 	"IntervalStyle":                       "postgres",
