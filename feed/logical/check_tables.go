@@ -81,31 +81,62 @@ func (s *session) checkPrivileges(p *problems, t *table) {
 }
 
 // checkIdentity refuses a table whose UPDATE and DELETE the primary would refuse once it is
-// published.
+// published, or whose rows the replica would not find.
 func (s *session) checkIdentity(p *problems, t *table) {
 	if len(t.key) == 0 && !t.full {
 		remedy, note := "ALTER TABLE "+t.Qualified()+" REPLICA IDENTITY FULL", "or give it a primary key; before PostgreSQL 16 FULL makes the replica read the whole table for each row that changes"
 		if t.candidate != "" {
-			remedy, note = "ALTER TABLE "+t.Qualified()+" REPLICA IDENTITY USING INDEX "+feed.Quote("", t.candidate), ""
+			remedy, note = identifiedBy(t)
 		}
 		p.block("replica_identity", fmt.Sprintf("%s has nothing that tells its rows apart: once it is published, the primary would refuse UPDATE and DELETE on it", t.Plain()), remedy, note)
 		return
 	}
-	if !t.full {
+	if s.checkComputed(p, t) || !t.full {
 		return
 	}
 	for _, c := range t.Columns {
 		if slices.Contains(withoutEquality, c.Type) {
-			p.block("replica_identity", fmt.Sprintf("%s is identified by all its columns, and values of %s (%s) cannot be compared", t.Plain(), c.Name, c.Type),
-				"", "give it a primary key, or REPLICA IDENTITY USING INDEX of a unique index over columns that are NOT NULL")
+			remedy, note := identifiedBy(t)
+			p.block("replica_identity", fmt.Sprintf("%s is identified by all its columns, and values of %s (%s) cannot be compared", t.Plain(), c.Name, c.Type), remedy, note)
 			return
 		}
 	}
 	const many = 10000
 	if s.to < v16 && t.Rows > many {
-		p.warn("replica_identity", fmt.Sprintf("%s is identified by all its columns: for each row that changes the replica reads the whole table", t.Plain()),
-			"", "give it a primary key, or REPLICA IDENTITY USING INDEX of a unique index over columns that are NOT NULL")
+		remedy, note := identifiedBy(t)
+		p.warn("replica_identity", fmt.Sprintf("%s is identified by all its columns: for each row that changes the replica reads the whole table", t.Plain()), remedy, note)
 	}
+}
+
+// identifiedBy is how a table gets an identity of fewer columns than all.
+func identifiedBy(t *table) (remedy, note string) {
+	if t.candidate == "" {
+		return "", "give it a primary key, or REPLICA IDENTITY USING INDEX of a unique index over columns that are NOT NULL and not generated"
+	}
+	return "ALTER TABLE " + t.Qualified() + " REPLICA IDENTITY USING INDEX " + feed.Quote("", t.candidate), ""
+}
+
+// checkComputed refuses an identity that has generated columns, and reports whether it did.
+// Their values are not sent: from PostgreSQL 18 on the primary refuses UPDATE and DELETE of a
+// table whose identity has one, FULL too, and before it the replica finds no row by a key that has.
+func (s *session) checkComputed(p *problems, t *table) bool {
+	for _, c := range t.Columns {
+		keyed := slices.Contains(t.key, c.Name)
+		if c.Generated == 0 || !keyed && !(t.full && s.on >= v18) {
+			continue
+		}
+		by, then := "all its columns", "once it is published, the primary would refuse UPDATE and DELETE on it"
+		if keyed {
+			by = strings.Join(t.key, ", ")
+		}
+		if s.on < v18 {
+			then = "the replica would not find a row that changes"
+		}
+		remedy, note := identifiedBy(t)
+		p.block("replica_identity", fmt.Sprintf("%s is identified by %s, of which %s is generated and not sent: %s", t.Plain(), by, c.Name, then), remedy, note)
+		return true
+	}
+	return false
 }
 
 // checkPart judges the columns and the condition of a table that is fed in part.
@@ -131,7 +162,7 @@ func (s *session) checkPart(ctx context.Context, p *problems, t *table) error {
 			switch c := t.Column(name); {
 			case c == nil:
 				p.block("columns", fmt.Sprintf("%s has no column %s, which is to be fed", t.Plain(), name), "", "look at replicas[].columns")
-			case c.Generated != 0 && s.on < 180000:
+			case c.Generated != 0: // PostgreSQL 18 would send it, to a column that takes no value
 				p.block("columns", fmt.Sprintf("%s.%s is generated and cannot be fed", t.Plain(), name), "", "take it out of columns; the replica computes it")
 			}
 		}

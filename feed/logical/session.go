@@ -28,7 +28,7 @@ type session struct {
 
 // The versions that matter, as server_version_num.
 const (
-	v13, v14, v15, v16, v17 = 130000, 140000, 150000, 160000, 170000
+	v13, v14, v15, v16, v17, v18 = 130000, 140000, 150000, 160000, 170000, 180000
 )
 
 // open connects to both servers.

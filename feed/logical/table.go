@@ -139,7 +139,7 @@ const factsQuery = `SELECT c.oid, pg_has_role(c.relowner, 'USAGE'), pg_get_userb
 	coalesce((SELECT i.relname::text FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
 		WHERE x.indrelid = c.oid AND x.indisunique AND x.indimmediate AND x.indisvalid AND x.indpred IS NULL AND x.indexprs IS NULL
 		AND NOT EXISTS (SELECT FROM unnest(x.indkey::int2[]) WITH ORDINALITY k(col, n) JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.col
-			WHERE k.n <= x.indnkeyatts AND NOT a.attnotnull)
+			WHERE k.n <= x.indnkeyatts AND (NOT a.attnotnull OR a.attgenerated <> ''))
 		ORDER BY x.indisprimary DESC, x.indnkeyatts, i.relname LIMIT 1), '')
 	FROM (SELECT (f ->> 'oid')::oid AS oid, CASE WHEN jsonb_typeof(f -> 'columns') = 'array' THEN ARRAY(SELECT jsonb_array_elements_text(f -> 'columns')) END AS columns
 		FROM jsonb_array_elements($1::jsonb) f) f JOIN pg_class c ON c.oid = f.oid`
