@@ -77,7 +77,27 @@ func (s *session) checkPrimary(ctx context.Context) ([]feed.Problem, error) {
 		p.block("connect", fmt.Sprintf("%s may not connect to database %s", source, database),
 			"GRANT CONNECT ON DATABASE "+feed.Quote("", database)+" TO "+role(source), "")
 	}
-	return p.all, nil
+	err = s.checkFailover(ctx, p)
+	return p.all, err
+}
+
+// checkFailover warns where a standby could become the primary that lacks what the replica has.
+// From PostgreSQL 17 on the slot goes on there.
+func (s *session) checkFailover(ctx context.Context, p *problems) error {
+	if s.on < v17 {
+		return nil
+	}
+	const query = `SELECT coalesce(string_agg(slot_name, ', ' ORDER BY slot_name), '') FROM pg_replication_slots
+		WHERE slot_type = 'physical' AND active AND current_setting('synchronized_standby_slots') = ''`
+	standbys, err := one[string](ctx, s.primary, query)
+	if err != nil {
+		return s.failed(s.run.Primary, "look for standbys", err)
+	}
+	if standbys != "" {
+		p.warn("failover", fmt.Sprintf("the slot can fail over to the standby of %s, and the replica may be ahead of it then: the feed would have to be made anew", standbys),
+			"ALTER SYSTEM SET synchronized_standby_slots = "+feed.Literal(standbys)+"; SELECT pg_reload_conf()", "those that could become the primary; while one of them is away the replica waits too")
+	}
+	return nil
 }
 
 // syncWorkers is the usual max_sync_workers_per_subscription: each copies with a slot and

@@ -206,6 +206,8 @@ func (st *standing) broken(name string) string {
 		return fmt.Sprintf("the primary has no slot %s: it was dropped, or this primary was a standby when the slot was made; what was written since the last change that arrived is lost to the feed", name)
 	case st.slot.lost():
 		return fmt.Sprintf("the slot %s has lost WAL that the replica needs: it was behind by more than max_slot_wal_keep_size", name)
+	case st.ahead:
+		return "the replica has applied what this primary never had: another one was lost before this one had received all, and what is written now would be lost to the feed"
 	case st.publication == nil:
 		return fmt.Sprintf("the primary has no publication %s: it was dropped, and the slot cannot be read past that", name)
 	}

@@ -30,9 +30,12 @@ const peekQuery = `SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL
 // appliedQuery is up to where the replica has applied what came.
 const appliedQuery = `SELECT coalesce((SELECT (remote_lsn - '0/0')::bigint FROM pg_replication_origin_status WHERE external_id = $1), 0)`
 
+// origin is what the replica calls the subscription's place in the primary's WAL.
+func origin(sub *subscription) string { return fmt.Sprintf("pg_%d", sub.OID) }
+
 // conflict finds what cannot be applied, nil where the slot is in use or empty, or may not be read.
 func (s *session) conflict(ctx context.Context, sub *subscription) *conflict {
-	applied, err := one[int64](ctx, s.target, appliedQuery, fmt.Sprintf("pg_%d", sub.OID))
+	applied, err := one[int64](ctx, s.target, appliedQuery, origin(sub))
 	if err != nil {
 		applied = 0
 	}

@@ -84,35 +84,6 @@ func TestACopyThatCannotEndIsToldAndLeavesNothing(t *testing.T) {
 	r.nothingLeft(t)
 }
 
-func TestAFeedIsMadeAnewAfterAFailoverWithoutItsSlot(t *testing.T) {
-	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
-	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100)")
-	r.apply(t)
-	standby := pgtest.Standby(t, r.primary)
-	r.primary.Exec(t, "INSERT INTO t VALUES (1000)")
-	if !pgtest.Eventually(func() bool { return ask(t, standby, "SELECT count(*)::text FROM t") == "101" }) {
-		t.Fatal("the standby does not follow")
-	}
-	r.primary.Kill()
-	standby.Exec(t, "SELECT pg_promote()")
-	standby.Exec(t, "INSERT INTO t VALUES (1001)")
-	r.primary = standby
-	r.cfg.Primary.URL = configs.URL(standby.URL("postgres", "postgres"))
-	if p := problem(t, r.state(t), "slot_lost"); !strings.Contains(p.What, "has no slot") {
-		t.Errorf("%+v", p)
-	}
-	if err := Apply(limited(t), r.run(t)); err == nil || !strings.Contains(err.Error(), "feed refresh --replica ml1") {
-		t.Errorf("%v", err)
-	}
-	if err := Refresh(limited(t), r.run(t)); err != nil {
-		t.Fatal(err)
-	}
-	r.equal(t)
-	if state := r.state(t); state.State != "ready" {
-		t.Errorf("%+v", state)
-	}
-}
-
 func TestTwoReplicasSideBySideUnderPgbench(t *testing.T) {
 	length := 3 * time.Second
 	if d, err := time.ParseDuration(os.Getenv("PGSHUNT_SOAK")); err == nil {

@@ -16,7 +16,7 @@ const pace = 200 * time.Millisecond
 // slot can begin only where none of them is in the middle.
 func (s *session) makeSlot(ctx context.Context, have *slot) error {
 	sql := "SELECT pg_create_logical_replication_slot(" + feed.Literal(s.run.Name) + ", 'pgoutput')"
-	if s.on >= v17 && s.to >= v17 {
+	if s.on >= v17 { // an older replica reads from one as from any other
 		sql = "SELECT pg_create_logical_replication_slot(" + feed.Literal(s.run.Name) + ", 'pgoutput', failover => true)"
 	}
 	step := feed.Step{On: s.run.Primary, What: "make the replication slot", SQL: sql}

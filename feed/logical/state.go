@@ -15,7 +15,11 @@ import (
 // and not an error, as long as the other one can.
 func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	state := feed.State{Replica: run.Replica.Name, Feed: string(run.Replica.Feed), State: "absent", LagBytes: -1, LagSeconds: -1, Retained: -1}
-	s := &session{run: run}
+	source, err := conninfo(run)
+	if err != nil {
+		return state, err
+	}
+	s := &session{run: run, source: source}
 	defer s.close()
 	errPrimary, errTarget := s.openPrimary(ctx), s.openTarget(ctx)
 	if errPrimary != nil && errTarget != nil {
@@ -97,6 +101,9 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 	case !st.sub.Enabled && failures == 0:
 		p.block("disabled", "the subscription is disabled", "ALTER SUBSCRIPTION "+feed.Quote("", s.run.Name)+" ENABLE", "on the replica, unless somebody wants it so")
 		return "stopped"
+	case !st.connected() && st.sub.Conninfo != "" && st.sub.Conninfo != s.source:
+		p.block("source", "the subscription is not connected, and goes to another address, or as another role, than is configured now", "", "pgshunt feed apply --replica "+s.run.Replica.Name+" tells it the configured one")
+		return "broken"
 	case !st.sub.Enabled, !st.connected(), s.failing(ctx, st, failures):
 		p.all = append(p.all, s.conflictProblem(ctx, st.sub, failures))
 		return "broken"
@@ -160,6 +167,9 @@ func (s *session) judgeSlot(ctx context.Context, l *slot, state *feed.State) err
 	p := &problems{server: s.run.Primary.Name}
 	defer func() { state.Problems = append(state.Problems, p.all...) }()
 	drop := "pgshunt feed drop --replica " + s.run.Replica.Name + " gives the space back, and ends the feed"
+	if err := s.checkFailover(ctx, p); err != nil {
+		return err
+	}
 	const much = 1 << 30
 	switch {
 	case l.lost():
