@@ -179,7 +179,7 @@ func (s *session) conflictProblem(ctx context.Context, sub *subscription, failur
 	case end != "" && s.to >= v15:
 		notes = append(notes, "to leave the whole transaction out, on the replica: ALTER SUBSCRIPTION "+name+" SKIP (lsn = '"+end+"')")
 	case c != nil:
-		notes = append(notes, fmt.Sprintf("to leave the whole transaction out, on the replica: ALTER SUBSCRIPTION %s DISABLE; SELECT pg_replication_origin_advance('pg_%d', '%s'); ALTER SUBSCRIPTION %s ENABLE", name, sub.OID, lsn(c.After), name))
+		notes = append(notes, fmt.Sprintf("to leave the whole transaction out, on the replica: ALTER SUBSCRIPTION %s DISABLE; then, once its worker has ended, SELECT pg_replication_origin_advance('%s', '%s'); ALTER SUBSCRIPTION %s ENABLE", name, origin(sub), lsn(c.After), name))
 	}
 	if !sub.Enabled {
 		notes = append(notes, "then pgshunt feed apply --replica "+s.run.Replica.Name+", which enables it")

@@ -27,9 +27,10 @@ type copying struct {
 	seen  time.Time // a worker ran
 	// secured changes whenever something has been brought that an error cannot undo. enabled
 	// counts how often the subscription was enabled since, errors are the workers' at that time.
-	secured string
-	enabled int
-	errors  int64
+	secured  string
+	enabled  int
+	errors   int64
+	attempts attempts
 }
 
 // amount is what one table has got so far.
@@ -40,7 +41,7 @@ type amount struct{ Bytes, Rows int64 }
 const (
 	noteAfter = time.Minute
 	idleAfter = 2 * time.Minute
-	attempts  = 3
+	enough    = 3 // failures without anything between them
 )
 
 // watch tells of the first copy and returns when every table follows the primary.
@@ -65,6 +66,10 @@ const progressQuery = `SELECT n.nspname || '.' || c.relname, p.bytes_processed, 
 	FROM pg_stat_progress_copy p JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
 	WHERE p.datname = current_database() AND p.command = 'COPY FROM' AND p.type = 'CALLBACK'`
 
+// sizeQuery is progressQuery before PostgreSQL 14: what the tables in the making are on the disk.
+const sizeQuery = `SELECT n.nspname || '.' || c.relname, pg_table_size(c.oid), 0::bigint
+	FROM pg_subscription_rel r JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.srsubid = $1 AND r.srsubstate = 'd'`
+
 const workersQuery = `SELECT coalesce(string_agg(concat_ws(':', pid, received_lsn), ' ' ORDER BY pid), '') FROM pg_stat_subscription WHERE subname = $1 AND pid IS NOT NULL`
 
 // look reads the states once, tells what has changed, and reports whether all is done.
@@ -76,7 +81,7 @@ func (c *copying) look(ctx context.Context) (bool, error) {
 	if st.sub == nil {
 		return false, &feed.Error{Server: c.s.run.Target.Name, Doing: "wait for the first copy", Err: fmt.Errorf("the subscription %s has been dropped", c.s.run.Name), Next: "run this again"}
 	}
-	if err := c.progress(ctx); err != nil {
+	if err := c.progress(ctx, st.sub); err != nil {
 		return false, c.s.failed(c.s.run.Target, "look at the copies", err)
 	}
 	done := 0
@@ -109,11 +114,12 @@ func (c *copying) standing(ctx context.Context) (*standing, error) {
 	return st, c.s.failed(c.s.run.Target, "look for the subscription", c.s.standingOnTarget(ctx, st))
 }
 
-func (c *copying) progress(ctx context.Context) error {
+func (c *copying) progress(ctx context.Context, sub *subscription) error {
+	query, args := progressQuery, []any(nil)
 	if c.s.to < v14 {
-		return nil
+		query, args = sizeQuery, []any{sub.OID}
 	}
-	rows, err := c.s.target.Query(ctx, progressQuery)
+	rows, err := c.s.target.Query(ctx, query, args...)
 	if err != nil {
 		return err
 	}
@@ -173,6 +179,9 @@ func (c *copying) send(e feed.Event) {
 // connection that was lost, and gives up where that does not help.
 func (c *copying) judge(ctx context.Context, st *standing, workers string) error {
 	count, err := c.s.errorCount(ctx, st.sub)
+	if err == nil && c.s.to < v15 {
+		count, _, err = c.attempts.look(ctx, c.s.target, st.sub)
+	}
 	if err != nil {
 		return c.s.failed(c.s.run.Target, "look at the workers", err)
 	}
@@ -183,7 +192,10 @@ func (c *copying) judge(ctx context.Context, st *standing, workers string) error
 		}
 	}
 	if secured != c.secured || c.mark == "" {
-		c.secured, c.enabled, c.errors = secured, 0, count
+		c.secured, c.enabled, c.errors, c.attempts = secured, 0, count, attempts{}
+		if c.s.to < v15 {
+			c.errors = 0
+		}
 	}
 	if mark := fmt.Sprint(c.state, c.rows, workers); mark != c.mark {
 		c.mark, c.since, c.noted = mark, time.Now(), false
@@ -195,7 +207,7 @@ func (c *copying) judge(ctx context.Context, st *standing, workers string) error
 		return &feed.Error{Server: c.s.run.Target.Name, Doing: "copy the rows", Err: fmt.Errorf("%s", what), Next: c.s.renew()}
 	}
 	switch {
-	case !st.sub.Enabled && c.enabled >= attempts, count-c.errors >= attempts:
+	case !st.sub.Enabled && c.enabled >= enough, count-c.errors >= enough:
 		return c.gaveUp(ctx, st.sub)
 	case !st.sub.Enabled:
 		c.enabled++
@@ -219,7 +231,11 @@ func (c *copying) gaveUp(ctx context.Context, sub *subscription) error {
 	if entry := c.s.lastError(ctx, sub); entry.text != "" {
 		cause = entry.text
 	}
-	return &feed.Error{Server: c.s.run.Target.Name, Doing: "copy the rows", Err: fmt.Errorf("%s", cause), Next: "remove the cause and run this again; what is copied stays"}
+	next := "remove the cause and run this again; what is copied stays"
+	if c.s.to < v15 {
+		next += ". Until then it tries again and again, the table from its start; on the replica this ends that: ALTER SUBSCRIPTION " + feed.Quote("", c.s.run.Name) + " DISABLE"
+	}
+	return &feed.Error{Server: c.s.run.Target.Name, Doing: "copy the rows", Err: fmt.Errorf("%s", cause), Next: next}
 }
 
 // errorCount is how many errors the workers have had, 0 before PostgreSQL 15.

@@ -18,7 +18,6 @@ func TestTablesDividedByAHashOfTheServersOwnAreRefused(t *testing.T) {
 		CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 		CREATE TABLE by_enum (m mood PRIMARY KEY) PARTITION BY HASH (m);
 		CREATE TABLE within (m moods PRIMARY KEY) PARTITION BY HASH (m);
-		CREATE TABLE composed (m two PRIMARY KEY) PARTITION BY HASH (m);
 		CREATE TABLE loosely (v text COLLATE loose PRIMARY KEY) PARTITION BY HASH (v);
 		CREATE TABLE by_text (v text PRIMARY KEY) PARTITION BY HASH (v);
 		CREATE TABLE listed (m mood PRIMARY KEY) PARTITION BY LIST (m);
@@ -27,6 +26,13 @@ func TestTablesDividedByAHashOfTheServersOwnAreRefused(t *testing.T) {
 		CREATE TABLE listed_sad PARTITION OF listed FOR VALUES IN ('sad');
 		CREATE TABLE listed_rest PARTITION OF listed DEFAULT;
 		INSERT INTO by_text SELECT 'v' || i FROM generate_series(1, 50) i; INSERT INTO listed VALUES ('sad'), ('glad')`)
+	// Composite types have hashes since PostgreSQL 14.
+	want := []string{"public.by_enum", "public.composed", "public.loosely", "public.within"}
+	if version(t, r.primary) >= v14 {
+		r.primary.Exec(t, "CREATE TABLE composed (m two PRIMARY KEY) PARTITION BY HASH (m)")
+	} else {
+		want = slices.Delete(want, 1, 2)
+	}
 	found, err := Check(limited(t), r.run(t))
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +44,6 @@ func TestTablesDividedByAHashOfTheServersOwnAreRefused(t *testing.T) {
 			refused = append(refused, name)
 		}
 	}
-	want := []string{"public.by_enum", "public.composed", "public.loosely", "public.within"}
 	if !slices.Equal(refused, want) {
 		t.Fatalf("refused are %q, want %q; all of it: %+v", refused, want, found)
 	}

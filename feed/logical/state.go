@@ -123,22 +123,41 @@ const retry = 6 * time.Second
 // and the next: failures have been counted, and another one comes before it has confirmed what
 // the primary has written by now, or copied what it copies.
 func (s *session) failing(ctx context.Context, st *standing, failures int64) bool {
-	if failures == 0 {
+	again, until := s.failedAgain(st.sub, failures), time.Now().Add(retry)
+	if s.to < v15 {
+		until = time.Now().Add(2 * time.Second)
+	}
+	if s.to >= v15 && failures == 0 || s.to < v15 && st.sub.ready() && st.slot.Behind <= 0 {
 		return false
 	}
 	const confirmed = "SELECT coalesce((SELECT confirmed_flush_lsn >= $2::pg_lsn FROM pg_replication_slots WHERE slot_name = $1), false)"
 	now, err := one[string](ctx, s.primary, "SELECT pg_current_wal_lsn()::text")
-	for until := time.Now().Add(retry); err == nil && time.Now().Before(until); err = wait(ctx, pace) {
+	for ; err == nil && time.Now().Before(until); err = wait(ctx, pace) {
 		if st.sub.ready() {
 			if there, err := one[bool](ctx, s.primary, confirmed, s.run.Name, now); err != nil || there {
 				return false
 			}
 		}
-		if count, err := s.errorCount(ctx, st.sub); err != nil || count > failures {
+		if failed, err := again(ctx); err != nil || failed {
 			return err == nil
 		}
 	}
 	return false
+}
+
+// failedAgain makes what tells whether a worker of sub has failed again, after so many failures.
+func (s *session) failedAgain(sub *subscription, failures int64) func(context.Context) (bool, error) {
+	if s.to >= v15 {
+		return func(ctx context.Context) (bool, error) {
+			count, err := s.errorCount(ctx, sub)
+			return count > failures, err
+		}
+	}
+	var seen attempts
+	return func(ctx context.Context) (bool, error) {
+		failed, idle, err := seen.look(ctx, s.target, sub)
+		return failed > 0 || idle > time.Second, err
+	}
 }
 
 // unfed tells of tables that are configured, and not published or not subscribed yet.
