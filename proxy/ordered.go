@@ -37,8 +37,10 @@ type SchemaChange struct {
 	DateStyle, IntervalStyle, TimeZone string
 	// Alone is set where the statement is a transaction of its own.
 	Alone bool
-	// PID is the server process that the statement will run on.
-	PID uint32
+	// PID is the server process that the statement will run on; Cancel has it cancel the
+	// statement. It may be called until Finish has returned, from any goroutine.
+	PID    uint32
+	Cancel func(context.Context) error
 }
 
 // orderPatience bounds how long a session is held up by replicas that follow a change of
@@ -71,7 +73,7 @@ func (s *session) order(st *parser.Statement, alone bool) error {
 		Alone: alone && len(st.Parts) == 1 && s.status == 'I',
 	}
 	if s.primary != nil {
-		c.PID = s.primary.PID
+		c.PID, c.Cancel = s.primary.PID, s.primary.Cancel
 		c.DateStyle, c.IntervalStyle, c.TimeZone = s.primary.Param("DateStyle"), s.primary.Param("IntervalStyle"), s.primary.Param("TimeZone")
 	}
 	s.mu.Unlock()

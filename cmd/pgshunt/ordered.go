@@ -76,7 +76,7 @@ func (o *orderer) Order(ctx context.Context, c proxy.SchemaChange) (proxy.Orderi
 	if err != nil {
 		return nil, refusedChange(err)
 	}
-	session := migrate.Session{User: c.User, Path: c.SearchPath, Alone: c.Alone, PID: c.PID}
+	session := migrate.Session{User: c.User, Path: c.SearchPath, Alone: c.Alone, PID: c.PID, Cancel: c.Cancel}
 	session.Settings = migrate.Settings{DateStyle: c.DateStyle, IntervalStyle: c.IntervalStyle, TimeZone: c.TimeZone}
 	for _, r := range c.Temporary {
 		session.Temporary = append(session.Temporary, r.Name)

@@ -85,12 +85,13 @@ func (s *situation) follow(o *Order, c *Change) error {
 
 // followMove is a new name, or another schema.
 func (s *situation) followMove(o *Order, c *Change, change func(*Change, string, ...any) string) error {
-	schema, name, sql := c.Schema, c.To, change(c, "RENAME TO %s", quoted(c.To))
-	if c.Action == setSchema {
-		schema, name, sql = c.To, c.Name, change(c, "SET SCHEMA %s", quoted(c.To))
+	schema, name, err := s.newName(c)
+	if name == "" || err != nil {
+		return err
 	}
-	if !s.selection.Has(schema, name) {
-		return refuse("%s.%s would not be fed by the configuration", "add the new name to \"tables\" first", schema, name)
+	sql := change(c, "RENAME TO %s", quoted(c.To))
+	if c.Action == setSchema {
+		sql = change(c, "SET SCHEMA %s", quoted(c.To))
 	}
 	if s.feed == configs.FeedFDW {
 		option, value := "table_name", name
@@ -98,7 +99,9 @@ func (s *situation) followMove(o *Order, c *Change, change func(*Change, string,
 			option, value = "schema_name", schema
 		}
 		sql = change(c, "OPTIONS (SET %s %s)", option, feed.Literal(value)) + "; " + sql
+	} else { // how old the copy is goes by its name
+		sql += "; UPDATE pgshunt.copies SET relation = " + feed.Literal(schema+"."+name) + " WHERE relation = " + feed.Literal(c.table())
 	}
-	o.After = append(o.After, Step{What: "rename " + c.table(), SQL: sql})
+	o.After = append(o.After, Step{What: "rename " + c.table(), SQL: roomIn(c) + sql})
 	return nil
 }

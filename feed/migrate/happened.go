@@ -9,17 +9,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// happened tells by the primary's catalogs whether a statement with these changes has been
-// carried out. Changes that leave nothing to tell by count as made: what follows them on a
+// happened tells by the primary's catalogs whether a planned statement has been carried out. Changes that leave nothing to tell by count as made: what follows them on a
 // replica looks for itself.
-func happened(ctx context.Context, primary *pgx.Conn, changes []Change) (bool, error) {
+func happened(ctx context.Context, primary *pgx.Conn, p *plan) (bool, error) {
 	const column = `SELECT 'yes' FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname = $1 AND c.relname = $2 AND a.attname = $3 AND a.attnum > 0 AND NOT a.attisdropped`
 	const table = `SELECT 'yes' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2`
 	const key = `SELECT 'yes' FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname = $1 AND c.relname = $2 AND k.conname = $3`
-	for i := range changes {
-		c := &changes[i]
+	for i := range p.Changes {
+		c := &p.Changes[i]
 		query, args, want := "", []any{c.Schema, c.Name}, "yes"
 		switch c.Action {
 		case addColumn:
@@ -49,9 +48,9 @@ func happened(ctx context.Context, primary *pgx.Conn, changes []Change) (bool, e
 		case dropIndex:
 			query, args, want = table, []any{c.Schema, c.Column}, ""
 		case renameTable:
-			query, args = table, []any{c.Schema, c.To}
+			query, args = table+" AND $3::oid IN (0, c.oid)", []any{c.Schema, c.To, p.Table}
 		case setSchema:
-			query, args = table, []any{c.To, c.Name}
+			query, args = table+" AND $3::oid IN (0, c.oid)", []any{c.To, c.Name, p.Table}
 		case renameLabel:
 			query, args = `SELECT 'yes' FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid JOIN pg_namespace n ON n.oid = t.typnamespace
 				WHERE n.nspname = $1 AND t.typname = $2 AND e.enumlabel = $3`, append(args, c.To)
@@ -67,10 +66,22 @@ func happened(ctx context.Context, primary *pgx.Conn, changes []Change) (bool, e
 	return true, nil
 }
 
+// renamed is the oid of the table that changes give another name, or schema: who comes later knows by
+// it which of two tables has the name. 0 is none.
+func renamed(ctx context.Context, primary *pgx.Conn, changes []Change) (table uint32, err error) {
+	for i := range changes {
+		if c := &changes[i]; c.Action == renameTable || c.Action == setSchema {
+			err = primary.QueryRow(ctx, "SELECT coalesce(max(c.oid::bigint), 0) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2", c.Schema, c.Name).Scan(&table)
+			return table, err
+		}
+	}
+	return 0, nil
+}
+
 // committed tells what became of a transaction of the primary. One that still runs has lost
 // its client and is waited for. A crash may lose the transaction and its number, which is in
 // the future then (22023), or another transaction's by now: so the catalogs are asked too.
-func committed(ctx context.Context, primary *pgx.Conn, xid string, changes []Change) (bool, error) {
+func committed(ctx context.Context, primary *pgx.Conn, xid string, p *plan) (bool, error) {
 	const most = time.Minute
 	for began := time.Now(); ; {
 		var status *string
@@ -83,7 +94,7 @@ func committed(ctx context.Context, primary *pgx.Conn, xid string, changes []Cha
 		}
 		switch {
 		case status == nil || *status == "committed": // NULL is so old that nobody knows any more
-			return happened(ctx, primary, changes)
+			return happened(ctx, primary, p)
 		case *status == "aborted":
 			return false, nil
 		case time.Since(began) > most:

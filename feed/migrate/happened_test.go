@@ -25,7 +25,7 @@ func TestTransactionsThatACrashHasLost(t *testing.T) {
 		change Change
 		want   bool
 	}{{done, there, true}, {done, missing, false}, {"1000000000", missing, false}} {
-		got, err := committed(ctx, conn, c.xid, []Change{c.change})
+		got, err := committed(ctx, conn, c.xid, &plan{Changes: []Change{c.change}})
 		if err != nil || got != c.want {
 			t.Errorf("transaction %s, column %s: %v, %v", c.xid, c.change.Column, got, err)
 		}

@@ -34,6 +34,8 @@ type plan struct {
 	Changes []Change `json:"changes"`
 	// PID is the process of the primary that a client's own statement runs on.
 	PID uint32 `json:"pid,omitempty"`
+	// Table is the oid of the table that is renamed, or moved, on the primary; 0 is none.
+	Table uint32 `json:"table,omitempty"`
 }
 
 // entry is a row of the journal.

@@ -13,7 +13,11 @@ import (
 
 // Live is a statement that a client is about to send to the primary, or has. Its methods are
 // for one goroutine at a time.
-type Live struct{ m *migration }
+type Live struct {
+	m *migration
+	// behind is set where the statement waits behind a lock of ours.
+	behind *behind
+}
 
 // Session is what is known of the client's session.
 type Session struct {
@@ -29,6 +33,9 @@ type Session struct {
 	Alone bool
 	// PID is the process of the primary that the statement runs on; 0 is not known.
 	PID uint32
+	// Cancel has that process cancel the statement. It is called from a goroutine of its own,
+	// and only before Finish has returned; nil where it cannot be done.
+	Cancel func(context.Context) error
 }
 
 // Begin prepares the replicas for a client's statement; nil where it is of no concern to any.
@@ -62,28 +69,51 @@ func Begin(ctx context.Context, runs []*feed.Run, st Statement, s Session) (l *L
 		return nil, err
 	}
 	// Until the lock was there others may have changed what the orders are made from.
-	changes, err := m.plan(ctx, s.Path, s.Settings, st.Changes, false)
+	changes, err := m.plan(ctx, s.Path, s.Settings, st.Changes, s.locks())
 	if err != nil {
 		return nil, err
 	}
+	table, err := renamed(ctx, m.primary, changes)
+	if err != nil {
+		return nil, m.onPrimary("look at the tables", err)
+	}
 	for _, r := range m.replicas {
-		if err := r.begin(ctx, "", st.SQL, phaseBefore, plan{Order: r.order, Changes: changes, PID: s.PID}); err != nil {
+		if err := r.begin(ctx, "", st.SQL, phaseBefore, plan{Order: r.order, Changes: changes, PID: s.PID, Table: table}); err != nil {
 			return nil, err
 		}
 	}
+	b, err := m.prepare(ctx, s)
+	if err != nil {
+		// Also where the client has given up: what is half done would stay.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		return nil, m.takeBack(ctx, err)
+	}
+	return &Live{m, b}, nil
+}
+
+// prepare carries out what comes before the statement, which may be sent then.
+func (m *migration) prepare(ctx context.Context, s Session) (*behind, error) {
 	for _, r := range m.replicas {
-		err := r.before(ctx)
-		if err == nil {
-			err = r.turn(ctx, phaseLive, len(r.order.Before))
+		if err := r.before(ctx); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			// Also where the client has given up: what is half done would stay.
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-			defer cancel()
-			return nil, m.takeBack(ctx, err)
+		if err := r.turn(ctx, phaseLive, len(r.order.Before)); err != nil {
+			return nil, err
 		}
 	}
-	return &Live{m}, nil
+	if len(m.locked()) == 0 {
+		return nil, nil
+	}
+	return m.holdBack(ctx, s)
+}
+
+// locks tells how tables of the primary can be brought to rest.
+func (s *Session) locks() locks {
+	if s.PID != 0 && s.Cancel != nil {
+		return locksBehind
+	}
+	return locksNever
 }
 
 // concerns finds the replicas that a statement concerns, and connects to them alone. One
@@ -122,7 +152,7 @@ func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (boo
 			return false, err
 		}
 	}
-	if _, err := m.plan(ctx, s.Path, s.Settings, st.Changes, false); err != nil {
+	if _, err := m.plan(ctx, s.Path, s.Settings, st.Changes, s.locks()); err != nil {
 		return false, err
 	}
 	var concerned []*replica
@@ -203,7 +233,7 @@ func selected(run *feed.Run, changes []Change) bool {
 // do, for Resume.
 func (l *Live) Finish(ctx context.Context, answered bool) error {
 	defer l.m.close()
-	var errs []error
+	errs := []error{l.behind.end(ctx, answered)}
 	for _, r := range l.m.replicas {
 		if answered {
 			r.entry.plan.PID = 0

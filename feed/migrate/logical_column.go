@@ -20,7 +20,7 @@ func (s *situation) renameColumn(o *Order, c *Change) error {
 	t, r := s.primary[c.table()], s.replica[c.table()]
 	there := r.Column(c.Column)
 	switch {
-	case t.Column(c.Column) == nil || there == nil || t.Column(c.To) != nil:
+	case t.Column(c.Column) == nil || there == nil || t.Column(c.To) != nil || t.Partition(): // PostgreSQL complains
 		return nil
 	case s.selection.Columns(c.Schema, c.Name) != nil:
 		return refuse("the configuration feeds a list of columns of %s", "leave the list out first (\"columns\" in the configuration, then \"pgshunt feed apply\"), and write it with the new name afterwards", c.table())
@@ -33,7 +33,7 @@ func (s *situation) renameColumn(o *Order, c *Change) error {
 		return nil
 	}
 	if r.Kind != 'r' || slices.Contains(t.IdentityColumns, c.Column) || slices.Contains(t.PrimaryKey, c.Column) {
-		if err := s.stop(o, c, "a new name of a column of a key, or of a divided table (%s),"); err != nil {
+		if err := s.stop(o, c, "a new name of a column of a key, or of a divided table (%s),", true); err != nil {
 			return err
 		}
 		o.Between = append(o.Between, Step{What: "rename column " + c.Column, SQL: rename, Undo: alter(c, "RENAME COLUMN %s TO %s", quoted(c.To), quoted(c.Column))})
@@ -119,7 +119,7 @@ func (s *situation) alterColumn(o *Order, c *Change) error {
 // table copied again; change is done to the replica's empty table. It must have been asked for.
 func (s *situation) copyAnew(o *Order, c *Change, change Step, why, advice string, args ...any) error {
 	r := s.replica[c.table()]
-	if !s.recopy || !s.locks || r.Kind != 'r' || r.Partition() {
+	if !s.recopy || s.locks != locksFirst || r.Kind != 'r' || r.Partition() {
 		if r.Kind == 'r' && !r.Partition() {
 			advice += "; or have the table copied anew (\"pgshunt feed migrate --recopy\")"
 		}

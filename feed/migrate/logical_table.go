@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"slices"
 	"strings"
 
 	"pgshunt/feed"
@@ -66,14 +67,11 @@ func (s *situation) attach(o *Order, c *Change) error {
 // moveTable renames a table, or moves it to another schema. Rows carry the table's name, so
 // that it can change on the replica only while none is under way.
 func (s *situation) moveTable(o *Order, c *Change) error {
-	schema, name := c.Schema, c.To
-	if c.Action == setSchema {
-		schema, name = c.To, c.Name
+	schema, name, err := s.newName(c)
+	if name == "" || err != nil {
+		return err
 	}
-	if !s.selection.Has(schema, name) {
-		return refuse("%s.%s would not be fed by the configuration", "add the new name to \"tables\" first", schema, name)
-	}
-	if err := s.stop(o, c, "a new name of fed table %s"); err != nil {
+	if err := s.stop(o, c, "a new name of fed table %s", true); err != nil {
 		return err
 	}
 	to, back := "RENAME TO "+quoted(c.To), "RENAME TO "+quoted(c.Name)
@@ -81,17 +79,51 @@ func (s *situation) moveTable(o *Order, c *Change) error {
 		to, back = "SET SCHEMA "+quoted(c.To), "SET SCHEMA "+quoted(c.Schema)
 	}
 	o.Between = append(o.Between, Step{
-		What: "rename " + c.table(), SQL: alter(c, "%s", to), Undo: "ALTER TABLE " + feed.Quote(schema, name) + " " + back,
+		What: "rename " + c.table(), SQL: roomIn(c) + alter(c, "%s", to), Undo: "ALTER TABLE " + feed.Quote(schema, name) + " " + back,
 	})
 	return nil
+}
+
+// newName is what a table is called after c; "" where PostgreSQL is sure to complain. The
+// configuration has to say the same of it under its new name.
+func (s *situation) newName(c *Change) (schema, name string, err error) {
+	schema, name = c.Schema, c.To
+	if c.Action == setSchema {
+		schema, name = c.To, c.Name
+	}
+	switch {
+	case !s.selection.Has(schema, name):
+		return "", "", refuse("%s.%s would not be fed by the configuration", "add the new name to \"tables\" first", schema, name)
+	case s.primary[schema+"."+name] != nil:
+		return "", "", nil
+	case s.replica[schema+"."+name] != nil:
+		return "", "", refuse("the replica has a table %s.%s already", "drop it there, or rename it", schema, name)
+	case !slices.Equal(s.selection.Columns(c.Schema, c.Name), s.selection.Columns(schema, name)), s.selection.Where(c.Schema, c.Name) != s.selection.Where(schema, name):
+		return "", "", refuse("the configuration feeds a part of %s, and another of %s.%s", "write the same \"columns\" and \"where\" for the new name first", c.table(), schema, name)
+	}
+	return schema, name, nil
+}
+
+// roomIn makes the schema that a table moves to.
+func roomIn(c *Change) string {
+	if c.Action != setSchema {
+		return ""
+	}
+	return "CREATE SCHEMA IF NOT EXISTS " + quoted(c.To) + "; "
 }
 
 // stop has the statement run while the table is locked on the primary and everything
 // written to it has reached the replica. The subscription is paused from then on until
 // the primary has committed, so that whatever is killed meanwhile nothing fails to apply.
-func (s *situation) stop(o *Order, c *Change, what string) error {
-	if !s.locks {
+// queues is set where the statement itself needs a lock on the table that lets nobody else have it.
+func (s *situation) stop(o *Order, c *Change, what string, queues bool) error {
+	t := s.primary[c.table()]
+	switch {
+	case s.locks == locksNever:
 		return refuse(what+" needs a lock on the primary that a client's own statement does not take in time",
+			"use \"pgshunt feed migrate -f FILE\"", c.table())
+	case s.locks == locksBehind && (!queues || t.Kind == 'p'):
+		return refuse(what+" needs its rows at rest, and a client's own statement waits for those who write them only where it takes that very table",
 			"use \"pgshunt feed migrate -f FILE\"", c.table())
 	}
 	o.Lock = append(o.Lock, feed.Quote(c.Schema, c.Name))
@@ -131,7 +163,7 @@ func (s *situation) ofType(o *Order, c *Change) error {
 	case renameLabel:
 		for _, table := range users {
 			t := s.primary[table]
-			if err := s.stop(o, &Change{Schema: t.Schema, Name: t.Name}, "a new name of a value in fed table %s"); err != nil {
+			if err := s.stop(o, &Change{Schema: t.Schema, Name: t.Name}, "a new name of a value in fed table %s", false); err != nil {
 				return err
 			}
 		}

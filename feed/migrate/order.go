@@ -117,10 +117,23 @@ type situation struct {
 	mark string
 	// settings are those that constants in the statement are read with.
 	settings Settings
-	// locks is set where tables of the primary may be locked for the statement, which is
-	// then sent by us; recopy, where tables may be copied anew.
-	locks, recopy bool
+	// locks says how tables of the primary can be brought to rest for the statement.
+	locks locks
+	// recopy is set where tables may be copied anew.
+	recopy bool
 }
+
+// locks is how a table of the primary is brought to rest for a statement.
+type locks int
+
+const (
+	// locksNever: it cannot be.
+	locksNever locks = iota
+	// locksFirst: by a lock of the transaction that the statement is then sent in, by us.
+	locksFirst
+	// locksBehind: by a lock that the statement, a client's own, waits behind; see behind.
+	locksBehind
+)
 
 type index struct {
 	table  string

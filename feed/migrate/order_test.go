@@ -35,7 +35,7 @@ func testSituation(way configs.Feed) *situation {
 		}},
 		indexes: map[string]index{"public.u": {table: "public.t", unique: true, def: "CREATE UNIQUE INDEX u"}, "public.i": {table: "public.t", def: "CREATE INDEX i"}},
 		users:   map[string][]string{"public.mood": {"public.t"}},
-		locks:   true,
+		locks:   locksFirst,
 	}
 }
 
@@ -114,7 +114,7 @@ func orderCases() map[string]orderCase {
 		"another name of a table": {change: on(Change{Action: renameTable, To: "u"}), want: []string{
 			`between: ALTER SUBSCRIPTION "pub" DISABLE`, "between: " + table + `RENAME TO "u"`, `after: ALTER SUBSCRIPTION "pub" ENABLE`,
 		}},
-		"another name of a table, by a client": {change: on(Change{Action: renameTable, To: "u"}), set: func(s *situation) { s.locks = false }, refusal: "needs a lock"},
+		"another name of a table, by a client": {change: on(Change{Action: renameTable, To: "u"}), set: func(s *situation) { s.locks = locksNever }, refusal: "needs a lock"},
 		"a schema that is not fed":             {change: on(Change{Action: setSchema, To: "private"}), refusal: "would not be fed"},
 		"a check that goes":                    {change: on(Change{Action: dropConstraint, Column: "t_a_check"}), want: []string{"before: " + table + `DROP CONSTRAINT IF EXISTS "t_a_check"`}},
 		"the key that goes":                    {change: on(Change{Action: dropConstraint, Column: "t_pkey"}), refusal: "are found by"},

@@ -102,19 +102,11 @@ func (m *migration) stop(ctx context.Context, tx pgx.Tx) error {
 			}
 		}
 	}
-	for _, r := range m.replicas {
-		if len(r.order.Between) == 0 {
-			continue
-		}
-		if err := r.applied(ctx, stopPatience); err != nil {
-			if errors.Is(err, errBehind) {
-				return errSlow
-			}
-			return err
-		}
+	if err := m.upToDate(ctx); err != nil {
+		return err
 	}
 	for _, r := range m.replicas {
-		if err := r.between(ctx); err != nil {
+		if err := r.between(ctx, phaseBefore); err != nil {
 			return err
 		}
 	}

@@ -115,15 +115,12 @@ func (r *replica) before(ctx context.Context) error {
 
 // between carries out the steps of Between, all in one transaction. They count as steps
 // after those of Before.
-func (r *replica) between(ctx context.Context) error {
+func (r *replica) between(ctx context.Context, phase string) error {
 	if len(r.order.Between) == 0 {
 		return nil
 	}
-	var what, sql []string
-	for i := range r.order.Between {
-		what, sql = append(what, r.order.Between[i].What), append(sql, r.order.Between[i].SQL)
-	}
-	return r.transact(ctx, strings.Join(what, ", "), strings.Join(sql, "; "), phaseBefore, len(r.order.Before)+len(r.order.Between))
+	what, sql := r.order.betweenSQL()
+	return r.transact(ctx, what, sql, phase, len(r.order.Before)+len(r.order.Between))
 }
 
 // after waits until the replica has applied what came before, if it must, and carries out

@@ -44,12 +44,18 @@ func (m *migration) finish(ctx context.Context, r *replica) error {
 			return m.onPrimary("wait for the end of the statement", err)
 		}
 		if e.xid != nil {
-			there, err = committed(ctx, m.primary, *e.xid, e.plan.Changes)
+			there, err = committed(ctx, m.primary, *e.xid, &e.plan)
 		} else {
-			there, err = happened(ctx, m.primary, e.plan.Changes)
+			there, err = happened(ctx, m.primary, &e.plan)
 		}
 		if err != nil {
 			return m.onPrimary("see whether it was done", err)
+		}
+		if there && e.isLate() {
+			err = m.late(ctx, r)
+		}
+		if err != nil {
+			return err
 		}
 		if there {
 			err = r.turn(ctx, phaseAfter, 0)

@@ -182,7 +182,7 @@ func (m *migration) next(ctx context.Context, st *Statement, chain string) error
 		Scan(&path, &as.DateStyle, &as.IntervalStyle, &as.TimeZone); err != nil {
 		return m.onPrimary("read search_path", err)
 	}
-	changes, err := m.plan(ctx, path, as, st.Changes, true)
+	changes, err := m.plan(ctx, path, as, st.Changes, locksFirst)
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (m *migration) next(ctx context.Context, st *Statement, chain string) error
 }
 
 // plan gives each replica its order for a statement.
-func (m *migration) plan(ctx context.Context, path []string, as Settings, written []Change, locks bool) ([]Change, error) {
+func (m *migration) plan(ctx context.Context, path []string, as Settings, written []Change, how locks) ([]Change, error) {
 	for _, r := range m.replicas {
 		r.order, r.entry = new(Order), nil
 	}
@@ -214,7 +214,7 @@ func (m *migration) plan(ctx context.Context, path []string, as Settings, writte
 		if err != nil {
 			return nil, r.wrong("look at the tables", err)
 		}
-		s.locks, s.recopy, s.mark, s.settings = locks, m.opts.Recopy, "pgshunt: not delivered "+rand.Text(), as
+		s.locks, s.recopy, s.mark, s.settings = how, m.opts.Recopy, "pgshunt: not delivered "+rand.Text(), as
 		if r.order, err = orderOf(changes, s); err != nil {
 			return nil, &feed.Error{Server: r.run.Target.Name, Doing: "order the change", Err: err}
 		}
@@ -300,8 +300,12 @@ func (m *migration) carryOut(ctx context.Context, st *Statement, chain string, c
 	if touched {
 		text = st.SQL // what is of no replica's business may hold a password, and stays out
 	}
+	table, err := renamed(ctx, m.primary, changes)
+	if err != nil {
+		return m.onPrimary("look at the tables", err)
+	}
 	for _, r := range m.replicas {
-		if err := r.begin(ctx, chain, text, phaseBefore, plan{Order: r.order, Changes: changes}); err != nil {
+		if err := r.begin(ctx, chain, text, phaseBefore, plan{Order: r.order, Changes: changes, Table: table}); err != nil {
 			return err
 		}
 	}
