@@ -113,12 +113,9 @@ func (s *session) strange(st *standing) *stranger {
 	return f
 }
 
-// follows begins the comment of a subscription, which names the primary by its system identifier.
-const follows = "made by pgshunt to follow primary "
-
 // strangeSubscription judges one whose comment names a primary, if this one tells what it is.
 func (s *session) strangeSubscription(sub *subscription) *stranger {
-	system, marked := strings.CutPrefix(sub.comment, follows)
+	system, marked := strings.CutPrefix(sub.comment, feed.Follows)
 	if !marked || s.system == "" || system == s.system {
 		return nil
 	}
@@ -131,16 +128,11 @@ func (s *session) strangeSubscription(sub *subscription) *stranger {
 }
 
 // identify reads who the primary is; "" where its role may not know.
-func (s *session) identify(ctx context.Context) error {
-	if s.primary == nil || s.system != "" {
-		return nil
+func (s *session) identify(ctx context.Context) (err error) {
+	if s.primary != nil && s.system == "" {
+		s.system, err = s.run.Primary.System(ctx, s.primary)
 	}
-	system, err := one[string](ctx, s.primary, "SELECT system_identifier::text FROM pg_control_system()")
-	if err != nil && sqlstate(err) != codeNotAllowed {
-		return s.failed(s.run.Primary, "read its system identifier", err)
-	}
-	s.system = system
-	return nil
+	return err
 }
 
 // owned is standing, and says what of it is another feed's. A slot without a subscription here

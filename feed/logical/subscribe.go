@@ -102,7 +102,7 @@ func (s *session) subscribe(ctx context.Context, binary bool) error {
 // subscribed notes in the transaction of conn that there is a subscription, and whom it follows.
 func (s *session) subscribed(ctx context.Context, conn *pgx.Conn) error {
 	if s.system != "" {
-		if _, err := conn.Exec(ctx, "COMMENT ON SUBSCRIPTION "+feed.Quote("", s.run.Name)+" IS "+feed.Literal(follows+s.system)); err != nil {
+		if _, err := conn.Exec(ctx, "COMMENT ON SUBSCRIPTION "+feed.Quote("", s.run.Name)+" IS "+feed.Literal(feed.Follows+s.system)); err != nil {
 			return s.failed(s.run.Target, "make the subscription", err)
 		}
 	}

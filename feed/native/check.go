@@ -22,21 +22,20 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 
 // ends looks at both servers.
 func ends(ctx context.Context, run *feed.Run) (primary, replica *found, err error) {
-	for _, end := range []struct {
-		server *feed.Server
-		into   **found
-	}{{run.Primary, &primary}, {run.Target, &replica}} {
-		conn, err := end.server.Connect(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		*end.into, err = look(ctx, end.server, conn)
-		_ = conn.Close(ctx) // it was only asked
-		if err != nil {
-			return nil, nil, err
-		}
+	if primary, err = find(ctx, run.Primary); err == nil {
+		replica, err = find(ctx, run.Target)
 	}
-	return primary, replica, nil
+	return primary, replica, err
+}
+
+// find looks at one server.
+func find(ctx context.Context, server *feed.Server) (*found, error) {
+	conn, err := server.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	return look(ctx, server, conn)
 }
 
 type check struct {
@@ -57,11 +56,11 @@ func (c *check) standby(primary, replica *found) {
 	case primary.Started == replica.Started && primary.Address == replica.Address && !replica.Standby:
 		c.add(at, true, "standby", "", "take the entry out of replicas: pgshunt uses pgml in the primary by itself",
 			"it is the primary itself, which is no replica")
-	case primary.System != 0 && replica.System != 0 && primary.System != replica.System:
+	case primary.System != "" && replica.System != "" && primary.System != replica.System:
 		c.add(at, true, "standby", "", "feed: native is for the primary's physical standbys; choose another feed for a server of its own", "it is no copy of the primary, but another cluster")
 	case !replica.Standby:
 		c.add(at, true, "standby", "", "make it a standby again, or choose another feed", "it is a copy of the primary that no longer follows it, since it is not in recovery")
-	case primary.System == 0 || replica.System == 0:
+	case primary.System == "" || replica.System == "":
 		c.add(at, false, "standby", "", "see that it is", "the servers do not tell whether it is a standby of this primary")
 	}
 }

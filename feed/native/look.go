@@ -14,10 +14,9 @@ type found struct {
 	Service feed.Service
 	// Version is server_version_num.
 	Version int
-	// Standby is set while it is in recovery. System identifies the cluster and its copies; 0
-	// is not known.
+	// Standby is set while it is in recovery. System is that of [feed.Server.System].
 	Standby bool
-	System  int64
+	System  string
 	// Started and Address tell whether two connections are to one server.
 	Started, Address string
 	// Available and Installed are the extension's versions on the machine and in the database.
@@ -68,11 +67,8 @@ func look(ctx context.Context, server *feed.Server, conn *pgx.Conn) (*found, err
 			}
 		}
 	}
-	// Services may keep this from their users; then it is not known.
-	if err := conn.QueryRow(ctx, "SELECT system_identifier FROM pg_control_system()").Scan(&f.System); err != nil {
-		f.System = 0
-	}
-	return f, nil
+	f.System, err = server.System(ctx, conn)
+	return f, err
 }
 
 // preload is how the library comes to be loaded at the start.

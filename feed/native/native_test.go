@@ -130,18 +130,18 @@ func TestWhatIsNoStandby(t *testing.T) {
 	if err := Drop(t.Context(), run); err != nil {
 		t.Error(err)
 	}
-	first := found{System: 1, Started: "monday", Address: "a:1"}
+	first := found{System: "1", Started: "monday", Address: "a:1"}
 	for _, c := range []struct {
 		primary, replica found
 		what             string
 	}{
-		{first, found{System: 1, Started: "tuesday", Address: "b:1", Standby: true}, ""},
+		{first, found{System: "1", Started: "tuesday", Address: "b:1", Standby: true}, ""},
 		{first, first, "it is the primary itself, which is no replica"},
-		{first, found{System: 2, Started: "tuesday", Address: "b:1"}, "it is no copy of the primary, but another cluster"},
-		{first, found{System: 2, Started: "tuesday", Address: "b:1", Standby: true}, "it is no copy of the primary, but another cluster"},
-		{first, found{System: 1, Started: "tuesday", Address: "b:1"}, "it is a copy of the primary that no longer follows it, since it is not in recovery"},
+		{first, found{System: "2", Started: "tuesday", Address: "b:1"}, "it is no copy of the primary, but another cluster"},
+		{first, found{System: "2", Started: "tuesday", Address: "b:1", Standby: true}, "it is no copy of the primary, but another cluster"},
+		{first, found{System: "1", Started: "tuesday", Address: "b:1"}, "it is a copy of the primary that no longer follows it, since it is not in recovery"},
 		{first, found{Started: "tuesday", Standby: true}, "the servers do not tell whether it is a standby of this primary"},
-		{found{System: 1, Standby: true}, found{System: 1, Standby: true}, "the primary is in recovery itself"},
+		{found{System: "1", Standby: true}, found{System: "1", Standby: true}, "the primary is in recovery itself"},
 	} {
 		looked := &check{run: run}
 		looked.standby(&c.primary, &c.replica)
