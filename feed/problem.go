@@ -20,7 +20,9 @@ type Problem struct {
 type State struct {
 	Replica string `json:"replica"`
 	Feed    string `json:"feed"`
-	// State is one word: "absent", "copying", "ready", "stale", "stopped", "broken".
+	// State is one word: "absent", "copying", "ready", "stale", "stopped", "broken". Without a
+	// connection to the replica it is "broken"; without one to the primary copies stay what they
+	// are, what follows it is "stopped", and what reads it "broken".
 	State string `json:"state"`
 	// LagBytes and LagSeconds say how far the replica is behind; -1 is not known.
 	LagBytes   int64   `json:"lag_bytes"`

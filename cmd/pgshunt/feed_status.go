@@ -38,7 +38,9 @@ func feedStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show how each feed is: state, rows, lag, retained WAL, errors, drift",
 		Long: "Status asks every server once and changes nothing. A feed is absent, copying, ready, stale, stopped or\n" +
-			"broken; below it stand its tables, and what differs from the primary's definitions column by column.\n\n" +
+			"broken; below it stand its tables, and what differs from the primary's definitions column by column.\n" +
+			"While the primary does not answer, copies stay ready, and say their age; foreign tables are broken, and\n" +
+			"replication is stopped.\n\n" +
 			"Exit status: 0 every feed is ready or copying, 1 one is not, or has drifted, 2 wrong usage or configuration.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(cmd.Context())
@@ -97,10 +99,10 @@ func feedState(ctx context.Context, cfg *configs.Config, name string) (feed.Stat
 		return feed.State{}, fmt.Errorf("feed: %s is not in this version", run.Replica.Feed)
 	}
 	state, err := way.state(ctx, run)
-	if err == nil {
+	if err == nil && state.Reached(run.Target) {
 		state.Changes, err = migrate.Unfinished(ctx, run)
 	}
-	if err != nil || state.State == "absent" || slices.ContainsFunc(state.Tables, func(t feed.TableState) bool { return len(t.Drift) > 0 }) {
+	if err != nil || state.State == "absent" || !state.Reached(run.Primary) || !state.Reached(run.Target) || slices.ContainsFunc(state.Tables, func(t feed.TableState) bool { return len(t.Drift) > 0 }) {
 		return state, err
 	}
 	if run.Replica.Feed == configs.FeedDump || run.Replica.Feed == configs.FeedLogical {

@@ -2,11 +2,13 @@ package dump
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgshunt/feed"
 )
@@ -52,9 +54,12 @@ func copies(ctx context.Context, run *feed.Run, target *pgx.Conn) (map[string]co
 // State tells how old the copies are.
 func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	state := feed.State{Replica: run.Replica.Name, Feed: string(run.Replica.Feed), State: "absent", LagBytes: -1, LagSeconds: -1, Retained: -1}
+	unreached(ctx, run, &state)
 	target, err := run.Target.Connect(ctx)
 	if err != nil {
-		return state, err
+		state.State = "broken"
+		state.Unreached(run.Target, true, err, "nobody reads its copies until it answers")
+		return state, nil
 	}
 	defer func() { _ = closeConn(target) }()
 	have, err := copies(ctx, run, target)
@@ -91,3 +96,19 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	}
 	return state, nil
 }
+
+// unreached tells of a primary that no connection is made to, which the copies do not need. That
+// may be so for good, where they come by a directory; a login that is refused is a mistake.
+func unreached(ctx context.Context, run *feed.Run, state *feed.State) {
+	primary, err := run.Primary.Connect(ctx)
+	if err == nil {
+		_ = closeConn(primary)
+		return
+	}
+	refused := (*pgconn.PgError)(nil)
+	state.Unreached(run.Primary, errors.As(err, &refused) && refused.Code != codeNotNow, err,
+		"the copies are as they were, none is made until it answers, and what differs from its definitions is not known")
+}
+
+// codeNotNow is that of a server that starts or stops.
+const codeNotNow = "57P03"

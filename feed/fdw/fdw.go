@@ -1,6 +1,7 @@
 package fdw
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -50,14 +51,18 @@ func (r *relation) ours(name string) bool { return r.server == name && r.remote 
 // open connects to both servers and looks at them. The caller calls close, with an error too.
 func open(ctx context.Context, run *feed.Run) (*work, error) {
 	w := &work{run: run}
-	var err error
-	if w.target, err = run.Target.Connect(ctx); err != nil {
-		return w, err
-	}
-	if w.primary, err = run.Primary.Connect(ctx); err != nil {
+	errPrimary, errTarget := w.connectBoth(ctx)
+	if err := cmp.Or(errTarget, errPrimary); err != nil {
 		return w, err
 	}
 	return w, w.look(ctx)
+}
+
+// connectBoth connects to each server, whether or not the other answers.
+func (w *work) connectBoth(ctx context.Context) (errPrimary, errTarget error) {
+	w.target, errTarget = w.run.Target.Connect(ctx)
+	w.primary, errPrimary = w.run.Primary.Connect(ctx)
+	return errPrimary, errTarget
 }
 
 // close hangs up, which also gives up the lock of the feed.

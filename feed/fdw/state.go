@@ -15,9 +15,21 @@ import (
 // there are and what of them is not the primary's any more, and how old the copies are.
 func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	s := feed.State{Replica: run.Replica.Name, Feed: string(run.Replica.Feed), State: "absent", LagBytes: -1, LagSeconds: -1, Retained: -1}
-	w, err := open(ctx, run)
+	w := &work{run: run}
 	defer w.close(ctx)
-	if err != nil {
+	errPrimary, errTarget := w.connectBoth(ctx)
+	if errPrimary != nil {
+		s.Unreached(run.Primary, true, errPrimary, "foreign tables cannot be read until it answers; copies can")
+	}
+	if errTarget != nil {
+		s.State = "broken"
+		s.Unreached(run.Target, true, errTarget, "nobody reads anything there until it answers")
+		return s, nil
+	}
+	if errPrimary != nil {
+		return s, w.alone(ctx, &s)
+	}
+	if err := w.look(ctx); err != nil {
 		return s, err
 	}
 	server, err := w.lookAtServer(ctx)

@@ -8,11 +8,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pgshunt/configs"
 	"pgshunt/feed"
 )
 
 // State tells how the feed is. A server that cannot be reached is a problem of the state
-// and not an error, as long as the other one can.
+// and not an error.
 func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	state := feed.State{Replica: run.Replica.Name, Feed: string(run.Replica.Feed), State: "absent", LagBytes: -1, LagSeconds: -1, Retained: -1}
 	source, err := conninfo(run)
@@ -21,18 +22,12 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	}
 	s := &session{run: run, source: source}
 	defer s.close()
-	errPrimary, errTarget := s.openPrimary(ctx), s.openTarget(ctx)
-	if errPrimary != nil && errTarget != nil {
-		return state, fmt.Errorf("%w; %w", errPrimary, errTarget)
+	if err := s.openPrimary(ctx); err != nil {
+		state.Unreached(run.Primary, true, err, "the replica has the rows that it had, and goes on by itself once the primary answers")
 	}
-	for _, e := range []struct {
-		server *feed.Server
-		err    error
-	}{{run.Primary, errPrimary}, {run.Target, errTarget}} {
-		if e.err != nil {
-			state.State = "broken"
-			state.Problems = append(state.Problems, feed.Problem{Server: e.server.Name, Check: "connect", Blocks: true, What: e.err.Error()})
-		}
+	if err := s.openTarget(ctx); err != nil {
+		state.State = "broken"
+		state.Unreached(run.Target, true, err, "until it answers its slot keeps WAL on the primary")
 	}
 	if err := s.identify(ctx); err != nil {
 		return state, err
@@ -46,6 +41,9 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 		if err := s.judgeSlot(ctx, st.slot, &state); err != nil {
 			return state, err
 		}
+	}
+	if s.primary == nil && (st.sub != nil || st.way == configs.FeedLogical) {
+		state.State = "stopped"
 	}
 	if s.target == nil || s.primary == nil {
 		return state, nil

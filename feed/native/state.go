@@ -12,9 +12,20 @@ const lagQuery = `SELECT pg_wal_lsn_diff($1::pg_lsn, pg_last_wal_replay_lsn())::
 // State tells whether PostgresML is in the primary, and how far the standby is behind.
 func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	s := feed.State{Replica: run.Replica.Name, Feed: string(run.Replica.Feed), State: "absent", LagBytes: -1, LagSeconds: -1, Retained: -1}
-	primary, replica, err := ends(ctx, run)
-	if err != nil {
-		return s, err
+	primary, errPrimary := find(ctx, run.Primary)
+	replica, errTarget := find(ctx, run.Target)
+	if errPrimary != nil {
+		s.Unreached(run.Primary, true, errPrimary, "a standby answers what it can with the rows that it has; nothing trains")
+	}
+	if errTarget != nil {
+		s.State = "broken"
+		s.Unreached(run.Target, true, errTarget, "")
+	}
+	switch {
+	case errTarget != nil:
+		return s, nil
+	case errPrimary != nil:
+		return s, alone(ctx, run, replica, &s)
 	}
 	c := &check{run: run}
 	c.standby(primary, replica)
@@ -35,6 +46,23 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 		return s, err
 	}
 	return s, tables(ctx, run, &s)
+}
+
+// alone is the state of a standby whose primary does not answer.
+func alone(ctx context.Context, run *feed.Run, replica *found, s *feed.State) error {
+	switch {
+	case !replica.Standby:
+		s.State = "broken"
+		s.Problems = append(s.Problems, feed.Problem{
+			Server: run.Target.Name, Check: "standby", Blocks: true, What: "it is no standby, since it is not in recovery",
+			Note: "if it has taken the primary's place, name it in primary.url",
+		})
+		return nil
+	case replica.Installed == "":
+		return nil
+	}
+	s.State = "stopped"
+	return tables(ctx, run, s)
 }
 
 func lag(ctx context.Context, run *feed.Run, s *feed.State) error {
