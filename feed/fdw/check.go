@@ -35,13 +35,9 @@ func (w *work) check(ctx context.Context) ([]feed.Problem, error) {
 		}
 		all = append(all, found...)
 	}
-	way, err := w.run.Way(ctx, w.target)
-	if err != nil {
-		return nil, err
-	}
-	if way != "" && way != configs.FeedFDW {
+	if w.way != "" && w.way != configs.FeedFDW {
 		all = append(all, feed.Problem{
-			Server: w.run.Target.Name, Check: "other_feed", Blocks: true, What: "it is fed by " + string(way),
+			Server: w.run.Target.Name, Check: "other_feed", Blocks: true, What: "it is fed by " + string(w.way),
 			Remedy: "pgshunt feed drop --replica " + w.run.Replica.Name, Note: "with the configuration of that feed",
 		})
 	}
@@ -156,8 +152,18 @@ func (w *work) extensionProblems(ctx context.Context) ([]feed.Problem, error) {
 	if err != nil {
 		return nil, err
 	}
-	if server != nil && (server.wrapper != wrapper || !server.owned) {
+	switch {
+	case server == nil:
+	case server.wrapper != wrapper || !server.owned:
 		add("server", "", "drop it, or let "+w.run.Target.User()+" own it", "there is a foreign server "+w.run.Name+" that is not of this role, or not of "+wrapper)
+	default:
+		other, err := w.strange(server)
+		if err != nil {
+			return nil, err
+		}
+		if other != nil {
+			all = append(all, other.problem(w.run.Target))
+		}
 	}
 	return all, nil
 }

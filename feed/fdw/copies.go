@@ -20,10 +20,9 @@ type copied struct {
 }
 
 // lookAtCopies reads the journal, if this replica is fed by this way.
-func (w *work) lookAtCopies(ctx context.Context) error {
+func (w *work) lookAtCopies(ctx context.Context) (err error) {
 	w.copied = make(map[string]*copied)
-	way, err := w.run.Way(ctx, w.target)
-	if err != nil || way != configs.FeedFDW {
+	if w.way, err = w.run.Way(ctx, w.target); err != nil || w.way != configs.FeedFDW {
 		return err
 	}
 	rows, err := w.target.Query(ctx, `SELECT relation, extract(epoch FROM clock_timestamp() - copied_at)::float8, copied_rows, copied_bytes FROM pgshunt.copies`)

@@ -32,11 +32,31 @@ func Drop(ctx context.Context, run *feed.Run) error {
 	what := "drop foreign server " + run.Name + " with its tables and mappings"
 	if server == nil {
 		run.Done(feed.Step{On: run.Target, What: what})
+	} else if err := w.owned(ctx, server, what); err != nil {
+		return err
 	} else if err := w.in(ctx, what, func() error { return w.dropAll(ctx) }); err != nil {
 		return err
 	}
 	w.close(ctx) // which gives up the lock
 	return dump.Drop(ctx, run)
+}
+
+// owned fails if the foreign server is not this feed's.
+func (w *work) owned(ctx context.Context, server *foreignServer, doing string) (err error) {
+	if w.primary == nil {
+		w.primary, _ = w.run.Primary.Connect(ctx) // it may be gone, and is judged by its address then
+	}
+	if err := w.identify(ctx); err != nil {
+		return err
+	}
+	if w.way, err = w.run.Way(ctx, w.target); err != nil {
+		return err
+	}
+	other, err := w.strange(server)
+	if err == nil && other != nil {
+		err = other.error(w.run.Target, doing)
+	}
+	return err
 }
 
 func (w *work) dropAll(ctx context.Context) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pgshunt/configs"
 	"pgshunt/feed"
 )
 
@@ -17,6 +18,9 @@ import (
 type work struct {
 	run             *feed.Run
 	primary, target *pgx.Conn
+	// system is the primary's [feed.Server.System]; way, how the journal has it that the replica is fed.
+	system string
+	way    configs.Feed
 	// version is the replica's server_version_num, super whether its role is a superuser.
 	version int
 	super   bool
@@ -79,6 +83,9 @@ func (w *work) look(ctx context.Context) error {
 	err := w.target.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, rolsuper FROM pg_roles WHERE rolname = current_user`).Scan(&w.version, &w.super)
 	if err != nil {
 		return w.failed("look at the server", err)
+	}
+	if err := w.identify(ctx); err != nil {
+		return err
 	}
 	all, err := feed.Tables(ctx, w.primary, w.run.Selection.Has)
 	if err != nil {

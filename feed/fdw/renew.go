@@ -18,6 +18,13 @@ func Renew(ctx context.Context, run *feed.Run, every time.Duration) (next time.D
 	if len(w.hot) == 0 {
 		return every, nil
 	}
+	if server, err := w.lookAtServer(ctx); err != nil {
+		return 0, err
+	} else if server != nil {
+		if err := w.owned(ctx, server, "make the copies anew"); err != nil {
+			return 0, err
+		}
+	}
 	problems, err := w.copyProblems(ctx)
 	if err == nil {
 		err = run.Block(problems)

@@ -106,13 +106,15 @@ func list(options map[string]string) string {
 	return strings.Join(all, ", ")
 }
 
-const serverQuery = `SELECT f.fdwname, pg_has_role(s.srvowner, 'USAGE'), coalesce((SELECT json_object_agg(option_name, option_value) FROM pg_options_to_table(s.srvoptions)), '{}')
+const serverQuery = `SELECT f.fdwname, pg_has_role(s.srvowner, 'USAGE'), coalesce(obj_description(s.oid, 'pg_foreign_server'), ''),
+	coalesce((SELECT json_object_agg(option_name, option_value) FROM pg_options_to_table(s.srvoptions)), '{}')
 	FROM pg_foreign_server s JOIN pg_foreign_data_wrapper f ON f.oid = s.srvfdw WHERE s.srvname = $1`
 
 // foreignServer is what the replica has by the feed's name.
 type foreignServer struct {
 	wrapper string
 	owned   bool
+	comment string
 	options map[string]string
 }
 
@@ -124,7 +126,7 @@ func (w *work) lookAtServer(ctx context.Context) (*foreignServer, error) {
 	}
 	var found *foreignServer
 	var s foreignServer
-	if _, err = pgx.ForEachRow(rows, []any{&s.wrapper, &s.owned, &s.options}, func() error { found = &s; return nil }); err != nil {
+	if _, err = pgx.ForEachRow(rows, []any{&s.wrapper, &s.owned, &s.comment, &s.options}, func() error { found = &s; return nil }); err != nil {
 		return nil, w.failed("look for the foreign server", err)
 	}
 	return found, nil
@@ -177,9 +179,12 @@ func (w *work) server(ctx context.Context) error {
 		return err
 	}
 	name := feed.Quote("", w.run.Name)
-	step := feed.Step{On: w.run.Target, What: "make foreign server " + w.run.Name, SQL: fmt.Sprintf("CREATE SERVER %s FOREIGN DATA WRAPPER %s OPTIONS (%s)", name, wrapper, list(want))}
+	step := feed.Step{On: w.run.Target, What: "make foreign server " + w.run.Name, SQL: fmt.Sprintf("CREATE SERVER %s FOREIGN DATA WRAPPER %s OPTIONS (%s); %s", name, wrapper, list(want), w.markSQL())}
 	if found == nil {
 		return w.run.Do(ctx, w.target, step)
+	}
+	if err := w.mark(ctx, found); err != nil {
+		return err
 	}
 	changes := change(found.options, want)
 	if changes == "" {

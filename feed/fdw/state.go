@@ -121,6 +121,12 @@ func (w *work) drift(ctx context.Context) (map[string][]string, error) {
 func (w *work) stateProblems(ctx context.Context, server *foreignServer) ([]feed.Problem, error) {
 	var all []feed.Problem
 	name := w.run.Target.Name
+	if other, err := w.strange(server); err != nil || other != nil {
+		if err == nil {
+			all = append(all, other.problem(w.run.Target))
+		}
+		return all, err
+	}
 	again := "pgshunt feed apply --replica " + w.run.Replica.Name
 	want, err := w.serverOptions(ctx)
 	if err != nil {
