@@ -32,7 +32,7 @@ func TestWhatFailsLeavesNothing(t *testing.T) {
 	}{
 		{"a wrong password", func(r *configs.Replica) { r.Source.Password = "wrong" }, []string{"ml1: log in to the primary", "password authentication failed"}},
 		{"nobody is there", func(r *configs.Replica) { r.Source.URL = configs.URL("postgres://reader@" + deaf + "/" + b.database) }, []string{"ml1: log in to the primary", "refused", "nothing has been changed"}},
-		{"no password is asked for", func(r *configs.Replica) { r.Source.URL = configs.URL(b.primary.URL("postgres", b.database)) }, []string{"password is required", "scram-sha-256"}},
+		{"no password is asked for", func(r *configs.Replica) { r.Source.URL = configs.URL(b.primary.URL("postgres", b.database)) }, []string{"[2F003]", "scram-sha-256"}},
 		{"no such database", func(r *configs.Replica) { r.Source.URL = configs.URL(b.primary.URL("reader", "nowhere")) }, []string{`database "nowhere" does not exist`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
