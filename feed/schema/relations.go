@@ -184,7 +184,7 @@ func (r *relations) bringIndexes(ctx context.Context) error {
 		case "FK CONSTRAINT":
 			is = r.missing(e)
 		case "INDEX ATTACH":
-			is = len(e.needs) > 1 && (r.chosen[e.needs[0]] || r.chosen[e.needs[1]]) && r.ready(e.needs[0]) && r.ready(e.needs[1])
+			is = r.attaches(e)
 		case "COMMENT":
 			is = len(e.needs) > 0 && r.chosen[e.needs[0]] && strings.Contains("CONSTRAINT INDEX", r.entries[e.needs[0]].kind)
 		}
@@ -197,6 +197,22 @@ func (r *relations) bringIndexes(ctx context.Context) error {
 		return &feed.Error{Server: r.run.Primary.Name, Doing: "write down its indexes by pg_restore", Err: err}
 	}
 	return r.make(ctx, feed.Step{On: r.run.Target, What: "make the indexes and constraints"}, sql+r.statistics())
+}
+
+// attaches tells whether the indexes of an entry that attaches one to another are both ready, and
+// one of them is new. From PostgreSQL 18 on the entry needs tables before them.
+func (r *relations) attaches(e entry) bool {
+	indexes, chosen := 0, false
+	for _, id := range e.needs {
+		if kind := r.entries[id].kind; kind != "INDEX" && kind != "CONSTRAINT" {
+			continue
+		}
+		if !r.ready(id) {
+			return false
+		}
+		indexes, chosen = indexes+1, chosen || r.chosen[id]
+	}
+	return indexes > 1 && chosen
 }
 
 // ready tells whether the replica has, or gets, the index or constraint of an entry.
