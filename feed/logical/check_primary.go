@@ -14,6 +14,7 @@ type primaryFacts struct {
 	Slots, SlotsUsed  int
 	Senders, Sending  int
 	KeepMB            int64
+	Idle              string // idle_replication_slot_timeout, "0" before PostgreSQL 18
 	Super, Create     bool
 	Replicates        bool // the role of primary.url
 	SourceReplicates  bool
@@ -29,7 +30,7 @@ const primaryQuery = `WITH may AS (SELECT r.oid, r.rolname, r.rolsuper, r.rolsup
 	SELECT current_setting('wal_level'), pg_is_in_recovery(),
 	current_setting('max_replication_slots')::int, (SELECT count(*) FROM pg_replication_slots),
 	current_setting('max_wal_senders')::int, (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'),
-	(SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
+	(SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'), coalesce(current_setting('idle_replication_slot_timeout', true), '0'),
 	(SELECT rolsuper FROM may WHERE rolname = current_user), has_database_privilege(current_database(), 'CREATE'),
 	(SELECT replicates FROM may WHERE rolname = current_user),
 	coalesce((SELECT replicates FROM may WHERE rolname = $1), false),
@@ -42,7 +43,7 @@ const primaryQuery = `WITH may AS (SELECT r.oid, r.rolname, r.rolsuper, r.rolsup
 func (s *session) checkPrimary(ctx context.Context) ([]feed.Problem, error) {
 	var f primaryFacts
 	source, database := s.run.Source.User(), s.run.Primary.Database()
-	err := s.primary.QueryRow(ctx, primaryQuery, source, s.run.Name).Scan(&f.Level, &f.Recovery, &f.Slots, &f.SlotsUsed, &f.Senders, &f.Sending, &f.KeepMB,
+	err := s.primary.QueryRow(ctx, primaryQuery, source, s.run.Name).Scan(&f.Level, &f.Recovery, &f.Slots, &f.SlotsUsed, &f.Senders, &f.Sending, &f.KeepMB, &f.Idle,
 		&f.Super, &f.Create, &f.Replicates, &f.SourceReplicates, &f.SourceConnects, &f.SourceKnown, &f.Have, &f.Version)
 	if err != nil {
 		return nil, s.failed(s.run.Primary, "read the settings", err)
@@ -122,6 +123,10 @@ func (f *primaryFacts) limits(p *problems, service feed.Service) {
 		case free < need:
 			p.warn(l.name, fmt.Sprintf("%d of %d %s are free; the first copy uses up to %d and will be slower", free, l.max, l.of, need), remedy, note)
 		}
+	}
+	if f.Idle != "0" {
+		remedy, note := service.Set("idle_replication_slot_timeout", "0")
+		p.warn("idle_slot", "idle_replication_slot_timeout is "+f.Idle+": a replica that is away for longer has to be fed anew", remedy, note+"; or a time that no replica is away for")
 	}
 	if f.KeepMB < 0 {
 		remedy, note := service.Set("max_slot_wal_keep_size", "51200")

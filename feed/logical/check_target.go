@@ -80,8 +80,11 @@ func (s *session) checkTarget(ctx context.Context) ([]feed.Problem, error) {
 			fmt.Sprintf("ALTER SYSTEM SET max_worker_processes = %d", f.Workers+8), restart)
 	}
 	if f.Origins-f.OriginsUsed < need {
-		p.block("max_replication_slots", fmt.Sprintf("all %d origins of replication are in use", f.Origins), fmt.Sprintf("ALTER SYSTEM SET max_replication_slots = %d", f.Origins+4),
-			restart+"; from PostgreSQL 18 on it is max_active_replication_origins")
+		setting := "max_replication_slots"
+		if s.to >= v18 {
+			setting = "max_active_replication_origins"
+		}
+		p.block("max_replication_slots", fmt.Sprintf("all %d origins of replication are in use", f.Origins), fmt.Sprintf("ALTER SYSTEM SET %s = %d", setting, f.Origins+4), restart)
 	}
 	return p.all, nil
 }
@@ -204,6 +207,8 @@ func (st *standing) broken(name string) string {
 	switch {
 	case st.slot == nil:
 		return fmt.Sprintf("the primary has no slot %s: it was dropped, or this primary was a standby when the slot was made; what was written since the last change that arrived is lost to the feed", name)
+	case st.slot.lost() && st.slot.Why == "idle_timeout":
+		return fmt.Sprintf("the slot %s was given up by the primary: nobody had read from it for longer than idle_replication_slot_timeout", name)
 	case st.slot.lost():
 		return fmt.Sprintf("the slot %s has lost WAL that the replica needs: it was behind by more than max_slot_wal_keep_size", name)
 	case st.ahead:

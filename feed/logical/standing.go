@@ -44,8 +44,9 @@ type slot struct {
 	Plugin, Database string
 	Active           bool
 	PID              int
-	// Status is wal_status: reserved, extended, unreserved, lost.
-	Status string
+	// Status is wal_status: reserved, extended, unreserved, lost; Why, invalidation_reason, which
+	// PostgreSQL 17 and later tell.
+	Status, Why string
 	// Retained is how much WAL it keeps, Behind how much the replica has not confirmed, Safe how
 	// much may yet be written until it is lost; in bytes, -1 where it is not known.
 	Retained, Behind, Safe int64
@@ -131,8 +132,8 @@ const publishedQuery = `SELECT n.nspname || '.' || c.relname, quote_ident(n.nspn
 const slotQuery = `SELECT coalesce(plugin::text, ''), coalesce(database::text, ''), active, coalesce(active_pid, 0), coalesce(wal_status, ''),
 	coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), -1)::bigint,
 	coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), -1)::bigint, coalesce(safe_wal_size, -1), confirmed_flush_lsn IS NOT NULL,
-	EXISTS (SELECT FROM pg_stat_replication r WHERE r.pid = active_pid)
-	FROM pg_replication_slots WHERE slot_name = $1 AND NOT pg_is_in_recovery()`
+	EXISTS (SELECT FROM pg_stat_replication r WHERE r.pid = active_pid), coalesce(to_jsonb(s) ->> 'invalidation_reason', '')
+	FROM pg_replication_slots s WHERE slot_name = $1 AND NOT pg_is_in_recovery()`
 
 func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
 	p := &publication{tables: make(map[string]published)}
@@ -159,7 +160,7 @@ func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
 		return err
 	}
 	var l slot
-	err = s.primary.QueryRow(ctx, slotQuery, s.run.Name).Scan(&l.Plugin, &l.Database, &l.Active, &l.PID, &l.Status, &l.Retained, &l.Behind, &l.Safe, &l.Usable, &l.Followed)
+	err = s.primary.QueryRow(ctx, slotQuery, s.run.Name).Scan(&l.Plugin, &l.Database, &l.Active, &l.PID, &l.Status, &l.Retained, &l.Behind, &l.Safe, &l.Usable, &l.Followed, &l.Why)
 	switch {
 	case err == nil:
 		st.slot = &l
