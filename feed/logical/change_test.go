@@ -95,6 +95,11 @@ func TestTablesAreFedInPart(t *testing.T) {
 	}
 	r.apply(t)
 	r.equal(t)
+	for _, p := range r.state(t).Problems {
+		if p.Check == "partial" {
+			t.Errorf("what has just been applied is configured otherwise: %+v", p)
+		}
+	}
 	r.primary.Exec(t, "UPDATE orders SET region = 'eu' WHERE id = 1; UPDATE orders SET region = 'us' WHERE id = 2; INSERT INTO part VALUES (2), (8)")
 	r.equal(t)
 	if got := ask(t, r.replica, "SELECT string_agg(id::text, ',' ORDER BY id) FROM part"); got != "7,8" {

@@ -125,7 +125,7 @@ const publicationQuery = `SELECT p.oid, p.puballtables, coalesce(obj_description
 
 const publishedQuery = `SELECT n.nspname || '.' || c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
 	(SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid
-		AND a.attnum::text = ANY (string_to_array(to_jsonb(r) ->> 'prattrs', ' '))),
+		AND to_jsonb(r) -> 'prattrs' @> to_jsonb(a.attnum)),
 	to_jsonb(r) ->> 'prqual' IS NOT NULL
 	FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = $1`
 
