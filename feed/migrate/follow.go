@@ -46,6 +46,9 @@ func (s *situation) follow(o *Order, c *Change) error {
 			value, set = " DEFAULT "+c.Default, s.settings.sql()
 		}
 		after("add column "+c.Column, set+change(c, "ADD COLUMN IF NOT EXISTS %s %s%s", quoted(c.Column), columnType(c), value))
+		if c.NotNull && (foreign || value != "") { // else a copy's rows have no value until the next one
+			after("set "+c.Column+" not null", change(c, "ALTER COLUMN %s SET NOT NULL", quoted(c.Column)))
+		}
 	case c.Action == dropColumn && there != nil:
 		after("drop column "+c.Column, change(c, "DROP COLUMN IF EXISTS %s", quoted(c.Column)))
 	case c.Action == renameColumn && there != nil:

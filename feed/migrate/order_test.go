@@ -130,6 +130,12 @@ func orderCases() map[string]orderCase {
 			`after: ALTER FOREIGN TABLE "public"."t" RENAME COLUMN "a" TO "z"; ALTER FOREIGN TABLE "public"."t" ALTER COLUMN "z" OPTIONS (SET column_name 'z')`,
 		}},
 		"a copy": {feed: configs.FeedDump, change: on(Change{Action: dropColumn, Column: "b"}), want: []string{"after: " + table + `DROP COLUMN IF EXISTS "b"`}},
+		"a column of a copy that is never null": {feed: configs.FeedDump, change: on(Change{Action: addColumn, Column: "c", Type: "integer", Constant: true, Default: "5", NotNull: true}), want: []string{
+			"after: " + table + `ADD COLUMN IF NOT EXISTS "c" integer DEFAULT 5`, "after: " + table + `ALTER COLUMN "c" SET NOT NULL`,
+		}},
+		"a column of a copy whose values only the primary has": {feed: configs.FeedDump, change: on(Change{Action: addColumn, Column: "c", Type: "integer", Default: "f()", NotNull: true}), want: []string{
+			"after: " + table + `ADD COLUMN IF NOT EXISTS "c" integer`,
+		}},
 		"native": {feed: configs.FeedNative, change: on(Change{Action: dropColumn, Column: "b"})},
 	}
 }
