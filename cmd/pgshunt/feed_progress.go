@@ -43,6 +43,7 @@ type feedProgress struct {
 	drawn   bool // the bar stands on the last line
 	done    []feedDone
 	skipped int
+	notes   map[string]bool // that have been told
 
 	stop, stopped chan struct{}
 }
@@ -58,7 +59,7 @@ type activeStep struct {
 }
 
 func newFeedProgress(to feedStreams, asJSON bool) *feedProgress {
-	p := &feedProgress{to: to, json: asJSON, stop: make(chan struct{}), stopped: make(chan struct{})}
+	p := &feedProgress{to: to, json: asJSON, notes: make(map[string]bool), stop: make(chan struct{}), stopped: make(chan struct{})}
 	go p.tick()
 	return p
 }
@@ -146,7 +147,11 @@ func (p *feedProgress) take(e feed.Event) {
 		p.add(e)
 		p.would(e)
 	case feed.StatusNote:
-		p.line("note", strings.TrimPrefix(e.Server+": ", ": ")+e.Step)
+		// Steps for one table after the other come upon the same thing: it is told once.
+		if text := strings.TrimPrefix(e.Server+": ", ": ") + e.Step; !p.notes[text] {
+			p.notes[text] = true
+			p.line("note", text)
+		}
 	}
 }
 

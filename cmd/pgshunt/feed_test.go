@@ -29,6 +29,7 @@ func someEvents(began time.Time) []feed.Event {
 		{Time: began, Status: feed.StatusStart, Server: "primary", Step: "make the publication", SQL: "CREATE PUBLICATION x"},
 		{Time: began, Status: feed.StatusDone, Server: "primary", Step: "make the publication", SQL: "CREATE PUBLICATION x", Took: 12 * time.Millisecond},
 		{Time: began, Status: feed.StatusNote, Server: "primary", Step: "public.log has no key"},
+		{Time: began, Status: feed.StatusNote, Server: "primary", Step: "public.log has no key"},
 		copying, quarter, half,
 	}
 }
@@ -140,7 +141,7 @@ func TestProgressAsJSONHasAnEventALine(t *testing.T) {
 		p.take(e)
 	}
 	p.close()
-	// Of the progress nothing: it is not five seconds old.
+	// Of the progress nothing: it is not five seconds old. A program hears each note.
 	for i, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
 		var e feed.Event
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
@@ -150,7 +151,7 @@ func TestProgressAsJSONHasAnEventALine(t *testing.T) {
 			t.Errorf("line %d is %s", i, line)
 		}
 	}
-	if n := strings.Count(out.String(), "\n"); n != 5 {
+	if n := strings.Count(out.String(), "\n"); n != 6 {
 		t.Errorf("%d lines", n)
 	}
 }

@@ -27,7 +27,7 @@ func (w *work) tables(ctx context.Context) error {
 	}
 	missing := w.missing()
 	if len(missing) == 0 {
-		w.run.Done(feed.Step{On: w.run.Target, What: fmt.Sprintf("make %d foreign tables", len(w.live))})
+		w.run.Done(feed.Step{On: w.run.Target, What: "make the foreign tables"})
 		return nil
 	}
 	for done := 0; len(missing) > 0; {
@@ -64,6 +64,13 @@ func (w *work) missing() (all []*feed.Table) {
 	return all
 }
 
+func counted(tables int) string {
+	if tables == 1 {
+		return "1 table"
+	}
+	return fmt.Sprint(tables, " tables")
+}
+
 // make makes foreign tables of one schema, in place of copies where there are such.
 func (w *work) make(ctx context.Context, tables []*feed.Table) error {
 	var imported []string
@@ -87,7 +94,7 @@ func (w *work) make(ctx context.Context, tables []*feed.Table) error {
 			options += ", import_generated 'false'"
 		}
 		err := w.run.Do(ctx, w.target, feed.Step{
-			On: w.run.Target, What: fmt.Sprintf("import %d tables of schema %s", len(imported), tables[0].Schema),
+			On: w.run.Target, What: "import " + counted(len(imported)) + " of schema " + tables[0].Schema,
 			SQL: fmt.Sprintf("IMPORT FOREIGN SCHEMA %s LIMIT TO (%s) FROM SERVER %s INTO %[1]s OPTIONS (%[4]s)", namespace, strings.Join(imported, ", "), server, options),
 		})
 		if err != nil {
