@@ -31,6 +31,7 @@ type Event struct {
 	SQL string `json:"sql,omitempty"`
 	// Table is what the step works on now, by schema and name.
 	Table       string `json:"table,omitempty"`
+	// Bytes and Rows are -1 in a StatusDone where only samples of them were seen.
 	Bytes       int64  `json:"bytes,omitempty"`
 	TotalBytes  int64  `json:"total_bytes,omitempty"`
 	Rows        int64  `json:"rows,omitempty"`

@@ -131,7 +131,9 @@ func (p *feedProgress) take(e feed.Event) {
 		p.progress(p.active[i], e)
 	case feed.StatusDone:
 		if i >= 0 {
-			e.Bytes, e.Rows = max(e.Bytes, p.active[i].Bytes), max(e.Rows, p.active[i].Rows)
+			if e.Rows >= 0 {
+				e.Bytes, e.Rows = max(e.Bytes, p.active[i].Bytes), max(e.Rows, p.active[i].Rows)
+			}
 			e.TablesDone = max(e.TablesDone, p.active[i].TablesDone)
 			if e.Took == 0 {
 				e.Took = e.Time.Sub(p.active[i].began)
@@ -188,6 +190,7 @@ func (p *feedProgress) finish(e feed.Event) {
 }
 
 func (p *feedProgress) add(e feed.Event) {
+	e.Bytes, e.Rows = max(e.Bytes, 0), max(e.Rows, 0)
 	for i := range p.done {
 		if d := &p.done[i]; d.Server == e.Server && d.Step == e.Step {
 			d.Times++

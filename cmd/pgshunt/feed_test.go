@@ -117,6 +117,22 @@ func TestTablesAtTheSameStepAreToldApart(t *testing.T) {
 	}
 }
 
+// The subscription's workers copy, and what was last seen of that is less than they did.
+func TestWhatWasOnlySampledIsNoSum(t *testing.T) {
+	var out bytes.Buffer
+	p := newFeedProgress(feedStreams{out: &out}, false)
+	e := feed.Event{Status: feed.StatusStart, Server: "ml1", Step: "copy the rows", Table: "a.one"}
+	p.take(e)
+	e.Status, e.Rows, e.Bytes = feed.StatusProgress, 10, 100
+	p.take(e)
+	e.Status, e.Rows, e.Bytes, e.Took = feed.StatusDone, -1, -1, time.Second
+	p.take(e)
+	p.close()
+	if got := out.String() + p.done[0].line(); got != "  done     copy the rows on ml1, a.one, 1.0 s\ncopy the rows on ml1" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestManyStepsOfOneKindAreOneLine(t *testing.T) {
 	var done []feedDone
 	for _, of := range []string{"a", "b", "c", "d"} {

@@ -157,7 +157,8 @@ func (c *copying) tell(t *table, state string, done int) {
 		}
 	}
 	if e.Status = feed.StatusProgress; state == "r" {
-		e.Status = feed.StatusDone
+		// What the last look saw of the copy was not the whole of it.
+		e.Status, e.Bytes, e.Rows = feed.StatusDone, -1, -1
 	}
 	c.send(e)
 }
