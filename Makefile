@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race regress feeds fuzz soak bench lint fmt setup
+.PHONY: help build demo test race regress versions feeds fuzz soak bench lint fmt setup
 
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
@@ -20,6 +20,9 @@ race: ## all tests under the race detector
 
 regress: setup build ## PostgreSQL's own regression suite through pgshunt (REGRESSFLAGS=-rounds=3)
 	scripts/install-postgresql make perl && go run ./regress $(REGRESSFLAGS)
+
+versions: setup ## the tests on PostgreSQL 13, 15, 17 and 18, and on pairs of them (VERSIONSFLAGS="-suites sid ./proxy")
+	go run ./versions $(VERSIONSFLAGS)
 
 feeds: setup build ## all feeds on real servers, at scale 50 and with 1 GB out of line (FEEDSFLAGS="-scale 1 -kills 20")
 	scripts/install-postgresql && go run ./feedproof $(FEEDSFLAGS)
