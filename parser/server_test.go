@@ -29,7 +29,9 @@ func column(t *testing.T, sql string) []string {
 // volatile. Each must be known to do more than compute, or not be known at all: what
 // is not known does not go to a replica.
 func TestVolatileFunctionsAreClassified(t *testing.T) {
-	volatile := column(t, "SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND provolatile = 'v' ORDER BY 1")
+	// Before PostgreSQL 15 timezone() for times was wrongly declared volatile; it reads the transaction's start.
+	volatile := column(t, `SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND provolatile = 'v'
+		AND NOT (proname = 'timezone' AND current_setting('server_version_num')::int < 150000) ORDER BY 1`)
 	if len(volatile) < 200 {
 		t.Fatalf("only %d volatile functions", len(volatile))
 	}

@@ -71,6 +71,9 @@ host all all all nonsense
 host all all all cert
 `
 
+// since14 are lines that PostgreSQL reads differently since version 14, as we do.
+var since14 = []string{"hostssl all all all cert clientcert=verify-ca", "hostssl all all all trust clientcert=no-verify"}
+
 // shownRule is what PostgreSQL shows of a line.
 type shownRule struct {
 	Type                     *string
@@ -86,6 +89,9 @@ func TestLinesAreReadAsPostgreSQLReadsThem(t *testing.T) {
 	conn := server.Super(t, "postgres")
 	understood := 0
 	for _, text := range strings.Split(strings.TrimSpace(oracleLines), "\n") {
+		if server.Binaries.Major() < 14 && slices.Contains(since14, text) {
+			continue
+		}
 		if err := os.WriteFile(file, []byte(text+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
