@@ -41,6 +41,8 @@ func TestClientsHearOfTheirOwnParametersOnly(t *testing.T) {
 	for _, sql := range []string{
 		"SET TimeZone = 'America/New_York'", beside, "SET TimeZone = 'America/New_York'", "SET work_mem = '1MB'", beside,
 		"SET DateStyle = 'german'; SET IntervalStyle = 'iso_8601'", "BEGIN", "SET LOCAL TimeZone = 'Asia/Tokyo'", beside, "ROLLBACK", "RESET ALL", beside,
+		// Which PostgreSQL tells since version 18.
+		"SET search_path = pg_catalog, public", beside, "BEGIN", "SET LOCAL search_path = public", beside, "COMMIT", "RESET search_path", beside,
 	} {
 		var want []string
 		if sql != beside { // which the primary cannot run, and which sets nothing
