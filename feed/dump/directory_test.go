@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -111,12 +112,13 @@ func TestADamagedDirectoryChangesNothing(t *testing.T) {
 	}
 	copiedAt := value(t, b.replica, "SELECT string_agg(copied_at::text, ' ') FROM pgshunt.copies")
 	for name, damage := range map[string]func(dir string) error{
-		"is missing":            func(dir string) error { return os.Remove(largest(t, dir)) },
-		"bytes and had":         func(dir string) error { return os.Truncate(largest(t, dir), 1000) },
-		"could not ":            func(dir string) error { return scribble(largest(t, dir)) },
-		"damaged: pgshunt.json": func(dir string) error { return scribble(filepath.Join(dir, manifestFile)) },
-		"has no pgshunt.json":   func(dir string) error { return os.Remove(filepath.Join(dir, manifestFile)) },
-		"is not finished":       func(dir string) error { return os.WriteFile(filepath.Join(dir, markerFile), nil, 0o600) },
+		"is missing":               func(dir string) error { return os.Remove(largest(t, dir)) },
+		"bytes and had":            func(dir string) error { return os.Truncate(largest(t, dir), 1000) },
+		"could not ":               func(dir string) error { return scribble(largest(t, dir)) },
+		"damaged: pgshunt.json":    func(dir string) error { return scribble(filepath.Join(dir, manifestFile)) },
+		"is not as it was written": func(dir string) error { return other(filepath.Join(dir, manifestFile)) },
+		"has no pgshunt.json":      func(dir string) error { return os.Remove(filepath.Join(dir, manifestFile)) },
+		"is not finished":          func(dir string) error { return os.WriteFile(filepath.Join(dir, markerFile), nil, 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "copy")
@@ -163,6 +165,20 @@ func scribble(path string) error {
 		return err
 	}
 	copy(text[len(text)/2:], strings.Repeat("\xff", 64))
+	return os.WriteFile(path, text, 0o600)
+}
+
+// other changes a digit of a table's OID, which still can be read.
+func other(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	at := bytes.Index(text, []byte(`"OID": `))
+	if at < 0 {
+		return fmt.Errorf("no OID in %s", text)
+	}
+	text[at+len(`"OID": `)+1] ^= 1
 	return os.WriteFile(path, text, 0o600)
 }
 

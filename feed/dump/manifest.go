@@ -1,6 +1,9 @@
 package dump
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,6 +46,9 @@ type manifest struct {
 	Definitions *schema.Saved `json:"definitions"`
 	// Files has the size of every other file, by its path within the directory.
 	Files map[string]int64 `json:"files"`
+	// Sum is the SHA-256 of this file with zeros in its place. Those written before there was
+	// one lack it.
+	Sum string `json:"sum,omitempty"`
 
 	dir string
 	// While a copy is made from it: where the rows are, and a directory for lists, which remove
@@ -71,6 +77,9 @@ func readManifest(dir string) (*manifest, error) {
 	if m.Format != manifestFormat {
 		return nil, fmt.Errorf("%s has format %d, and this pgshunt knows %d; use the version that made it (%s)", dir, m.Format, manifestFormat, m.Pgshunt)
 	}
+	if m.Sum != "" && m.Sum != sum(text, m.Sum) {
+		return nil, m.damaged(fmt.Errorf("%s is not as it was written", manifestFile))
+	}
 	if m.Definitions == nil || slices.Contains(m.Tables, nil) {
 		return nil, m.damaged(fmt.Errorf("%s lacks definitions", manifestFile))
 	}
@@ -95,6 +104,18 @@ func readManifest(dir string) (*manifest, error) {
 	}
 	return m, nil
 }
+
+// noSum stands in the place of the sum while it is computed.
+var noSum = strings.Repeat("0", 2*sha256.Size)
+
+// sum is that of a manifest's text which has the sum given.
+func sum(text []byte, has string) string {
+	hash := sha256.Sum256(bytes.Replace(bytes.TrimSpace(text), sumLine(has), sumLine(noSum), 1))
+	return hex.EncodeToString(hash[:])
+}
+
+// sumLine is the line of the manifest that has the sum; a name in it could not hold this.
+func sumLine(sum string) []byte { return []byte("\n\t\"sum\": \"" + sum + "\"") }
 
 // damaged is the error of a directory that is not as it was written.
 func (m *manifest) damaged(err error) error { return fmt.Errorf("%s: %w", m.dir, harmed(err)) }
@@ -226,10 +247,12 @@ func (p *place) complete(m *manifest) (err error) {
 	if m.Files, err = sizes(p.dir); err != nil {
 		return err
 	}
+	m.Sum = noSum
 	text, err := json.MarshalIndent(m, "", "\t")
 	if err != nil {
 		return err
 	}
+	text = bytes.Replace(text, sumLine(noSum), sumLine(sum(text, noSum)), 1)
 	path := filepath.Join(p.dir, writtenFile)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
