@@ -202,7 +202,7 @@ const (
 		UNION ALL SELECT format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', $2::text, attname, array_to_string(attoptions, ', ')) FROM pg_attribute
 			WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attoptions IS NOT NULL
 		UNION ALL SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', $2::text, conname) FROM pg_constraint
-			WHERE conrelid = $1 AND contype = 'c' AND NOT convalidated
+			WHERE conrelid = $1 AND contype IN ('c', 'n') AND NOT convalidated
 		UNION ALL SELECT format('ALTER TABLE %s REPLICA IDENTITY %s', $2::text, CASE relreplident WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END) FROM pg_class
 			WHERE oid = $1 AND relreplident IN ('f', 'n')
 		UNION ALL SELECT format('COMMENT ON TABLE %s IS %L', $2::text, obj_description($1, 'pg_class')) WHERE obj_description($1, 'pg_class') IS NOT NULL`
