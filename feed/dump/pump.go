@@ -1,160 +1,18 @@
 package dump
 
 import (
-	"bufio"
-	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/feed"
 )
-
-// A line is a bare connection to a server, for simple queries and COPY. pgconn hands a
-// caller every row by itself; here rows stay bytes, and go on in few large messages.
-type line struct {
-	server string
-	conn   net.Conn
-	in     *bufio.Reader
-	out    []byte // a message being gathered; the first bytes are its header
-	stop   func() bool
-}
-
-const (
-	headerSize = 5
-	// readSize and chunkSize are what a line holds of a stream, whatever its rows measure.
-	readSize  = 256 << 10
-	chunkSize = 128 << 10
-)
-
-// openLine connects, sets what is given, and takes the connection over. The end of ctx
-// breaks it.
-func openLine(ctx context.Context, server *feed.Server, setup string) (*line, error) {
-	conn, err := server.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	pg := conn.PgConn()
-	if setup != "" {
-		if _, err := pg.Exec(ctx, setup).ReadAll(); err != nil {
-			return nil, errors.Join(&feed.Error{Server: server.Name, Doing: "prepare a copy", Err: err}, closeConn(conn))
-		}
-	}
-	if err := pg.SyncConn(ctx); err != nil {
-		return nil, errors.Join(&feed.Error{Server: server.Name, Doing: "connect", Err: err}, closeConn(conn))
-	}
-	bare, err := pg.Hijack()
-	if err != nil {
-		return nil, errors.Join(err, closeConn(conn))
-	}
-	l := &line{server: server.Name, conn: bare.Conn, in: bufio.NewReaderSize(bare.Conn, readSize), out: make([]byte, headerSize, headerSize+chunkSize)}
-	l.stop = context.AfterFunc(ctx, func() { _ = bare.Conn.SetDeadline(time.Unix(1, 0)) })
-	return l, nil
-}
-
-// closeConn closes a connection whose server may be gone.
-func closeConn(conn *pgx.Conn) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = conn.Close(ctx)
-	return nil
-}
-
-func (l *line) close() {
-	l.stop()
-	_ = l.conn.Close()
-}
-
-// send sends a simple query.
-func (l *line) send(sql string) error {
-	message, err := (&pgproto3.Query{String: sql}).Encode(nil)
-	if err == nil {
-		_, err = l.conn.Write(message)
-	}
-	return err
-}
-
-// exec carries out a simple query that copies nothing, and returns the last command's tag.
-func (l *line) exec(sql string) (tag string, err error) {
-	if err := l.send(sql); err != nil {
-		return "", err
-	}
-	return l.finish()
-}
-
-// finish reads to the end of a query.
-func (l *line) finish() (tag string, err error) {
-	for {
-		kind, body, rerr := l.next()
-		if rerr != nil {
-			return "", errors.Join(err, rerr)
-		}
-		switch kind {
-		case 'C':
-			tag = strings.TrimSuffix(string(body), "\x00")
-		case 'E':
-			err = serverError(body)
-		case 'Z':
-			return tag, err
-		}
-	}
-}
-
-// next reads a message that is no row.
-func (l *line) next() (kind byte, body []byte, err error) {
-	var header [headerSize]byte
-	if _, err = io.ReadFull(l.in, header[:]); err != nil {
-		return 0, nil, err
-	}
-	const most = 1 << 20
-	n := int(binary.BigEndian.Uint32(header[1:])) - 4
-	if n < 0 || n > most {
-		return 0, nil, fmt.Errorf("a message of %d bytes was not expected", n)
-	}
-	body = make([]byte, n)
-	_, err = io.ReadFull(l.in, body)
-	return header[0], body, err
-}
-
-func serverError(body []byte) error {
-	var message pgproto3.ErrorResponse
-	if err := message.Decode(body); err != nil {
-		return err
-	}
-	return pgconn.ErrorResponseToPgError(&message)
-}
-
-// begin sends a COPY and waits until the server is ready to send or to take its data: kind
-// is 'H' or 'G'.
-func (l *line) begin(sql string, want byte) error {
-	if err := l.send(sql); err != nil {
-		return err
-	}
-	for {
-		kind, body, err := l.next()
-		switch {
-		case err != nil:
-			return err
-		case kind == want:
-			return nil
-		case kind == 'E':
-			_, err := l.finish()
-			return errors.Join(serverError(body), err)
-		case kind == 'Z':
-			return fmt.Errorf("the server copies nothing")
-		}
-	}
-}
 
 // side tells which end of a copy went wrong.
 type side struct {
@@ -166,8 +24,10 @@ func (s *side) Error() string { return s.server + ": " + feed.Cause(s.err) }
 func (s *side) Unwrap() error { return s.err }
 
 // pump carries one COPY from a server to another, and returns how many rows it was. It adds
-// the bytes to moved as they go. After an error both lines are of no use any more.
-func pump(from, to *line, out, in string, moved *atomic.Int64) (rows int64, err error) {
+// the bytes that it is sent to moved as they come. Values of the columns for which padded is set
+// lose the blanks at their ends; the data is in binary form then. After an error both lines
+// are of no use any more.
+func pump(from, to *line, out, in string, padded []bool, moved *atomic.Int64) (rows int64, err error) {
 	if err := from.begin(out, 'H'); err != nil {
 		return 0, &side{from.server, err}
 	}
@@ -185,7 +45,11 @@ func pump(from, to *line, out, in string, moved *atomic.Int64) (rows int64, err 
 		}
 		answered <- err
 	}()
-	forwarded := forward(from, to, moved)
+	c := carriage{from: from, to: to, moved: moved}
+	if padded != nil {
+		c.unpadding = newUnpadding(padded)
+	}
+	forwarded := c.carry()
 	if forwarded != nil {
 		_ = to.conn.SetDeadline(time.Now().Add(5 * time.Second)) // for the answer to our CopyFail
 	}
@@ -202,69 +66,121 @@ func pump(from, to *line, out, in string, moved *atomic.Int64) (rows int64, err 
 	return strconv.ParseInt(strings.TrimPrefix(tag, "COPY "), 10, 64)
 }
 
-// forward carries the data of a COPY that both servers have begun, to its end.
-func forward(from, to *line, moved *atomic.Int64) error {
-	fail := func(server string, err error) error {
-		message, _ := (&pgproto3.CopyFail{Message: "the source failed"}).Encode(nil) // its text is short
-		_, _ = to.conn.Write(message)
-		return &side{server, err}
-	}
+// A carriage carries the data of a COPY that both servers have begun. The source sends each
+// row as a message of its own; they go on in few large ones.
+type carriage struct {
+	from, to  *line
+	unpadding *unpadding // nil where the data passes as it is
+	moved     *atomic.Int64
+	left      int // bytes of the message that has begun
+}
+
+// carry brings all of it, and ends the receiving server's COPY.
+func (c *carriage) carry() error {
 	for {
-		header, err := from.in.Peek(headerSize)
-		if err != nil {
-			return fail(from.server, err)
+		need := headerSize
+		if c.left > 0 {
+			need = 1
 		}
-		kind, n := header[0], int(binary.BigEndian.Uint32(header[1:]))-4
-		if kind != 'd' {
-			if kind == 'c' {
-				break
-			}
-			_, body, err := from.next()
-			if kind == 'E' && err == nil {
-				err = serverError(body)
-			}
-			if err != nil {
-				return fail(from.server, err)
-			}
+		if _, err := c.from.in.Peek(need); err != nil {
+			return c.fail(err)
+		}
+		have, _ := c.from.in.Peek(c.from.in.Buffered())
+		used, err := c.take(have)
+		if err != nil {
+			return err
+		}
+		c.moved.Add(int64(used))
+		_, _ = c.from.in.Discard(used)
+		if used == len(have) || len(have)-used < headerSize {
 			continue
 		}
-		_, _ = from.in.Discard(headerSize)
-		for n > 0 {
-			have := len(to.out)
-			part := min(n, cap(to.out)-have)
-			if _, err := io.ReadFull(from.in, to.out[have:have+part]); err != nil {
-				return fail(from.server, err)
-			}
-			to.out, n = to.out[:have+part], n-part
-			if len(to.out) == cap(to.out) {
-				if err := to.flush(moved); err != nil {
-					return &side{to.server, err}
-				}
-			}
+		kind := have[used]
+		if kind == 'c' {
+			return c.end()
+		}
+		if _, body, err := c.from.next(); err != nil {
+			return c.fail(err)
+		} else if kind == 'E' {
+			return c.fail(serverError(body))
 		}
 	}
-	if err := to.flush(moved); err != nil {
-		return &side{to.server, err}
+}
+
+// take carries messages of data, or what is there of them, up to one that is none or to a
+// header that is not there as a whole. It returns how many bytes that was.
+func (c *carriage) take(have []byte) (used int, err error) {
+	for {
+		if c.left == 0 {
+			if len(have)-used < headerSize || have[used] != 'd' {
+				return used, nil
+			}
+			if c.left = int(binary.BigEndian.Uint32(have[used+1:])) - 4; c.left < 0 {
+				return used, c.fail(errors.New("a message has no length"))
+			}
+			used += headerSize
+		}
+		n := min(c.left, len(have)-used)
+		if err := c.add(have[used : used+n]); err != nil {
+			return used, err
+		}
+		used, c.left = used+n, c.left-n
+		if c.left > 0 {
+			return used, nil
+		}
 	}
-	if _, err := from.finish(); err != nil {
-		return fail(from.server, err)
-	}
-	done, _ := (&pgproto3.CopyDone{}).Encode(nil)
-	if _, err := to.conn.Write(done); err != nil {
-		return &side{to.server, err}
+}
+
+// add gathers data for the receiving server, which gets it when there is enough.
+func (c *carriage) add(data []byte) error {
+	// What goes in at once leaves room for what is held.
+	const most = chunkSize - longestBlank - lengthSize
+	for len(data) > 0 {
+		n := min(len(data), most)
+		more := 0
+		if c.unpadding != nil {
+			more = len(c.unpadding.held) + lengthSize
+		}
+		if cap(c.to.out)-len(c.to.out) < n+more {
+			if err := c.to.flush(); err != nil {
+				return &side{c.to.server, err}
+			}
+		}
+		if c.unpadding == nil {
+			c.to.out = append(c.to.out, data[:n]...)
+		} else {
+			out, err := c.unpadding.take(c.to.out, data[:n])
+			if c.to.out = out; err != nil {
+				return c.fail(err)
+			}
+		}
+		data = data[n:]
 	}
 	return nil
 }
 
-// flush sends the gathered bytes as one message.
-func (l *line) flush(moved *atomic.Int64) error {
-	if len(l.out) == headerSize {
-		return nil
+func (c *carriage) end() error {
+	if c.unpadding != nil {
+		if err := c.unpadding.end(); err != nil {
+			return c.fail(err)
+		}
 	}
-	l.out[0] = 'd'
-	binary.BigEndian.PutUint32(l.out[1:], uint32(len(l.out)-1))
-	moved.Add(int64(len(l.out) - headerSize))
-	_, err := l.conn.Write(l.out)
-	l.out = l.out[:headerSize]
-	return err
+	if err := c.to.flush(); err != nil {
+		return &side{c.to.server, err}
+	}
+	if _, err := c.from.finish(); err != nil {
+		return c.fail(err)
+	}
+	done, _ := (&pgproto3.CopyDone{}).Encode(nil)
+	if _, err := c.to.conn.Write(done); err != nil {
+		return &side{c.to.server, err}
+	}
+	return nil
+}
+
+// fail ends the receiving server's COPY for what went wrong at the source.
+func (c *carriage) fail(err error) error {
+	message, _ := (&pgproto3.CopyFail{Message: "the source failed"}).Encode(nil) // its text is short
+	_, _ = c.to.conn.Write(message)
+	return &side{c.from.server, err}
 }
