@@ -129,24 +129,6 @@ func (s *session) align(ctx context.Context, tables []*feed.Table) error {
 	return schema.Align(ctx, s.run, theirs, s.primary, s.target, tables)
 }
 
-// secured refuses tables whose policies the subscription would have to obey, which from
-// PostgreSQL 15 on is an error of every row.
-func (s *session) secured(ctx context.Context, all []*table) error {
-	var wanted []string
-	for _, t := range leaves(all) {
-		wanted = append(wanted, t.Plain())
-	}
-	some, err := column[string](ctx, s.target, `SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind = 'r' AND n.nspname || '.' || c.relname = ANY ($1) AND row_security_active(c.oid) ORDER BY 1`, wanted)
-	if err == nil && len(some) > 0 {
-		err = fmt.Errorf("row-level security of %s is in force for %s, which would apply the rows", list(some), s.run.Target.User())
-	}
-	if err != nil {
-		return &feed.Error{Server: s.run.Target.Name, Doing: "look at row-level security", Err: err, Next: "ALTER ROLE " + role(s.run.Target.User()) + " BYPASSRLS there, and run this again"}
-	}
-	return nil
-}
-
 // fit sees that a table of the replica can take the rows: a row that changes must be found
 // by what the primary sends, and columns that are not fed must do without a value.
 func (s *session) fit(ctx context.Context, t *table, have *feed.Table) error {

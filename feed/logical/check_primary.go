@@ -78,7 +78,9 @@ func (s *session) checkPrimary(ctx context.Context) ([]feed.Problem, error) {
 		p.block("connect", fmt.Sprintf("%s may not connect to database %s", source, database),
 			"GRANT CONNECT ON DATABASE "+feed.Quote("", database)+" TO "+role(source), "")
 	}
-	err = s.checkFailover(ctx, p)
+	if err = s.checkBecoming(ctx, p, s.run.Primary, s.primary, source); err == nil {
+		err = s.checkFailover(ctx, p)
+	}
 	return p.all, err
 }
 

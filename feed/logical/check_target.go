@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"pgshunt/feed"
 )
 
@@ -57,6 +55,9 @@ func (s *session) checkTarget(ctx context.Context) ([]feed.Problem, error) {
 	}
 	if !f.Create {
 		p.block("create", f.User+" may not make schemas in database "+s.run.Target.Database(), "GRANT CREATE ON DATABASE "+feed.Quote("", s.run.Target.Database())+" TO "+user, "")
+	}
+	if err := s.checkBecoming(ctx, p, s.run.Target, s.target, f.User); err != nil {
+		return nil, err
 	}
 	st, err := s.standing(ctx)
 	if err != nil {
@@ -117,9 +118,15 @@ func (s *session) checkRows(ctx context.Context, all []*table, anew func(schema,
 	if err != nil {
 		return nil, s.failed(s.run.Target, "read the tables' owners", err)
 	}
+	if err := s.checkBound(ctx, p, all); err != nil {
+		return nil, err
+	}
+	if err := s.checkSchemas(ctx, p, there); err != nil {
+		return nil, err
+	}
 	for _, t := range there {
 		if owner := foreign[t.OID]; owner != "" {
-			p.block("owner", fmt.Sprintf("%s owns %s there, whose rights %s does not have", owner, t.Plain(), s.run.Target.User()), "GRANT "+role(owner)+" TO "+role(s.run.Target.User()), "")
+			p.block("owner", fmt.Sprintf("%s owns %s there, whose rights %s does not have", owner, t.Plain(), s.run.Target.User()), s.become(owner), "")
 		}
 		if by := st.others[t.Plain()]; by != "" {
 			p.block("subscribed", fmt.Sprintf("subscription %s brings %s already", by, t.Plain()), "DROP SUBSCRIPTION "+feed.Quote("", by), "or leave the table to it by '!"+t.Plain()+"' in tables")
@@ -144,26 +151,6 @@ func (s *session) checkRows(ctx context.Context, all []*table, anew func(schema,
 		}
 	}
 	return p.all, nil
-}
-
-// foreigners are the owners of tables that are not the role's own, by table.
-func (s *session) foreigners(ctx context.Context, there []*feed.Table) (map[uint32]string, error) {
-	oids := make([]uint32, len(there))
-	for i, t := range there {
-		oids[i] = t.OID
-	}
-	rows, err := s.target.Query(ctx, "SELECT oid, pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = ANY ($1) AND NOT pg_has_role(relowner, 'USAGE')", oids)
-	if err != nil {
-		return nil, err
-	}
-	owners := make(map[uint32]string)
-	var oid uint32
-	var owner string
-	_, err = pgx.ForEachRow(rows, []any{&oid, &owner}, func() error {
-		owners[oid] = owner
-		return nil
-	})
-	return owners, err
 }
 
 func states(st *standing) map[string]string {
