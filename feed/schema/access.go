@@ -36,6 +36,7 @@ type accessComparison struct {
 	users            map[string]string // of the configuration, which renames roles
 	owner            string            // as whom the feed works on the replica
 	exempt           bool              // row-level security does not bind it
+	keepers          map[string]string // by schema, its owner where the feed's role cannot let others use it
 	relations        map[string]bool   // of those that policies need, which the replica has
 	here             map[string]bool   // the replica's roles
 	called           map[string][]string
@@ -260,12 +261,17 @@ func (c *accessComparison) usage(tables []*feed.Table) {
 					continue
 				}
 			}
-			if to != c.owner && !slices.Contains(have, to) {
-				c.all = append(c.all, accessDifference{rank: rankGrant, Difference: Difference{
-					Schema: t.Schema, Table: t.Name, Kind: KindPrivileges, Role: grantee(to), Primary: "USAGE of the schema",
-					Repair: []string{"GRANT USAGE ON SCHEMA " + feed.Quote("", t.Schema) + " TO " + grantee(to)},
-				}})
+			if to == c.owner || slices.Contains(have, to) {
+				continue
 			}
+			d := Difference{Schema: t.Schema, Table: t.Name, Kind: KindPrivileges, Role: grantee(to), Primary: "USAGE of the schema"}
+			sql := "GRANT USAGE ON SCHEMA " + feed.Quote("", t.Schema) + " TO " + grantee(to)
+			if keeper := c.keepers[t.Schema]; keeper != "" { // the server would only warn
+				d.Note = keeper + ", who owns the schema, has to do it: " + sql
+			} else {
+				d.Repair = []string{sql}
+			}
+			c.all = append(c.all, accessDifference{rank: rankGrant, Difference: d})
 		}
 	}
 }

@@ -167,6 +167,37 @@ func TestRightsFollowThePrimary(t *testing.T) {
 	}
 }
 
+// A role that does not own a schema cannot let others use it; PostgreSQL only warns.
+func TestASchemaThatOnlyItsOwnerOpens(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) { r.Tables = configs.Patterns{"s.t"} })
+	var notes []string
+	b.Sink = func(e feed.Event) {
+		if e.Status == feed.StatusNote {
+			notes = append(notes, e.Step)
+		}
+	}
+	exec(t, b.primary, accessOnPrimary+"GRANT SELECT ON s.t TO r_ann")
+	exec(t, b.replica, accessOnReplica+"REVOKE USAGE ON SCHEMA s FROM PUBLIC; GRANT USAGE ON SCHEMA s TO r_own; ALTER TABLE s.t OWNER TO r_own; GRANT SELECT ON s.t TO r_ann")
+	t.Cleanup(func() {
+		exec(t, b.replica, "RESET ROLE; "+accessRoles)
+		exec(t, b.primary, accessRoles)
+	})
+	exec(t, b.replica, "SET ROLE r_own")
+	const sql = `GRANT USAGE ON SCHEMA "s" TO PUBLIC`
+	want := []string{"privileges of PUBLIC: USAGE of the schema on the primary, nothing here (postgres, who owns the schema, has to do it: " + sql + ")"}
+	if diff := cmp.Diff(want, b.access(t)); diff != "" {
+		t.Error(diff)
+	}
+	b.align(t)
+	if len(notes) != 1 || !strings.HasSuffix(notes[0], want[0]) {
+		t.Errorf("told were %q", notes)
+	}
+	exec(t, b.replica, "RESET ROLE; "+sql+"; SET ROLE r_own")
+	if left := b.access(t); left != nil {
+		t.Errorf("left: %q", left)
+	}
+}
+
 func (b *bed) access(t *testing.T) (lines []string) {
 	t.Helper()
 	all, err := Access(context.Background(), b.Run, b.primary, b.replica, b.tables(t))

@@ -21,6 +21,8 @@ const deniedQuery = `SELECT DISTINCT w.i FROM unnest($1::int[], $2::text[], $3::
 	WHERE NOT has_schema_privilege(w.role::name, n.oid, 'USAGE') OR NOT CASE w.col WHEN '' THEN has_table_privilege(w.role::name, c.oid, w.privilege)
 		ELSE has_column_privilege(w.role::name, c.oid, w.col, w.privilege) END ORDER BY 1`
 
+const keepersQuery = `SELECT nspname::text, pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = ANY($1) AND NOT has_schema_privilege(oid, 'USAGE WITH GRANT OPTION')`
+
 // Access tells in what the rights on the replica's tables differ from those that the primary
 // gives to the same roles, as replicas[].users maps them: privileges, row-level security and its
 // policies. A right of a role that the primary does not have is the replica's own. tables are the
@@ -67,6 +69,11 @@ func compareAccess(ctx context.Context, run *feed.Run, theirs *Rights, primary, 
 		return nil, failed(err)
 	}
 	if c.relations, err = theirs.present(ctx, target); err != nil {
+		return nil, failed(err)
+	}
+	var schema, keeper string
+	c.keepers = make(map[string]string)
+	if err := each(ctx, target, keepersQuery, []any{slices.Collect(maps.Keys(theirs.Users))}, []any{&schema, &keeper}, func() { c.keepers[schema] = keeper }); err != nil {
 		return nil, failed(err)
 	}
 	replica := feed.Index(there)
@@ -162,7 +169,8 @@ func (c *accessComparison) ask(ctx context.Context, primary *pgx.Conn) error {
 // Align has the replica's tables give what the primary's do, where [Access] tells of a difference.
 // theirs are the primary's rights; primary is nil where they were read before, by [Foresee] or from
 // what was saved. It works in the transaction of target if that has one, else in one for each table, and waits five
-// seconds for its lock. A policy that cannot be made is told of; less is shown then.
+// seconds for its lock. A policy that cannot be made is told of, less is shown then; so is a schema
+// that only its owner can open.
 // Where one table fails the others still follow; the first error is returned.
 func Align(ctx context.Context, run *feed.Run, theirs *Rights, primary, target *pgx.Conn, tables []*feed.Table) error {
 	c, err := compareAccess(ctx, run, theirs, primary, target, tables)
@@ -172,6 +180,12 @@ func Align(ctx context.Context, run *feed.Run, theirs *Rights, primary, target *
 	for _, note := range c.notes {
 		run.Note(run.Target.Name, "%s", note)
 	}
+	c.all = slices.DeleteFunc(c.all, func(d accessDifference) bool {
+		if d.Repair == nil {
+			run.Note(run.Target.Name, "%s.%s: %s", d.Schema, d.Table, d.String())
+		}
+		return d.Repair == nil
+	})
 	if len(c.absent) > 0 {
 		run.Note(run.Target.Name, "what roles of the primary that are not there may do is left out: %s", some(slices.Sorted(maps.Keys(c.absent))))
 	}
