@@ -107,6 +107,7 @@ func addedColumn(c *Change, def *pg.ColumnDef) {
 			addedDefault(c, con.RawExpr)
 		case pg.ConstrType_CONSTR_IDENTITY, pg.ConstrType_CONSTR_GENERATED:
 			c.Generated, c.Default, c.Constant = con.Contype == pg.ConstrType_CONSTR_GENERATED, expressionSQL(con.RawExpr), false
+			c.NotNull = c.NotNull || !c.Generated
 		case pg.ConstrType_CONSTR_PRIMARY:
 			c.Key, c.NotNull = true, true
 		default:

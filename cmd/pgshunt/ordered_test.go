@@ -148,6 +148,8 @@ func TestSchemaChangesOfClientsAreOrdered(t *testing.T) {
 		"ALTER TABLE items ADD made timestamptz NOT NULL DEFAULT now()",
 		"ALTER TABLE items RENAME label TO name",
 		"ALTER TABLE items ALTER n TYPE bigint",
+		"ALTER TABLE items ADD token uuid NOT NULL DEFAULT gen_random_uuid()",
+		"ALTER TABLE items ADD serial serial",
 		"CREATE TABLE fresh (id int PRIMARY KEY, v text)",
 		"INSERT INTO fresh VALUES (1, 'one')",
 		"ALTER TABLE fresh ADD w int",
@@ -200,8 +202,11 @@ func TestSchemaChangesThatFailLeaveNothing(t *testing.T) {
 	run("23502", "UPDATE items SET label = NULL WHERE id = 1", "ALTER TABLE items ADD c int, ALTER label SET NOT NULL")
 	run("0A000", "BEGIN", "ALTER TABLE items ADD c int", "ROLLBACK")
 	run("0A000", "ALTER TABLE items ADD c int; SELECT 1")
-	run("0A000", "ALTER TABLE items ADD c uuid DEFAULT gen_random_uuid()")
-	run("0A000", "ALTER TABLE items RENAME TO other")
+	run("0A000", "ALTER TABLE whole ADD c uuid DEFAULT gen_random_uuid()")
+	run("0A000", "ALTER TABLE whole RENAME TO other")
+	run("0A000", "BEGIN", "ALTER TABLE items RENAME TO other", "ROLLBACK")
+	run("0A000", "ALTER TABLE items SET SCHEMA private")
+	run("42P07", "ALTER TABLE items RENAME TO whole")
 	run("0A000", "CREATE TABLE public.made AS SELECT 1 AS a")
 	run("42701", "ALTER TABLE items ADD n int")
 	run("42P01", "ALTER TABLE nothing ADD n int")

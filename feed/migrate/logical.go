@@ -79,10 +79,13 @@ func (s *situation) addColumn(o *Order, c *Change) error {
 	case !c.Constant && momentary(c) && !c.Inline && s.replica[c.table()].Kind == 'r' && !s.primary[c.table()].Partition():
 		s.addMoment(o, c)
 		return nil
+	case !c.Constant && s.fetchable(c):
+		s.addFetched(o, c)
+		return nil
 	case !c.Constant:
 		err := s.copyAnew(o, c, Step{What: "add column " + c.Column, SQL: alter(c, "ADD COLUMN IF NOT EXISTS %s %s", quoted(c.Column), columnType(c))},
 			"the rows of %s get a value of %s that only the primary knows (%s)",
-			"add the column without a default, then set the default, then UPDATE the rows in batches, which is replicated", c.table(), c.Column, c.Default)
+			fillAdvice(c), c.table(), c.Column, c.Default)
 		if err == nil && c.NotNull {
 			o.After = append(o.After, Step{What: "set " + c.Column + " not null", SQL: alter(c, "ALTER COLUMN %s SET NOT NULL", quoted(c.Column))})
 		}
@@ -106,6 +109,16 @@ func (s *situation) addColumn(o *Order, c *Change) error {
 		o.After = append(o.After, Step{Kind: bringKeys, What: "bring the constraints of " + c.table(), Schema: c.Schema, Name: c.Name})
 	}
 	return nil
+}
+
+// fillAdvice is how a column that cannot be fetched is filled by what replication carries.
+func fillAdvice(c *Change) string {
+	value := c.Default
+	if value == "" {
+		value = "..."
+	}
+	return sprintf("send one by one: %s; %s; then UPDATE %s SET %[4]s = %[5]s WHERE %[4]s IS NULL, in batches", alter(c, "ADD COLUMN %s %s", quoted(c.Column), columnType(c)),
+		alter(c, "ALTER COLUMN %s SET DEFAULT %s", quoted(c.Column), value), feed.Quote(c.Schema, c.Name), quoted(c.Column), value)
 }
 
 func columnType(c *Change) string {

@@ -58,9 +58,13 @@ func (r *replica) valuedSQL(ctx context.Context, s *Step) (string, error) {
 	} else {
 		add += " DEFAULT " + feed.Literal(value) + "::" + s.Type
 	}
+	quiet, err := r.quiet(ctx, s)
+	if err != nil {
+		return "", err
+	}
 	sql := []string{
 		add,
-		"UPDATE " + table + " SET " + fresh + " = " + column + "::" + s.Type + " WHERE " + column + " IS DISTINCT FROM " + feed.Literal(s.Mark),
+		quiet + "UPDATE " + table + " SET " + fresh + " = " + column + "::" + s.Type + " WHERE " + column + " IS DISTINCT FROM " + feed.Literal(s.Mark),
 		"ALTER TABLE " + table + " DROP COLUMN " + column,
 		"ALTER TABLE " + table + " RENAME COLUMN " + fresh + " TO " + column,
 		"ALTER TABLE " + table + " ALTER COLUMN " + column + " SET DEFAULT " + s.Default,

@@ -31,6 +31,10 @@ const (
 	// closed takes privileges from roles, aligned gives and takes all as the primary does.
 	closed  kind = "close"
 	aligned kind = "access"
+	// fetched puts a new column in the place of its letter box with values of the primary, see
+	// addFetched; caughtUp waits until everything of now is applied.
+	fetched  kind = "fetch"
+	caughtUp kind = "caught up"
 	// valued puts a new column in the place of its letter box, see addMoment.
 	valued kind = "value"
 )
@@ -49,7 +53,9 @@ type Step struct {
 	// Privileges are what closed takes, as SQL, of Roles; nil is all that the primary has.
 	Privileges string   `json:"privileges,omitempty"`
 	Roles      []string `json:"roles,omitempty"`
-	// Type, Default, Mark and NotNull are of a column that is valued.
+	// Key are the columns by which fetched finds rows.
+	Key []string `json:"key,omitempty"`
+	// Type, Default, Mark and NotNull are of a column that is valued, or fetched.
 	Type    string `json:"type,omitempty"`
 	Default string `json:"default,omitempty"`
 	Mark    string `json:"mark,omitempty"`

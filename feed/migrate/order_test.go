@@ -77,7 +77,14 @@ func orderCases() map[string]orderCase {
 		"a column comes to the replica first": {change: on(Change{Action: addColumn, Column: "c", Type: "integer", Constant: true, Default: "'5'::integer", NotNull: true}), want: []string{
 			"before: " + table + `ADD COLUMN "c" integer DEFAULT '5'::integer`, "after: " + table + `ALTER COLUMN "c" SET NOT NULL`,
 		}},
-		"a value that only the primary knows":        {change: on(Change{Action: addColumn, Column: "c", Type: "uuid", Default: "gen_random_uuid()"}), refusal: "only the primary knows"},
+		"a value that only the primary knows": {change: on(Change{Action: addColumn, Column: "c", Type: "uuid", Default: "gen_random_uuid()", NotNull: true}), want: []string{
+			"before: " + table + `ADD COLUMN "c" text DEFAULT 'nobody''s'`, "after: fetch t", "after: caught up ", "after: " + table + `ALTER COLUMN "c" SET NOT NULL`,
+		}, set: func(s *situation) { s.mark = "nobody's" }},
+		"a value that cannot be asked for by a key": {change: on(Change{Action: addColumn, Column: "c", Type: "uuid", Default: "gen_random_uuid()"}), set: func(s *situation) {
+			t := *s.primary["public.t"]
+			t.IdentityColumns, t.PrimaryKey = nil, nil
+			s.primary["public.t"] = &t
+		}, refusal: `ALTER COLUMN "c" SET DEFAULT gen_random_uuid(); then UPDATE "public"."t" SET "c" = gen_random_uuid() WHERE "c" IS NULL`},
 		"a column that is there":                     {change: on(Change{Action: addColumn, Column: "a", Type: "text", IfExists: true})},
 		"a column of a table that is not fed":        {change: Change{Action: addColumn, Schema: "private", Name: "t", Column: "c", Type: "integer", Constant: true}},
 		"a column that goes leaves the replica last": {change: on(Change{Action: dropColumn, Column: "b"}), want: []string{"before: " + table + `ALTER COLUMN "b" DROP NOT NULL`, "after: " + table + `DROP COLUMN IF EXISTS "b"`}},
@@ -109,7 +116,9 @@ func orderCases() map[string]orderCase {
 		"the time of the statement": {change: on(Change{Action: addColumn, Column: "c", Type: "timestamp with time zone", Default: "now()", NotNull: true}), want: []string{
 			"before: " + table + `ADD COLUMN "c" text DEFAULT 'nobody''s'`, "after: value t",
 		}, set: func(s *situation) { s.mark = "nobody's" }},
-		"the time of each row":    {change: on(Change{Action: addColumn, Column: "c", Type: "timestamp with time zone", Default: "clock_timestamp()"}), refusal: "only the primary knows"},
+		"the time of each row": {change: on(Change{Action: addColumn, Column: "c", Type: "timestamp with time zone", Default: "clock_timestamp()"}), want: []string{
+			"before: " + table + `ADD COLUMN "c" text DEFAULT ''`, "after: fetch t",
+		}},
 		"a time of a user's type": {change: on(Change{Action: addColumn, Column: "c", Type: "public.moment", Default: "now()"}), refusal: "only the primary knows"},
 		"another name of a table": {change: on(Change{Action: renameTable, To: "u"}), want: []string{
 			`between: ALTER SUBSCRIPTION "pub" DISABLE`, "between: " + table + `RENAME TO "u"`, `after: ALTER SUBSCRIPTION "pub" ENABLE`,

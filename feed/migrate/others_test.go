@@ -91,7 +91,7 @@ func TestPartitionsCopiesAnewAndRefusals(t *testing.T) {
 	g.equal()
 	before := g.contents(g.primary)
 	for _, script := range []string{
-		"ALTER TABLE docs ADD u uuid DEFAULT gen_random_uuid()", "ALTER TABLE docs ALTER n TYPE text", "ALTER TABLE docs DROP id",
+		"ALTER TABLE part ADD u uuid DEFAULT gen_random_uuid()", "ALTER TABLE docs ALTER n TYPE text", "ALTER TABLE docs DROP id",
 		"ALTER TABLE docs SET UNLOGGED", "BEGIN; ALTER TABLE docs ADD x int; COMMIT", "ALTER TABLE docs ADD CONSTRAINT never CHECK (n < 0)",
 	} {
 		if err := g.migrate(script); err == nil {

@@ -37,6 +37,12 @@ func busy(err error) bool {
 	return errors.As(err, &pg) && (pg.Code == "55P03" || pg.Code == "40P01")
 }
 
+// forbidden tells whether a role may not do something.
+func forbidden(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "42501"
+}
+
 // patiently repeats what fails because others are in the way.
 func patiently(ctx context.Context, work func() error) error {
 	for try := 1; ; try++ {

@@ -26,6 +26,10 @@ func (r *replica) step(ctx context.Context, s *Step, phase string, done int) err
 		err = r.copied(ctx, s)
 	case bringTable:
 		return r.bringTable(ctx, s, phase, done)
+	case fetched:
+		return r.fetch(ctx, s, phase, done)
+	case caughtUp:
+		err = r.applied(ctx, 0)
 	case bringType:
 		sql, err = r.typeSQL(ctx, s)
 	case bringKeys:
