@@ -206,3 +206,49 @@ func TestNamesAreChangedLate(t *testing.T) {
 		})
 	}
 }
+
+// A statement waits for us alone only when whoever wrote to the table has ended.
+func TestWhereAStatementIs(t *testing.T) {
+	s := pgtest.Primary(t)
+	s.Exec(t, "CREATE TABLE public.t (a int)")
+	own, writer, client := s.Super(t, "postgres"), s.Super(t, "postgres"), s.Super(t, "postgres")
+	m := &migration{primary: s.Super(t, "postgres"), replicas: []*replica{{order: &Order{Lock: []string{"public.t"}}}}}
+	b := &behind{m: m, own: int32(own.PgConn().PID()), s: Session{PID: client.PgConn().PID()}}
+	at := func(want string) {
+		t.Helper()
+		where := ""
+		if !pgtest.Eventually(func() bool { var err error; where, err = b.look(t.Context()); return err == nil && where == want }) {
+			t.Errorf("the statement is %q, want %q", where, want)
+		}
+	}
+	for conn, sql := range map[*pgx.Conn]string{own: "LOCK TABLE public.t IN SHARE UPDATE EXCLUSIVE MODE", writer: "SELECT FROM public.t"} {
+		if _, err := conn.Exec(t.Context(), "BEGIN; "+sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at("")
+	done := make(chan error, 1)
+	go func() {
+		_, err := client.Exec(context.Background(), "ALTER TABLE public.t RENAME TO u")
+		done <- err
+	}()
+	at("queued")
+	// It has the table already, and so passes the statement in the queue.
+	if _, err := writer.Exec(t.Context(), "INSERT INTO public.t VALUES (1)"); err != nil {
+		t.Fatal(err)
+	}
+	at("queued")
+	if _, err := writer.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	at("waits")
+	if _, err := own.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	b.left.Store(true)
+	m.replicas[0].order.Lock = []string{"public.u"}
+	at("gone")
+}
