@@ -81,7 +81,8 @@ func (r *replica) fetch(ctx context.Context, s *Step, phase string, done int) er
 			from, into := io.Pipe()
 			sent := make(chan error, 1)
 			go func() {
-				_, err := r.primary.PgConn().CopyTo(ctx, into, "COPY (SELECT "+keys+", "+column+" FROM "+table+") TO STDOUT")
+				// A table and no query: had somebody put a view in its place, its functions would run as our role.
+				_, err := r.primary.PgConn().CopyTo(ctx, into, "COPY "+table+" ("+keys+", "+column+") TO STDOUT")
 				_ = into.CloseWithError(err) // never fails
 				sent <- err
 			}()
