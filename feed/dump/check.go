@@ -164,9 +164,10 @@ func (k *checking) definable(t *table) {
 }
 
 // there tells of a relation of the replica what it is, whether we own it, and what feeds it. A
-// feed of foreign tables (package fdw) has this one copy some of them.
+// feed of foreign tables (package fdw) has this one copy some of them. Before PostgreSQL 14 not
+// everybody may join pg_subscription itself.
 const there = `SELECT c.relkind::text, pg_has_role(c.relowner, 'USAGE'), r.rolname::text,
-	coalesce((SELECT s.subname::text FROM pg_subscription_rel p JOIN pg_subscription s ON s.oid = p.srsubid WHERE p.srrelid = c.oid LIMIT 1), ''),
+	coalesce((SELECT s.subname::text FROM pg_subscription_rel p JOIN pg_stat_subscription s ON s.subid = p.srsubid WHERE p.srrelid = c.oid LIMIT 1), ''),
 	EXISTS (SELECT FROM pg_inherits i WHERE (i.inhrelid = c.oid OR i.inhparent = c.oid) AND NOT c.relispartition AND c.relkind = 'r'),
 	coalesce((SELECT s.srvname::text FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = c.oid), ''), c.oid
 	FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner

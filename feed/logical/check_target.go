@@ -63,6 +63,9 @@ func (s *session) checkTarget(ctx context.Context) ([]feed.Problem, error) {
 	if err != nil {
 		return nil, err
 	}
+	if st.blind && f.Subscribes {
+		p.block("subscription_catalog", f.User+" may not look for the feed's subscription, which before PostgreSQL 14 only superusers may", s.lookSQL(), "run it as a superuser of that server")
+	}
 	need := 1
 	if st.sub != nil {
 		need = 0

@@ -24,6 +24,9 @@ func Drop(ctx context.Context, run *feed.Run) error {
 		}
 	}
 	st, other, err := s.owned(ctx)
+	if err == nil {
+		err = s.seeing(st)
+	}
 	if err != nil {
 		return err
 	}

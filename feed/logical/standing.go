@@ -2,10 +2,12 @@ package logical
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
 	"pgshunt/configs"
+	"pgshunt/feed"
 )
 
 // standing is what there is of the feed: its three objects, as the catalogs have them.
@@ -15,6 +17,8 @@ type standing struct {
 	sub         *subscription
 	// ahead is set where the replica has applied what this primary never had.
 	ahead bool
+	// blind is set where the role may not look at the replica's subscriptions.
+	blind bool
 	// others are the tables of the replica that another subscription brings, with its name.
 	others map[string]string
 	// installation is the replica's own, "" without a journal; way, how it was fed last.
@@ -178,7 +182,28 @@ const subscriptionQuery = `SELECT s.oid, s.subenabled, coalesce(s.subslotname::t
 const statesQuery = `SELECT n.nspname || '.' || c.relname, r.srsubid = $1, (SELECT s.subname::text FROM pg_subscription s WHERE s.oid = r.srsubid), r.srsubstate::text
 	FROM pg_subscription_rel r JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace`
 
+// lookSQL lets a role look at subscriptions. Before PostgreSQL 14 one that is no superuser may read
+// their names and not their OIDs.
+func (s *session) lookSQL() string {
+	return "GRANT SELECT (oid) ON pg_catalog.pg_subscription TO " + role(s.run.Target.User()) + ";"
+}
+
+// seeing fails where the role may not look at the replica's subscriptions.
+func (s *session) seeing(st *standing) error {
+	if !st.blind {
+		return nil
+	}
+	return &feed.Error{
+		Server: s.run.Target.Name, Doing: "look for the subscription", Err: errors.New("before PostgreSQL 14 only superusers may"),
+		Next: "name one in the replica's url, or have one run " + s.lookSQL(),
+	}
+}
+
 func (s *session) standingOnTarget(ctx context.Context, st *standing) error {
+	if sees, err := one[bool](ctx, s.target, "SELECT has_column_privilege('pg_subscription', 'oid', 'SELECT')"); err != nil || !sees {
+		st.blind = err == nil
+		return err
+	}
 	sub := &subscription{states: make(map[string]string)}
 	var readable bool
 	err := s.target.QueryRow(ctx, subscriptionQuery, s.run.Name).Scan(&sub.OID, &sub.Enabled, &sub.Slot, &sub.comment, &readable, &sub.PID)

@@ -33,6 +33,9 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 		return state, err
 	}
 	st, err := s.standing(ctx)
+	if err == nil {
+		err = s.seeing(st)
+	}
 	if err != nil {
 		return state, err
 	}
