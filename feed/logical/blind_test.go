@@ -13,7 +13,7 @@ func TestARoleThatMayNotLookAtSubscriptions(t *testing.T) {
 	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
 	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY)")
 	r.apply(t)
-	if version(t, r.replica) >= 14 {
+	if version(t, r.replica) >= v14 {
 		r.replica.Exec(t, "REVOKE SELECT (oid) ON pg_subscription FROM PUBLIC")
 	}
 	r.replica.Exec(t, "CREATE ROLE cloudsqlsuperuser; CREATE ROLE ml LOGIN IN ROLE cloudsqlsuperuser; GRANT CREATE ON DATABASE postgres TO ml; GRANT USAGE ON SCHEMA pgshunt TO ml; GRANT ALL ON ALL TABLES IN SCHEMA pgshunt, public TO ml")

@@ -24,20 +24,12 @@ func (r *rig) found(t *testing.T, server, check string) *feed.Problem {
 	return nil
 }
 
-func version(t *testing.T, s *pgtest.Server) (major int) {
-	t.Helper()
-	if err := s.Super(t, "postgres").QueryRow(t.Context(), "SELECT current_setting('server_version_num')::int / 10000").Scan(&major); err != nil {
-		t.Fatal(err)
-	}
-	return major
-}
-
 // What bounds a replica's origins is a setting of its own from PostgreSQL 18 on.
 func TestTheSettingThatBoundsOriginsIsNamed(t *testing.T) {
 	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
 	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY)")
 	setting := "max_replication_slots"
-	if version(t, r.replica) >= 18 {
+	if version(t, r.replica) >= v18 {
 		setting = "max_active_replication_origins"
 	}
 	r.replica.Exec(t, "ALTER SYSTEM SET "+setting+" = 0")
@@ -62,7 +54,7 @@ func TestTheSettingThatBoundsOriginsIsNamed(t *testing.T) {
 func TestASlotThatIsGivenUpWhenItIsIdleIsToldOf(t *testing.T) {
 	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
 	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY)")
-	if version(t, r.primary) < 18 {
+	if version(t, r.primary) < v18 {
 		if p := r.found(t, "primary", "idle_slot"); p != nil {
 			t.Errorf("%+v", p)
 		}
