@@ -41,7 +41,7 @@ func newBed(t *testing.T, change func(*configs.Replica)) *bed {
 
 func newBedOn(t *testing.T, replica *pgtest.Server, change func(*configs.Replica)) *bed {
 	t.Helper()
-	b := &bed{primary: pgtest.Primary(t, pgtest.Options{HBA: asks}), replica: replica}
+	b := &bed{primary: pgtest.Primary(t, pgtest.Options{HBA: asks, Settings: map[string]string{"password_encryption": "scram-sha-256"}}), replica: replica}
 	t.Cleanup(func() { b.replica.Exec(t, "DROP ROLE IF EXISTS analyst") }) // after the database
 	b.database = b.replica.NewDatabase(t)
 	b.primary.Exec(t, "CREATE DATABASE "+b.database)
