@@ -60,7 +60,7 @@ func (s Service) Grant(role string) string {
 // atStart are settings that a server reads only when it starts.
 var atStart = map[string]bool{
 	"wal_level": true, "max_replication_slots": true, "max_wal_senders": true, "max_worker_processes": true,
-	"max_logical_replication_workers": true, "shared_preload_libraries": true, "max_connections": true,
+	"max_logical_replication_workers": true, "max_active_replication_origins": true, "shared_preload_libraries": true, "max_connections": true,
 }
 
 // Set is the statement or the command that changes a setting of the server, and what else

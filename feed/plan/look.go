@@ -8,7 +8,9 @@ import (
 	"pgshunt/feed"
 )
 
-// lookQuery asks by pg_settings and to_jsonb for what not every version has.
+// lookQuery asks by pg_settings and to_jsonb for what not every version has. The version of the
+// database's collation is the one that its machine has now; before PostgreSQL 15 only a collation
+// of the same locale tells it.
 const lookQuery = `WITH s AS (SELECT jsonb_object_agg(name, setting) AS v FROM pg_settings WHERE name IN ('max_slot_wal_keep_size')),
 	d AS (SELECT to_jsonb(d) AS v FROM pg_database d WHERE datname = current_database())
 SELECT current_setting('server_version'), current_setting('server_version_num')::int, pg_is_in_recovery(),
@@ -16,7 +18,8 @@ SELECT current_setting('server_version'), current_setting('server_version_num'):
 	pg_encoding_to_char((d.v ->> 'encoding')::int), coalesce(d.v ->> 'datcollate', ''), coalesce(d.v ->> 'datctype', ''),
 	CASE coalesce(d.v ->> 'datlocprovider', 'c') WHEN 'c' THEN 'libc' WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE d.v ->> 'datlocprovider' END
 		|| coalesce(' ' || coalesce(d.v ->> 'datlocale', d.v ->> 'daticulocale'), ''),
-	coalesce(d.v ->> 'datcollversion', ''),
+	coalesce(pg_collation_actual_version('pg_catalog."default"'::regcollation), (SELECT max(pg_collation_actual_version(c.oid)) FROM pg_collation c
+		WHERE c.collprovider = 'c' AND lower(replace(c.collcollate, '-', '')) = lower(replace(d.v ->> 'datcollate', '-', '')) AND coalesce(d.v ->> 'datlocprovider', 'c') = 'c'), ''),
 	current_user::text, r.rolsuper, has_database_privilege(current_database(), 'CREATE'),
 	current_setting('wal_level'), current_setting('max_replication_slots')::int, (SELECT count(*) FROM pg_replication_slots)::int,
 	current_setting('max_wal_senders')::int, (SELECT count(*) FROM pg_stat_replication)::int,
