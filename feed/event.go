@@ -30,14 +30,14 @@ type Event struct {
 	// SQL is the statement or the command of the step, passwords masked.
 	SQL string `json:"sql,omitempty"`
 	// Table is what the step works on now, by schema and name.
-	Table       string `json:"table,omitempty"`
+	Table string `json:"table,omitempty"`
 	// Bytes and Rows are -1 in a StatusDone where only samples of them were seen.
-	Bytes       int64  `json:"bytes,omitempty"`
-	TotalBytes  int64  `json:"total_bytes,omitempty"`
-	Rows        int64  `json:"rows,omitempty"`
-	TotalRows   int64  `json:"total_rows,omitempty"`
-	TablesDone  int    `json:"tables_done,omitempty"`
-	TablesTotal int    `json:"tables_total,omitempty"`
+	Bytes       int64 `json:"bytes,omitempty"`
+	TotalBytes  int64 `json:"total_bytes,omitempty"`
+	Rows        int64 `json:"rows,omitempty"`
+	TotalRows   int64 `json:"total_rows,omitempty"`
+	TablesDone  int   `json:"tables_done,omitempty"`
+	TablesTotal int   `json:"tables_total,omitempty"`
 	// Took is the time of a step that is done, in nanoseconds.
 	Took time.Duration `json:"took_ns,omitempty"`
 }
