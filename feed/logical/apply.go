@@ -54,6 +54,9 @@ func (s *session) apply(ctx context.Context, all []*table, numbers bool) error {
 		}
 		st.slot = nil
 	}
+	if err := s.loosen(ctx, st, all); err != nil {
+		return err
+	}
 	wanted := leaves(all)
 	names := make([]string, len(wanted))
 	for i, t := range wanted {
@@ -78,6 +81,9 @@ func (s *session) apply(ctx context.Context, all []*table, numbers bool) error {
 		return nil
 	}
 	if err := s.watch(ctx, wanted); err != nil {
+		return err
+	}
+	if err := s.tighten(ctx, all); err != nil {
 		return err
 	}
 	if numbers {

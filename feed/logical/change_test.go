@@ -175,3 +175,30 @@ func TestRefreshSetsSequences(t *testing.T) {
 		t.Errorf("set again: %v", err)
 	}
 }
+
+// Rows that a constraint without validation leaves alone are copied, and the constraint is there
+// afterwards: one of a table, and one that partitions have from above.
+func TestRowsThatAConstraintLeavesAloneAreFed(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t", "part"} })
+	r.primary.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, NULL), (2, 'x'); ALTER TABLE t ADD CONSTRAINT "Some" CHECK (v IS NOT NULL) NOT VALID;
+		CREATE TABLE part (id int PRIMARY KEY, n int) PARTITION BY RANGE (id); CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (10);
+		INSERT INTO part VALUES (1, -1); ALTER TABLE part ADD CONSTRAINT positive CHECK (n > 0) NOT VALID`)
+	if version(t, r.primary) >= v18 {
+		r.primary.Exec(t, "ALTER TABLE t ADD CONSTRAINT given NOT NULL v NOT VALID")
+	}
+	r.apply(t)
+	r.equal(t)
+	const constraints = "SELECT string_agg(conrelid::regclass || conname || pg_get_constraintdef(oid), ',' ORDER BY conrelid::regclass::text, conname) FROM pg_constraint WHERE contype IN ('c', 'n') AND connamespace = 'public'::regnamespace"
+	if got, want := ask(t, r.replica, constraints), ask(t, r.primary, constraints); got != want {
+		t.Errorf("on the replica: %s\non the primary: %s", got, want)
+	}
+	r.told()
+	r.apply(t)
+	if steps := did(r.told(), feed.StatusDone); len(steps) > 0 {
+		t.Errorf("a second run did %q", steps)
+	}
+	if err := resyncAll(limited(t), r.run(t)); err != nil {
+		t.Fatal(err)
+	}
+	r.equal(t)
+}
