@@ -102,6 +102,16 @@ func (b *bed) apply(t *testing.T) {
 	}
 }
 
+// before tells whether the replica is older than a version.
+func (b *bed) before(t *testing.T, version int) bool {
+	t.Helper()
+	var have int
+	if err := b.conn(t, b.replica).QueryRow(t.Context(), "SELECT current_setting('server_version_num')::int").Scan(&have); err != nil {
+		t.Fatal(err)
+	}
+	return have < version
+}
+
 // done are the steps that were done, not skipped.
 func (b *bed) done() (steps []string) {
 	for _, e := range b.events {

@@ -75,6 +75,9 @@ func (w *work) selectionProblems() (all []feed.Problem) {
 			}
 		}
 	}
+	if w.run.Replica.FDW.Async && w.version < version14 {
+		all = append(all, feed.Problem{Server: name, Check: "async", What: "fdw.async does nothing there, since postgres_fdw reads asynchronously from PostgreSQL 14 on"})
+	}
 	var secured []string
 	for _, t := range w.live {
 		if t.Security {

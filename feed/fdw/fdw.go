@@ -141,10 +141,13 @@ func (w *work) heat(all []*feed.Table) map[string]bool {
 	return hot
 }
 
+// relationsQuery knows of statistics by what they say; before PostgreSQL 14 an empty table's say
+// nothing, and only when they were taken is known.
 const relationsQuery = `SELECT n.nspname, c.relname, c.oid, c.relkind::text, coalesce(s.srvname, ''),
 	coalesce((SELECT option_value FROM pg_options_to_table(f.ftoptions) WHERE option_name = 'schema_name'), n.nspname)
 		|| '.' || coalesce((SELECT option_value FROM pg_options_to_table(f.ftoptions) WHERE option_name = 'table_name'), c.relname),
-	c.reltuples > 0 OR c.reltuples = 0 AND current_setting('server_version_num')::int >= 140000 OR c.relpages > 0 OR EXISTS (SELECT FROM pg_stats p WHERE p.schemaname = n.nspname AND p.tablename = c.relname),
+	c.reltuples > 0 OR c.reltuples = 0 AND current_setting('server_version_num')::int >= 140000 OR c.relpages > 0 OR EXISTS (SELECT FROM pg_stats p WHERE p.schemaname = n.nspname AND p.tablename = c.relname)
+		OR pg_stat_get_last_analyze_time(c.oid) IS NOT NULL,
 	pg_has_role(c.relowner, 'USAGE')
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 	LEFT JOIN pg_foreign_table f ON f.ftrelid = c.oid LEFT JOIN pg_foreign_server s ON s.oid = f.ftserver
