@@ -202,11 +202,9 @@ func TestFollowingInPipelines(t *testing.T) {
 
 // With the replica the snapshot is lost.
 func TestFollowingALostReplica(t *testing.T) {
-	f, db, on := followed(t, setup{})
+	f, db, _ := followed(t, setup{})
 	c := enter(t, f.addr, db)
-	kill := func() {
-		on("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'followed'")
-	}
+	kill := func() { f.replicas[0].Terminate(t, "application_name = 'followed'") }
 	c.script(t, "SET application_name = 'followed'", "SET; ready I",
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN; ready T", fromT, is("replica"))
 	kill()

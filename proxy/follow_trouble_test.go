@@ -125,13 +125,13 @@ func waitActive(t *testing.T, s *pgtest.Server, text string) {
 // A replica that is lost while it answers, or between two statements, fails the transaction with
 // 08006; ROLLBACK and the next one work. What the fleet says of it in between does not matter.
 func TestFollowingAReplicaInTrouble(t *testing.T) {
-	f, db, on := followed(t, setup{})
+	f, db, _ := followed(t, setup{})
 	c := enter(t, f.addr, db)
 	for _, begin := range []string{repeatable, "BEGIN READ ONLY"} {
 		c.script(t, begin, "BEGIN; ready T", fromT, is("replica"))
 		c.send(&pgproto3.Query{String: endless})
 		waitActive(t, f.replicas[0], "generate_series")
-		on("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE query LIKE '%generate_series%' AND pid <> pg_backend_pid()")
+		f.replicas[0].Terminate(t, "query LIKE '%generate_series%'")
 		if got := strings.ReplaceAll(joined(c.answer()), "RowDescription; ", ""); got != gone1+"E" {
 			t.Errorf("terminated: %q", got)
 		}

@@ -200,6 +200,27 @@ func (s *Server) ExecIn(tb testing.TB, database, sql string, args ...any) {
 	}
 }
 
+// Terminate ends the sessions of pg_stat_activity that a condition names, and returns when they have ended.
+func (s *Server) Terminate(tb testing.TB, where string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	conn := s.Super(tb, "postgres")
+	var pids []int32
+	// With a time to wait for, the function is of PostgreSQL 14.
+	err := conn.QueryRow(ctx, "SELECT array_agg(pid) FROM (SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND ("+where+") OFFSET 0) t").Scan(&pids)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ended := false
+	if !Eventually(func() bool {
+		err := conn.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY ($1))", pids).Scan(&ended)
+		return ended || err != nil
+	}) || !ended {
+		tb.Fatalf("%s: sessions %v have not ended", s.Name, pids)
+	}
+}
+
 var databases atomic.Int64
 
 // NewDatabase creates a database for this test and drops it, sessions and all,

@@ -63,7 +63,7 @@ func TestALostConnectionIsNoTrouble(t *testing.T) {
 	primary, replica := sharedServers(t)
 	w := watch(t, pair(primary, replica, router.FeedFDW))
 	mark := replica.Mark(t)
-	replica.Exec(t, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = '"+own+"'")
+	replica.Terminate(t, "usename = '"+own+"'")
 	replica.WaitStatement(t, mark, "pg_is_in_recovery")
 	w.Look("ml1")
 	w.position()
@@ -160,7 +160,7 @@ func TestAFullServerStaysHealthy(t *testing.T) {
 	w := watch(t, pair(primary, replica, router.FeedFDW))
 	replica.Exec(t, "ALTER ROLE "+own+" CONNECTION LIMIT 0")
 	mark := replica.Mark(t)
-	replica.Exec(t, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = '"+own+"'")
+	replica.Terminate(t, "usename = '"+own+"'")
 	for range 2 {
 		w.Look("ml1")
 		replica.WaitLog(t, mark, "too many connections")

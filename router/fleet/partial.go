@@ -28,9 +28,9 @@ const partialQuery = `WITH limited AS MATERIALIZED (SELECT p.pubname, NOT (p.pub
 
 // subscribedQuery lists which publications bring which relation. Where several do, one that is
 // whole would make up for the others; that is not looked into.
-const subscribedQuery = `SELECT DISTINCT p.name, n.nspname, c.relname FROM pg_subscription s CROSS JOIN unnest(s.subpublications) p(name)
+const subscribedQuery = `SELECT DISTINCT p.name, n.nspname, c.relname FROM ` + subscriptionsHere + ` s CROSS JOIN unnest(s.subpublications) p(name)
 	JOIN pg_subscription_rel r ON r.srsubid = s.oid JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-	WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND p.name = ANY ($1)`
+	WHERE p.name = ANY ($1)`
 
 // copiedPartQuery lists what a dump has copied in part, under the name that was recorded. Who
 // records may not know of parts, hence the JSON.

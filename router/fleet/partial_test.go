@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"regexp"
 	"testing"
 
 	"pgshunt/internal/pgtest"
@@ -19,10 +20,15 @@ func TestWhatIsPublishedInPart(t *testing.T) {
 		CREATE VIEW seen AS SELECT id FROM filtered`
 	primary.Exec(t, tables)
 	replica.Exec(t, tables)
-	primary.Exec(t, `CREATE PUBLICATION feed FOR TABLE whole, filtered WHERE (id > 0), narrow (id), part1, part2 WHERE (id > 11);
+	publications := `CREATE PUBLICATION feed FOR TABLE whole, filtered WHERE (id > 0), narrow (id), part1, part2 WHERE (id > 11);
 		CREATE PUBLICATION inserts FOR TABLE appended WITH (publish = 'insert');
 		CREATE PUBLICATION root FOR TABLE roots WHERE (id > 0) WITH (publish_via_partition_root);
-		CREATE PUBLICATION stranger FOR TABLE whole WHERE (id > 0)`)
+		CREATE PUBLICATION stranger FOR TABLE whole WHERE (id > 0)`
+	limited := inPart
+	if primary.Binaries.Major() < 15 { // which has no filters and lists
+		publications, limited = regexp.MustCompile(` WHERE \(.*?\)| \(id\)`).ReplaceAllString(publications, ""), ""
+	}
+	primary.Exec(t, publications)
 	replica.Exec(t, fmt.Sprintf("CREATE SUBSCRIPTION feed CONNECTION '%s' PUBLICATION feed, inserts, root", primary.URL(primary.Superuser(), "postgres")))
 	defer replica.Exec(t, "DROP SUBSCRIPTION feed")
 	conn := replica.Super(t, "postgres")
@@ -34,8 +40,8 @@ func TestWhatIsPublishedInPart(t *testing.T) {
 	w := watch(t, pair(primary, replica, router.FeedLogical))
 	relations, _ := w.facts("ml1")
 	for name, want := range map[string]string{
-		"whole": "", "filtered": inPart, "narrow": inPart, "appended": inPart, "part1": "", "part2": inPart, "parts": inPart,
-		"roots": inPart, "root1": inPart, "seen": "",
+		"whole": "", "filtered": limited, "narrow": limited, "appended": inPart, "part1": "", "part2": limited, "parts": limited,
+		"roots": limited, "root1": limited, "seen": "",
 	} {
 		if got := relations["public."+name].Absent; got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)

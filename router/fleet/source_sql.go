@@ -50,12 +50,18 @@ const touches = `c.oid IN (SELECT tgrelid FROM pg_trigger WHERE NOT tgisinternal
 	OR c.oid IN (SELECT ev_class FROM pg_rewrite WHERE ev_type <> '1')
 	OR c.oid IN (SELECT confrelid FROM pg_constraint WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd')))`
 
+// subscriptionsHere is pg_subscription of this database. Before PostgreSQL 14 only superusers may read
+// the OIDs in that, which the view beside it has for everybody; it has a row for each worker.
+const subscriptionsHere = `(SELECT DISTINCT i.subid AS oid, s.subenabled, s.subpublications
+		FROM pg_subscription s JOIN pg_stat_subscription i ON i.subname = s.subname
+		WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()))`
+
 // The relations that a feed brings, with what is wrong with each, ” where nothing is.
 const (
 	fedNone    = `SELECT NULL::oid AS oid, NULL::text AS why WHERE false`
 	fedLogical = `SELECT r.srrelid AS oid, max(CASE WHEN NOT s.subenabled THEN 'its subscription is disabled'
 			WHEN r.srsubstate <> 'r' THEN 'is still being copied' ELSE '' END) AS why
-		FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid GROUP BY 1`
+		FROM pg_subscription_rel r JOIN ` + subscriptionsHere + ` s ON s.oid = r.srsubid GROUP BY 1`
 	fedDump = `SELECT c.oid, '' AS why FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname || '.' || c.relname IN (SELECT relation FROM pgshunt.copies)
 		OR quote_ident(n.nspname) || '.' || quote_ident(c.relname) IN (SELECT relation FROM pgshunt.copies)`
