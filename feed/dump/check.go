@@ -29,6 +29,9 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := k.versions(ctx, primary, target); err != nil {
+		return nil, err
+	}
 	if err := k.replica(ctx, target); err != nil {
 		return nil, &feed.Error{Server: run.Target.Name, Doing: "check the tables there", Err: err}
 	}

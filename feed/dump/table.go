@@ -21,7 +21,9 @@ type table struct {
 	foreign bool
 	// home is the schema of model, staging that of the new table.
 	home, staging string
-	// columns are those that are copied, where the rows.
+	// chosen are the columns that the configuration names, nil for all. columns are those that
+	// are copied, where the rows.
+	chosen  []string
 	columns []string
 	where   string
 	// binary is set where both servers have the same binary form of every column.
@@ -102,8 +104,9 @@ func newTables(run *feed.Run, all []*feed.Table) []*table {
 			where := run.Selection.Where(schema, name)
 			return where, where != ""
 		})
+		one.chosen = list
 		for _, c := range t.Columns {
-			if c.Generated == 0 && (list == nil || slices.Contains(list, c.Name)) {
+			if c.Generated == 0 && one.fed(c.Name) {
 				one.columns = append(one.columns, c.Name)
 			}
 		}
@@ -111,6 +114,9 @@ func newTables(run *feed.Run, all []*feed.Table) []*table {
 	}
 	return tables
 }
+
+// fed tells whether the replica's table has that column.
+func (t *table) fed(column string) bool { return t.chosen == nil || slices.Contains(t.chosen, column) }
 
 // partial tells whether only some of its columns or rows are copied.
 func (t *table) partial() bool {
