@@ -46,15 +46,31 @@ const foreignQuery = `SELECT con.confrelid, format('ALTER TABLE %s ADD CONSTRAIN
 			JOIN pg_attribute a ON a.attrelid = con.conrelid AND a.attnum = k.col) || ') REFERENCES ' AS head) h
 	WHERE con.conrelid = $1 AND con.contype = 'f' AND con.conparentid = 0 ORDER BY con.conname`
 
-// memory is what one connection may take to sort an index, in kB: what the server allows
-// anyway, or its share of 256 MB or of half the shared buffers, which tell what the machine can do.
-const memory = `SELECT greatest((SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'),
-	least(1048576, greatest(262144, (SELECT setting::bigint * 8 / 2 FROM pg_settings WHERE name = 'shared_buffers')) / $1::int))::text`
+// memory is what the server allows for one sort, and what all connections together may take,
+// in kB: 512 MB or half the shared buffers, which tell what the machine can do.
+const memory = `SELECT (SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'),
+	least(1048576, greatest(524288, (SELECT setting::bigint * current_setting('block_size')::bigint / 2048 FROM pg_settings WHERE name = 'shared_buffers')))`
+
+// shares divides what all connections may take among tables, largest first, by their sizes:
+// so that as many as there are connections never take more, and a large table that is alone
+// is sorted in memory. None gets less than the server allows for one.
+func shares(sizes []int64, jobs int, each, all int64) []int64 {
+	var together int64
+	for _, size := range sizes[:min(jobs, len(sizes))] {
+		together += size
+	}
+	kb := make([]int64, len(sizes))
+	for i, size := range sizes {
+		kb[i] = max(each, int64(float64(all)*float64(size)/float64(max(together, 1))))
+	}
+	return kb
+}
 
 // build gives the new tables their indexes and gathers statistics, then adds foreign keys.
 // Leaves come before what they are a partition of, whose indexes take theirs up.
 func (c *copying) build(ctx context.Context) error {
 	var leaves, after []feed.Step
+	var size []int64
 	sized := slices.Clone(c.tables)
 	slices.SortStableFunc(sized, func(a, b *table) int { return cmp.Compare(b.bytes.Load(), a.bytes.Load()) })
 	for _, t := range sized {
@@ -64,6 +80,7 @@ func (c *copying) build(ctx context.Context) error {
 				return err
 			}
 			sql = append(sql, "ANALYZE "+t.staged())
+			size = append(size, t.bytes.Load())
 			leaves = append(leaves, feed.Step{On: c.run.Target, What: "make the indexes of " + t.Plain() + " and gather statistics", SQL: strings.Join(sql, ";\n")})
 		}
 	}
@@ -87,7 +104,7 @@ func (c *copying) build(ctx context.Context) error {
 			after = append(after, steps...)
 		}
 	}
-	if err := c.parallel(ctx, leaves); err != nil {
+	if err := c.parallel(ctx, leaves, size); err != nil {
 		return err
 	}
 	for _, step := range after {
@@ -98,19 +115,21 @@ func (c *copying) build(ctx context.Context) error {
 	return nil
 }
 
-// parallel works off steps on as many connections as the run has jobs.
-func (c *copying) parallel(ctx context.Context, steps []feed.Step) error {
+// parallel works off steps for tables of those sizes, largest first, on as many connections
+// as the run has jobs.
+func (c *copying) parallel(ctx context.Context, steps []feed.Step, size []int64) error {
 	if c.run.Print {
 		for _, step := range steps {
 			_ = c.run.Do(ctx, nil, step) // only tells
 		}
 		return nil
 	}
-	var kb string
-	if err := c.target.QueryRow(ctx, memory, c.run.Jobs).Scan(&kb); err != nil {
+	var each, all int64
+	if err := c.target.QueryRow(ctx, memory).Scan(&each, &all); err != nil {
 		return &feed.Error{Server: c.run.Target.Name, Doing: "look at its memory", Err: err}
 	}
-	setup := loading + "; SET maintenance_work_mem = '" + kb + "kB'; SET max_parallel_maintenance_workers = " + strconv.Itoa(max(0, c.run.Jobs-1))
+	kb := shares(size, c.run.Jobs, each, all)
+	setup := loading + "; SET max_parallel_maintenance_workers = " + strconv.Itoa(max(0, c.run.Jobs-1))
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for range min(c.run.Jobs, len(steps)) {
@@ -124,6 +143,9 @@ func (c *copying) parallel(ctx context.Context, steps []feed.Step) error {
 				return &feed.Error{Server: c.run.Target.Name, Doing: "prepare to build indexes", Err: err}
 			}
 			for i := next.Add(1) - 1; i < int64(len(steps)); i = next.Add(1) - 1 {
+				if _, err := conn.Exec(ctx, "SET maintenance_work_mem = '"+strconv.FormatInt(kb[i], 10)+"kB'"); err != nil {
+					return &feed.Error{Server: c.run.Target.Name, Doing: "prepare to build indexes", Err: err}
+				}
 				if err := c.run.Do(ctx, conn, steps[i]); err != nil {
 					return err
 				}
