@@ -135,13 +135,13 @@ func (s *session) identify(ctx context.Context) (err error) {
 	return err
 }
 
-// owned is standing, and says what of it is another feed's. A slot without a subscription here
-// that is read from is; but a sender that has just lost its subscription is given the time to end.
+// owned is standing, and says what of it is another feed's. A slot that is read from, and not by
+// the subscription here, is; but a sender that has just lost its subscription is given the time to end.
 func (s *session) owned(ctx context.Context) (*standing, *stranger, error) {
 	if err := s.identify(ctx); err != nil {
 		return nil, nil, err
 	}
-	until := time.Now().Add(5 * time.Second)
+	until, pid := time.Now().Add(5*time.Second), 0
 	for {
 		st, err := s.standing(ctx)
 		if err != nil {
@@ -150,18 +150,39 @@ func (s *session) owned(ctx context.Context) (*standing, *stranger, error) {
 		if f := s.strange(st); f != nil {
 			return st, f, nil
 		}
-		if s.target == nil || st.sub != nil || st.slot == nil || !st.slot.Followed {
+		if s.target == nil || !st.elsewhere() || pid != 0 && pid != st.slot.PID {
 			return st, nil, nil
 		}
-		if time.Now().After(until) {
-			return st, &stranger{
-				server: s.run.Primary,
-				what:   fmt.Sprintf("process %d of the primary sends the slot %s to a subscription that %s does not have: another replica is fed by that name", st.slot.PID, s.run.Name, s.run.Replica.Name),
-				next:   "give one of the two another name in the configuration; if it is a replica that is gone, wait for wal_sender_timeout and run this again",
-			}, nil
+		if pid = st.slot.PID; time.Now().After(until) {
+			return st, s.rival(st), nil
 		}
 		if err := wait(ctx, pace); err != nil {
 			return nil, nil, err
 		}
 	}
+}
+
+// elsewhere tells whether the slot is read from, and not by the subscription here, at this moment.
+func (st *standing) elsewhere() bool {
+	return st.slot != nil && st.slot.Followed && (st.sub == nil || !st.sub.Receiving)
+}
+
+// rival tells of another server that reads from the feed's slot. A copy of a replica's server
+// has all that this one is known by.
+func (s *session) rival(st *standing) *stranger {
+	to := ""
+	if st.slot.Follower != "" {
+		to = " at " + st.slot.Follower
+	}
+	f := &stranger{
+		server: s.run.Primary,
+		what:   fmt.Sprintf("process %d of the primary sends the slot %s to a subscription%s that %s does not have: another replica is fed by that name", st.slot.PID, s.run.Name, to, s.run.Replica.Name),
+		next:   "give one of the two another name in the configuration; if it is a replica that is gone, wait for wal_sender_timeout and run this again",
+	}
+	if st.sub != nil {
+		f.what = fmt.Sprintf("process %d of the primary sends the slot %s to another server%s, not to the subscription of %s: one of the two is a copy of the other", st.slot.PID, s.run.Name, to, s.run.Replica.Name)
+		f.next = "the one that shall not go on by that name has to forget the feed, there: " + unsubscribeSQL(s.run.Name) + "; UPDATE pgshunt.installation SET id = gen_random_uuid(); " +
+			"then it can be fed by another name of its own; if there is no other server but a connection that is dead, wait for wal_sender_timeout and run this again"
+	}
+	return f
 }

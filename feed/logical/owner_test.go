@@ -128,6 +128,35 @@ func TestASubscriptionToAnotherPrimaryIsNotTaken(t *testing.T) {
 	r.equal(t)
 }
 
+// A copy of a replica's server has its journal and its subscription too, and reaches for the slot.
+func TestACopyOfAReplicaIsNotTheReplica(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"a"} })
+	r.primary.Exec(t, "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)")
+	r.apply(t)
+	clone := pgtest.Standby(t, r.replica)
+	clone.Exec(t, "SELECT pg_promote()")
+	other := newRigOn(t, r.primary, clone, func(c *configs.Replica) { c.Tables = configs.Patterns{"a"} })
+	next := other.refused(t, "to another server at 127.0.0.1, not to the subscription of ml1: one of the two is a copy of the other")
+	r.primary.Exec(t, "INSERT INTO a VALUES (2)")
+	r.equal(t)
+	if state := r.state(t); state.State != "ready" {
+		t.Errorf("%+v", state)
+	}
+
+	_, remedy, _ := strings.Cut(next, "has to forget the feed, there: ")
+	remedy, _, _ = strings.Cut(remedy, "; then ")
+	for sql := range strings.SplitSeq(remedy, "; ") {
+		clone.Exec(t, sql)
+	}
+	other.cfg.Replicas[0].Name = "ml2"
+	if err := Refresh(limited(t), other.run(t)); err != nil {
+		t.Fatal(err)
+	}
+	r.primary.Exec(t, "INSERT INTO a VALUES (3)")
+	other.equal(t)
+	r.equal(t)
+}
+
 func TestMarks(t *testing.T) {
 	conditions := map[string]string{"s.t": `a = ') : {"x"}'`}
 	for _, m := range []mark{

@@ -56,8 +56,9 @@ type slot struct {
 	Retained, Behind, Safe int64
 	// Usable is set once it has a position to begin at.
 	Usable bool
-	// Followed is set while a subscription reads from it.
+	// Followed is set while a subscription reads from it, Follower from which address, if that is told.
 	Followed bool
+	Follower string
 }
 
 // lost tells whether the WAL that the replica needs is gone.
@@ -75,6 +76,8 @@ type subscription struct {
 	comment  string
 	// PID is the worker that applies, 0 where none runs.
 	PID int
+	// Receiving is set once that has been sent something.
+	Receiving bool
 	// states are the tables of the subscription with their srsubstate: i, d, f, s, r.
 	states map[string]string
 }
@@ -136,7 +139,7 @@ const publishedQuery = `SELECT n.nspname || '.' || c.relname, quote_ident(n.nspn
 const slotQuery = `SELECT coalesce(plugin::text, ''), coalesce(database::text, ''), active, coalesce(active_pid, 0), coalesce(wal_status, ''),
 	coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), -1)::bigint,
 	coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), -1)::bigint, coalesce(safe_wal_size, -1), confirmed_flush_lsn IS NOT NULL,
-	EXISTS (SELECT FROM pg_stat_replication r WHERE r.pid = active_pid), coalesce(to_jsonb(s) ->> 'invalidation_reason', '')
+	EXISTS (SELECT FROM pg_stat_replication r WHERE r.pid = active_pid), coalesce((SELECT host(client_addr) FROM pg_stat_replication r WHERE r.pid = active_pid), ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', '')
 	FROM pg_replication_slots s WHERE slot_name = $1 AND NOT pg_is_in_recovery()`
 
 func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
@@ -164,7 +167,7 @@ func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
 		return err
 	}
 	var l slot
-	err = s.primary.QueryRow(ctx, slotQuery, s.run.Name).Scan(&l.Plugin, &l.Database, &l.Active, &l.PID, &l.Status, &l.Retained, &l.Behind, &l.Safe, &l.Usable, &l.Followed, &l.Why)
+	err = s.primary.QueryRow(ctx, slotQuery, s.run.Name).Scan(&l.Plugin, &l.Database, &l.Active, &l.PID, &l.Status, &l.Retained, &l.Behind, &l.Safe, &l.Usable, &l.Followed, &l.Follower, &l.Why)
 	switch {
 	case err == nil:
 		st.slot = &l
@@ -176,7 +179,8 @@ func (s *session) standingOnPrimary(ctx context.Context, st *standing) error {
 
 // subscriptionQuery leaves out the connection string, which only superusers may read.
 const subscriptionQuery = `SELECT s.oid, s.subenabled, coalesce(s.subslotname::text, ''), coalesce(obj_description(s.oid, 'pg_subscription'), ''), has_column_privilege('pg_subscription', 'subconninfo', 'SELECT'),
-	coalesce((SELECT max(pid) FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid IS NULL), 0)
+	coalesce((SELECT max(pid) FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid IS NULL), 0),
+	EXISTS (SELECT FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.relid IS NULL AND w.pid IS NOT NULL AND w.received_lsn IS NOT NULL)
 	FROM pg_subscription s WHERE s.subname = $1 AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())`
 
 const statesQuery = `SELECT n.nspname || '.' || c.relname, r.srsubid = $1, (SELECT s.subname::text FROM pg_subscription s WHERE s.oid = r.srsubid), r.srsubstate::text
@@ -206,7 +210,7 @@ func (s *session) standingOnTarget(ctx context.Context, st *standing) error {
 	}
 	sub := &subscription{states: make(map[string]string)}
 	var readable bool
-	err := s.target.QueryRow(ctx, subscriptionQuery, s.run.Name).Scan(&sub.OID, &sub.Enabled, &sub.Slot, &sub.comment, &readable, &sub.PID)
+	err := s.target.QueryRow(ctx, subscriptionQuery, s.run.Name).Scan(&sub.OID, &sub.Enabled, &sub.Slot, &sub.comment, &readable, &sub.PID, &sub.Receiving)
 	switch {
 	case err == nil:
 		st.sub = sub

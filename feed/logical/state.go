@@ -85,6 +85,7 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 		p.block("unpublished", list(some)+": taken out of the publication, while the replica has the rows of that time", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
 	}
 	s.unfed(p, st, all)
+	sender := st.slot.PID
 	// Between two attempts nobody is connected; nor is for a moment after any change.
 	for range 10 {
 		if st.connected() || !st.sub.Enabled || wait(ctx, pace) != nil {
@@ -99,6 +100,10 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 		failures = 0
 	}
 	switch {
+	case st.sub.Enabled && st.elsewhere() && st.slot.PID == sender:
+		f := s.rival(st)
+		p.all = append(p.all, feed.Problem{Server: f.server.Name, Check: "owner", Blocks: true, What: f.what, Note: f.next})
+		return "broken"
 	case !st.sub.Enabled && failures == 0:
 		p.block("disabled", "the subscription is disabled", "ALTER SUBSCRIPTION "+feed.Quote("", s.run.Name)+" ENABLE", "on the replica, unless somebody wants it so")
 		return "stopped"
@@ -115,7 +120,7 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 }
 
 // connected tells whether the subscription has a worker that the primary sends to.
-func (st *standing) connected() bool { return st.sub.PID != 0 && st.slot.Active }
+func (st *standing) connected() bool { return st.sub.PID != 0 && st.slot.Active && !st.elsewhere() }
 
 // retry is longer than a subscription waits after an error, unless wal_retrieve_retry_interval says otherwise.
 const retry = 6 * time.Second
