@@ -109,7 +109,7 @@ func Definitions(script string) ([]Definition, error) {
 		}
 		tree, err := parseTree(text)
 		if err != nil {
-			return nil, fmt.Errorf("statement %d cannot be read (%w): %s", len(out)+1, err, excerpt(text))
+			return nil, fmt.Errorf("statement %d cannot be read with the grammar of PostgreSQL %d (%w): %s", len(out)+1, Grammar, err, excerpt(text))
 		}
 		for _, raw := range tree.Stmts {
 			d := Definition{Text: text}

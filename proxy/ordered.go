@@ -52,6 +52,10 @@ func (s *session) ordersChanges(st *parser.Statement) bool {
 	if s.plan.Orderer == nil || st.Plain {
 		return false
 	}
+	if st.Unparsed != "" {
+		_, list := parser.Unread(st.Text)
+		return len(list) > 0
+	}
 	for i := range st.Parts {
 		if st.Parts[i].Kind == parser.DDL || st.Parts[i].Grants {
 			return true

@@ -60,11 +60,15 @@ func (o *orderer) Order(ctx context.Context, c proxy.SchemaChange) (proxy.Orderi
 	if c.Database != o.database {
 		return nil, nil // feeds work on one database
 	}
+	var st migrate.Statement
 	definitions, err := parser.Definitions(c.SQL)
 	if err != nil {
-		return nil, nil // PostgreSQL is the authority on it
+		var changes []parser.Change
+		st.Unread, changes = parser.Unread(c.SQL)
+		for _, one := range changes {
+			st.Changes = append(st.Changes, migrate.Change(one))
+		}
 	}
-	var st migrate.Statement
 	for _, one := range statementsOf(definitions) {
 		st.Changes = append(st.Changes, one.Changes...)
 	}

@@ -65,6 +65,9 @@ type Statement struct {
 	Setting, Control bool
 	// Alone is set where PostgreSQL refuses the statement in a transaction block.
 	Alone bool
+	// Unread are statements of SQL that nobody but a server may be able to read; what they change is
+	// unknown.
+	Unread []string
 }
 
 func (c *Change) table() string  { return c.Schema + "." + c.Name }

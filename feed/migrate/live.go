@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgshunt/feed"
 )
@@ -127,6 +128,9 @@ func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (boo
 	if m.primary, err = m.runs[0].Primary.Connect(ctx); err != nil {
 		return false, err
 	}
+	if read, err := reads(ctx, m.primary, st.Unread); err != nil || !read {
+		return false, m.onPrimary("have the statement read", err)
+	}
 	if st.Changes, err = s.lasting(ctx, m.primary, st.Changes); err != nil {
 		return false, m.onPrimary("look for temporary relations", err)
 	}
@@ -165,6 +169,19 @@ func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (boo
 	}
 	m.replicas = concerned
 	return len(concerned) > 0, nil
+}
+
+// reads tells whether a server can read statements, which it is not made to carry out.
+func reads(ctx context.Context, conn *pgx.Conn, statements []string) (bool, error) {
+	for _, sql := range statements {
+		_, err := conn.Prepare(ctx, "", sql)
+		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "42601" {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // lasting leaves out changes of the session's temporary relations, which stand before all

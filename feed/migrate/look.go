@@ -58,7 +58,7 @@ func keysOf(ctx context.Context, conn *pgx.Conn) (map[string][]constraint, error
 	rows, err := conn.Query(ctx, `SELECT n.nspname || '.' || t.relname, c.conname, pg_get_constraintdef(c.oid), c.contype::text,
 		ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k(num, o) JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num ORDER BY k.o)
 		FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-		WHERE c.contype IN ('c', 'p', 'u', 'x', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY c.oid`)
+		WHERE c.contype IN ('c', 'p', 'u', 'x', 'f', 'n') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY c.oid`)
 	if err != nil {
 		return nil, err
 	}

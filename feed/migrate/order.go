@@ -201,7 +201,7 @@ func orderOf(changes []Change, s *situation) (*Order, error) {
 		return o, nil
 	}
 	for i := range changes {
-		c := &changes[i]
+		c := s.notNull(&changes[i])
 		var err error
 		switch {
 		case c.Action == addColumn && goes(changes, c) && s.fed(c.table()):
@@ -224,6 +224,21 @@ func orderOf(changes []Change, s *situation) (*Order, error) {
 	}
 	o.Applied = s.feed == configs.FeedLogical && slices.ContainsFunc(o.After, func(s Step) bool { return s.Kind != aligned })
 	return o, nil
+}
+
+// notNull tells what DROP CONSTRAINT does where the constraint is a column's NOT NULL, as PostgreSQL 18
+// has them; the replica's may be an older one.
+func (s *situation) notNull(c *Change) *Change {
+	if c.Action != dropConstraint {
+		return c
+	}
+	k := find(s.keys[c.table()], c.Column)
+	if k == nil || k.Type != 'n' {
+		return c
+	}
+	one := *c
+	one.Action, one.Column = dropNotNull, k.Columns[0]
+	return &one
 }
 
 // goes tells whether the column of c is dropped by the same statement.
