@@ -71,7 +71,7 @@ func join(primary, replica map[string]entry) map[string]pair {
 // differs reads a part row by row, finds out which rows really differ, counts them and, if
 // that is wanted, mends them.
 func (c *comparison) differs(ctx context.Context, one part) error {
-	repair := c.v.opts.Repair
+	repair := c.v.opts.Repair && c.replica.table.Kind != 'f'
 	if !repair && c.report.Rows() >= c.v.opts.Limit {
 		c.report.Limited = true
 		c.span(one.span, 0)

@@ -39,7 +39,8 @@ func TestOnlyWhatIsFedIsCompared(t *testing.T) {
 	}
 }
 
-// Foreign tables are read through while the primary is written to; nothing is to be repaired.
+// Foreign tables are read through while the primary is written to, and only copies beside them are
+// repaired.
 func TestForeignTablesAreReadThrough(t *testing.T) {
 	d := two(t, "")
 	d.primary.ExecIn(t, d.ours, liveTables+"; "+liveRows)
@@ -50,6 +51,14 @@ func TestForeignTablesAreReadThrough(t *testing.T) {
 		if found := findings(verify(t, run, Options{RangeRows: rows})); found != nil {
 			t.Error(found)
 		}
+	}
+	d.both(t, "CREATE TABLE copied (id int PRIMARY KEY, v int); INSERT INTO copied SELECT i, i FROM generate_series(1, 20) i") // a copy
+	d.replica.ExecIn(t, d.theirs, "DELETE FROM copied WHERE id = 3; UPDATE copied SET v = 0 WHERE id = 4")
+	if diff := cmp.Diff([]string{"public.copied differs m:3 c:4"}, findings(verify(t, run, Options{}))); diff != "" {
+		t.Error(diff)
+	}
+	if found := findings(verify(t, run, Options{Repair: true})); found != nil {
+		t.Error(found)
 	}
 	d.primary.ExecIn(t, d.ours, "CREATE TABLE other (LIKE accounts); INSERT INTO other SELECT * FROM accounts WHERE id < 3000")
 	d.replica.ExecIn(t, d.theirs, "ALTER FOREIGN TABLE accounts OPTIONS (SET table_name 'other')")

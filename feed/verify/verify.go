@@ -61,9 +61,6 @@ func (v *verification) all(ctx context.Context) (err error) {
 		return err
 	}
 	defer v.target.Close(context.WithoutCancel(ctx))
-	if v.opts.Repair && v.run.Replica.Feed == configs.FeedFDW {
-		return errors.New("nothing is to be repaired: " + v.run.Replica.Name + " reads the primary itself through foreign tables; pgshunt feed refresh makes its copies anew")
-	}
 	if v.opts.Repair {
 		if err := v.run.Lock(ctx, v.target); err != nil {
 			return err
@@ -99,6 +96,9 @@ func (v *verification) all(ctx context.Context) (err error) {
 			Server: v.run.Primary.Name, Doing: "look for the tables to compare", Err: errors.New("none is fed that is asked for"),
 			Next: "see replicas[].tables, and the patterns of the command",
 		}
+	}
+	if v.opts.Repair && !slices.ContainsFunc(listed, func(t *feed.Table) bool { r := there[t.Plain()]; return r == nil || r.Kind != 'f' }) {
+		return errors.New("nothing is to be repaired: " + v.run.Replica.Name + " reads the primary itself through foreign tables")
 	}
 	v.tables, v.total = primary, len(listed)
 	for _, p := range listed {
