@@ -25,6 +25,9 @@ func granted(s *pg.GrantStmt) (list []Change) {
 	if s.Objtype != pg.ObjectType_OBJECT_TABLE && s.Objtype != pg.ObjectType_OBJECT_SCHEMA || s.Targtype == pg.GrantTargetType_ACL_TARGET_DEFAULTS {
 		return nil
 	}
+	if c.To == Narrower && c.Privileges == "" {
+		return nil
+	}
 	for _, n := range s.Objects {
 		switch one := c; {
 		case n.GetRangeVar() != nil:
@@ -41,35 +44,40 @@ func granted(s *pg.GrantStmt) (list []Change) {
 }
 
 // tablePrivileges are those of tables. The grammar takes any identifier for one, quoted ones too.
-var tablePrivileges = []string{"select", "insert", "update", "delete", "truncate", "references", "trigger", "maintain"}
+// maintain is not among them: it shows and changes no row, and only PostgreSQL 17 and later know it.
+var tablePrivileges = []string{"select", "insert", "update", "delete", "truncate", "references", "trigger"}
 
 // privilegesSQL are the privileges that a REVOKE names, as it has them. What is not of tables
 // is all of them: who may not use a schema has none there. So is a word that is no privilege of
-// tables, which must not become part of any SQL.
+// tables, which must not become part of any SQL. It is "" where they are of no concern.
 func privilegesSQL(s *pg.GrantStmt) string {
 	if s.Objtype == pg.ObjectType_OBJECT_SCHEMA || len(s.Privileges) == 0 {
 		return "ALL"
 	}
-	words := make([]string, len(s.Privileges))
-	for i, n := range s.Privileges {
+	var words []string
+	for _, n := range s.Privileges {
 		p := n.GetAccessPriv()
+		word := ""
 		switch name := p.GetPrivName(); {
 		case name == "":
-			words[i] = "ALL"
+			word = "ALL"
 		case slices.Contains(tablePrivileges, name):
-			words[i] = strings.ToUpper(name)
+			word = strings.ToUpper(name)
+		case name == "maintain":
+			continue
 		default:
 			return "ALL"
 		}
 		for j, column := range names(p.GetCols()) {
-			words[i] += [2]string{" (", ", "}[min(j, 1)] + `"` + strings.ReplaceAll(column, `"`, `""`) + `"`
+			word += [2]string{" (", ", "}[min(j, 1)] + `"` + strings.ReplaceAll(column, `"`, `""`) + `"`
 		}
 		if len(p.GetCols()) > 0 {
-			words[i] += ")"
+			word += ")"
 		}
+		words = append(words, word)
 	}
 	all := strings.Join(words, ", ")
-	if s.GrantOption {
+	if s.GrantOption && all != "" {
 		return "GRANT OPTION FOR " + all
 	}
 	return all

@@ -36,6 +36,8 @@ func TestChangesOfTheSchema(t *testing.T) {
 		`GRANT SELECT ON t, s.u TO x`:                                                                    {{Action: Privileges, Name: "t", To: Wider}, {Action: Privileges, Schema: "s", Name: "u", To: Wider}},
 		`REVOKE SELECT (a, "B"), INSERT ON t FROM x, PUBLIC`:                                             {{Action: Privileges, Name: "t", To: Narrower, Roles: []string{"x", ""}, Privileges: `SELECT ("a", "B"), INSERT`}},
 		`REVOKE "select on t from x; drop table u; revoke select" ON t FROM x`:                           {{Action: Privileges, Name: "t", To: Narrower, Roles: []string{"x"}, Privileges: "ALL"}},
+		`REVOKE MAINTAIN, SELECT ON t FROM x`:                                                            {{Action: Privileges, Name: "t", To: Narrower, Roles: []string{"x"}, Privileges: "SELECT"}},
+		`REVOKE MAINTAIN ON t FROM x`:                                                                    nil,
 		`REVOKE ALL ON t FROM CURRENT_USER`:                                                              {{Action: Privileges, Name: "t", To: Narrower, Privileges: "ALL"}},
 		`REVOKE SELECT ON ALL TABLES IN SCHEMA s FROM x`:                                                 {{Action: Privileges, Schema: "s", To: Narrower, Roles: []string{"x"}, Privileges: "SELECT"}},
 		`REVOKE USAGE ON SCHEMA s FROM x`:                                                                {{Action: Privileges, Schema: "s", To: Narrower, Privileges: "ALL"}},

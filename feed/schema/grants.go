@@ -10,10 +10,11 @@ import (
 
 // privilegesQuery lists what roles other than the owner may do with relations and their
 // columns, and with schemas. Only what was granted by hand is there; and the owner may read,
-// who is nobody in particular on the replica.
+// who is nobody in particular on the replica. MAINTAIN shows and changes no row, and only
+// PostgreSQL 17 and later know it.
 const privilegesQuery = `SELECT c.oid, r.rolname::text, n.nspname, c.relname, p.privilege_type, '', p.is_grantable
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) p LEFT JOIN pg_roles r ON r.oid = p.grantee
-	WHERE c.oid = ANY($1) AND p.grantee <> c.relowner
+	WHERE c.oid = ANY($1) AND p.grantee <> c.relowner AND p.privilege_type <> 'MAINTAIN'
 	UNION ALL SELECT c.oid, r.rolname::text, n.nspname, c.relname, p.privilege_type, a.attname, p.is_grantable
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
 	CROSS JOIN LATERAL aclexplode(a.attacl) p LEFT JOIN pg_roles r ON r.oid = p.grantee WHERE c.oid = ANY($1) AND p.grantee <> c.relowner
