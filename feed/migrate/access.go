@@ -89,7 +89,7 @@ func (r *replica) closedSQL(ctx context.Context, s *Step) (string, error) {
 	if wanted == nil {
 		wanted = append(slices.Clone(theirs.Roles), "")
 	} else if t := theirs.Tables[one.Plain()]; t != nil {
-		wanted = withHeirs(wanted, t.Grants)
+		wanted = withMembers(withHeirs(wanted, t.Grants), theirs.Members, t.Grants)
 	}
 	var from []string
 	for _, role := range wanted {
@@ -122,6 +122,21 @@ func withHeirs(roles []string, grants []schema.Grant) []string {
 		}
 	}
 	return roles
+}
+
+// withMembers adds to roles who is a member of one of them on the primary and has nothing there by
+// itself: what such a role has by itself on the replica is left to it for the sake of the group's.
+func withMembers(roles []string, members map[string][]string, grants []schema.Grant) []string {
+	all := slices.Clone(roles)
+	for _, role := range roles {
+		for _, m := range members[role] {
+			itself := func(g schema.Grant) bool { return g.Role == m }
+			if !slices.Contains(all, m) && !slices.ContainsFunc(grants, itself) {
+				all = append(all, m)
+			}
+		}
+	}
+	return all
 }
 
 // align has a table of the replica give what the primary's gives now.

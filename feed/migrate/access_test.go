@@ -158,6 +158,26 @@ func TestWhatWasGivenOnIsTakenFirst(t *testing.T) {
 	}
 }
 
+// Who has a privilege by a group on the primary, and by itself on the replica, loses it with the group.
+func TestWhatAGroupLosesItsMembersLoseFirst(t *testing.T) {
+	g := newRig(t, configs.FeedLogical, `CREATE ROLE r_bob LOGIN; CREATE ROLE r_grp; GRANT r_grp TO r_bob; GRANT SELECT ON docs TO r_grp`)
+	g.replica.Exec(t, "CREATE ROLE r_bob LOGIN; GRANT SELECT ON docs TO r_bob")
+	if err := Repair(context.Background(), g.run(nil), Mending{}); err != nil {
+		t.Fatal(err)
+	}
+	if g.seen(g.replica) == 0 {
+		t.Fatal("r_bob sees nothing from the beginning")
+	}
+	run := g.run(func(e feed.Event) {
+		if here, there := g.seen(g.replica), g.seen(g.primary); e.Status == feed.StatusDone && here&^there != 0 {
+			t.Errorf("after %q r_bob sees %b and on the primary %b", e.Step, here, there)
+		}
+	})
+	if err := Script(context.Background(), []*feed.Run{run}, read(t, "REVOKE SELECT ON docs FROM r_grp"), Options{}); err != nil || g.seen(g.replica) != 0 {
+		t.Errorf("r_bob sees %b, %v", g.seen(g.replica), err)
+	}
+}
+
 // The copies of a feed of foreign tables show no more than its other tables.
 func TestWhatIsTakenIsTakenOfCopiesToo(t *testing.T) {
 	g := newRig(t, configs.FeedFDW, "CREATE ROLE r_bob LOGIN; GRANT SELECT ON docs TO r_bob")
