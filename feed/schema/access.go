@@ -37,6 +37,7 @@ type accessComparison struct {
 	owner            string            // as whom the feed works on the replica
 	exempt           bool              // row-level security does not bind it
 	keepers          map[string]string // by schema, its owner where the feed's role cannot let others use it
+	foreign          bool              // the feed is of foreign tables
 	relations        map[string]bool   // of those that policies need, which the replica has
 	here             map[string]bool   // the replica's roles
 	called           map[string][]string
@@ -54,7 +55,9 @@ type candidate struct {
 	roles   []string // of the primary
 	certain bool     // there is nothing to ask
 	grantor string
-	wanted  map[right]bool // all that the primary's lists give of the table
+	// outsiders are members of the role on the replica who would have the right by it.
+	outsiders []string
+	wanted    map[right]bool // all that the primary's lists give of the table
 }
 
 // accessDifference is a Difference with its place in the order of repairs, in which the replica
@@ -110,6 +113,7 @@ func (c *accessComparison) table(p, r *feed.Table) {
 	}
 	foreign := r.Kind == 'f'
 	wanted := c.wanted(p, r, foreign)
+	c.shut(theirs, wanted)
 	have := make(map[right]bool)
 	for _, g := range ours.Grants {
 		at := right{g.Role, g.Privilege, g.Column}
@@ -127,8 +131,10 @@ func (c *accessComparison) table(p, r *feed.Table) {
 			roles = []string{""}
 		}
 		if len(roles) > 0 {
+			outside := c.outsiders(theirs, at)
 			c.candidates = append(c.candidates, candidate{
-				table: p, right: at, roles: roles, grantor: g.Grantor, certain: is || whole || foreign && theirs.Secured, wanted: wanted,
+				table: p, right: at, roles: roles, grantor: g.Grantor, outsiders: outside,
+				certain: is || whole || foreign && theirs.Secured || len(outside) > 0, wanted: wanted,
 			})
 		}
 	}
@@ -214,6 +220,9 @@ func (c *accessComparison) wider(w *candidate) {
 	d := Difference{
 		Schema: t.Schema, Table: t.Name, Kind: KindPrivileges, Role: grantee(at.role), Replica: at.words(), Matters: true,
 		Note: "the replica gives more than the primary",
+	}
+	if len(w.outsiders) > 0 {
+		d.Note = "it also gives it to " + some(w.outsiders) + ", a member here, and the primary does not"
 	}
 	revoke := func(what, role string) {
 		d.Repair = append(d.Repair, "REVOKE "+what+" ON TABLE "+t.Qualified()+" FROM "+grantee(role)+" CASCADE")

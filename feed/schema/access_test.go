@@ -58,6 +58,26 @@ var accessCases = []struct {
 		reads: map[string]string{"r_ann": "1,2", "r_bob": ""},
 	},
 	{name: "by a group on the primary", primary: "GRANT SELECT ON s.t TO r_grp", replica: "GRANT SELECT ON s.t TO r_bob, r_grp", reads: map[string]string{"r_bob": "1,2"}},
+	{
+		name: "by a group that has other members here", primary: "GRANT SELECT ON s.t TO r_grp", replica: "GRANT r_grp TO r_ann; GRANT SELECT ON s.t TO r_grp",
+		want: []string{
+			"privileges of \"r_grp\": nothing on the primary, SELECT here (it also gives it to r_ann, a member here, and the primary does not)!",
+			"privileges of \"r_bob\": SELECT on the primary, nothing here",
+		},
+		reads: map[string]string{"r_ann": "", "r_bob": "1,2"},
+	},
+	{
+		name: "by a group that has the same members here", primary: "GRANT SELECT ON s.t TO r_grp; GRANT SELECT (id) ON s.t TO r_ann", replica: "GRANT r_grp TO r_bob; GRANT SELECT (id) ON s.t TO r_ann",
+		want: []string{"privileges of \"r_grp\": SELECT on the primary, nothing here"}, reads: map[string]string{"r_ann": "1,2", "r_bob": "1,2"},
+	},
+	{
+		name: "more by a group here than by oneself", primary: "GRANT SELECT ON s.t TO r_grp; GRANT SELECT (id) ON s.t TO r_ann", replica: "GRANT r_grp TO r_ann; GRANT SELECT (id) ON s.t TO r_ann",
+		want: []string{"privileges of \"r_bob\": SELECT on the primary, nothing here"}, reads: map[string]string{"r_ann": "1,2", "r_ann secret": "", "r_bob": "1,2"},
+	},
+	{
+		name: "the owner's members here", primary: "ALTER TABLE s.t OWNER TO r_grp", replica: "GRANT r_grp TO r_ann, r_bob",
+		want: []string{"privileges of \"r_bob\": SELECT on the primary, nothing here"}, reads: map[string]string{"r_ann": "", "r_bob": "1,2"},
+	},
 	{name: "a role of the replica's own", replica: "GRANT SELECT ON s.t TO r_own", reads: map[string]string{"r_own": "1,2"}},
 	{
 		name: "another owner", primary: "ALTER TABLE s.t OWNER TO r_ann", replica: "GRANT SELECT ON s.t TO r_bob",
@@ -115,6 +135,12 @@ var accessCases = []struct {
 			CREATE POLICY less ON s.t AS RESTRICTIVE TO r_grp USING (id = 2)`,
 		replica: "GRANT SELECT ON s.t TO r_bob; ALTER TABLE s.t ENABLE ROW LEVEL SECURITY; CREATE POLICY all_rows ON s.t USING (true)",
 		want:    []string{"policy: restrictive \"less\" for ALL to \"r_bob\", \"r_grp\" on the primary, nothing here!"}, reads: map[string]string{"r_bob": "2"},
+	},
+	{
+		name:    "a policy for a group that has other members here",
+		primary: `GRANT SELECT ON s.t TO r_ann, r_bob; ALTER TABLE s.t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON s.t TO r_grp USING (id = 2)`,
+		replica: "GRANT r_grp TO r_ann; GRANT SELECT ON s.t TO r_ann, r_bob",
+		want:    []string{"row security: on on the primary, off here!", "policy: \"p\" for ALL to \"r_bob\" on the primary, nothing here!"}, reads: map[string]string{"r_ann": "none", "r_bob": "2"},
 	},
 	{
 		name: "policies that need what is not here",

@@ -65,6 +65,9 @@ func compareAccess(ctx context.Context, run *feed.Run, theirs *Rights, primary, 
 	}
 	c := newAccessComparison(theirs, ours, run.Replica.Users)
 	c.owner = run.Target.User()
+	if err := c.readMembers(ctx, target); err != nil {
+		return nil, failed(err)
+	}
 	if err := target.QueryRow(ctx, `SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user`).Scan(&c.exempt); err != nil {
 		return nil, failed(err)
 	}

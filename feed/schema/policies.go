@@ -117,16 +117,17 @@ func (c *accessComparison) policyRoles(of RowPolicy) (roles []string) {
 	if slices.Contains(of.Roles, "") {
 		return []string{""}
 	}
-	from := of.Roles
-	if !of.Permissive {
-		from = slices.Concat(from, of.Members)
+	from := slices.Concat(of.Roles, of.Members)
+	if of.Permissive {
+		from = c.insiders(of)
 	}
+	gives := func(role string) bool { return slices.Contains(of.Roles, role) || slices.Contains(from, role) }
 	for _, role := range from {
 		to := c.of(role)
 		if to == "" || slices.Contains(roles, to) {
 			continue
 		}
-		if !of.Permissive || !slices.ContainsFunc(c.called[to], func(other string) bool { return !slices.Contains(of.Roles, other) }) {
+		if !of.Permissive || !slices.ContainsFunc(c.called[to], func(other string) bool { return !gives(other) }) {
 			roles = append(roles, to)
 		}
 	}

@@ -16,6 +16,11 @@ type Rights struct {
 	Users map[string][]string `json:"users"`
 	// Roles are all roles of the server.
 	Roles []string `json:"roles"`
+	// Superusers are those of Roles that may do everything.
+	Superusers []string `json:"superusers,omitempty"`
+	// Members are, by role, who may act as it, through others too, and is no superuser; of the roles
+	// that have a privilege on a table. It is nil where it was not read.
+	Members map[string][]string `json:"members"`
 	// given are rights that the replica's roles have on the primary by no access list of the
 	// table, as [Foresee] has found; see key.
 	given map[string]bool
@@ -149,7 +154,17 @@ func readRights(ctx context.Context, conn *pgx.Conn, tables []*feed.Table) (*Rig
 	if err != nil {
 		return nil, err
 	}
-	return r, each(ctx, conn, `SELECT rolname::text FROM pg_roles ORDER BY 1`, nil, []any{&role}, func() { r.Roles = append(r.Roles, role) })
+	var super bool
+	err = each(ctx, conn, `SELECT rolname::text, rolsuper FROM pg_roles ORDER BY 1`, nil, []any{&role, &super}, func() {
+		r.Roles = append(r.Roles, role)
+		if super {
+			r.Superusers = append(r.Superusers, role)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, r.readMembers(ctx, conn, r.holders())
 }
 
 // each calls one for each row of a query.
