@@ -12,7 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"pgshunt/configs"
+	"pgshunt/feed"
 	"pgshunt/feed/plan"
+	"pgshunt/feed/schema"
 )
 
 func feedPlanCommand() *cobra.Command {
@@ -55,6 +57,9 @@ func runFeedPlan(ctx context.Context, opts feedOptions, watch time.Duration, to 
 	checks := make(map[configs.Feed]plan.Check, len(feedWays))
 	for way, w := range feedWays {
 		checks[way] = w.check
+		if way != configs.FeedNative {
+			checks[way] = withMemberships(w.check)
+		}
 	}
 	p := feedPlan{Command: "plan"}
 	p.Report, err = plan.Run(ctx, cfg, names, plan.Options{Watch: watch, Jobs: opts.jobs, Checks: checks})
@@ -80,6 +85,18 @@ func runFeedPlan(ctx context.Context, opts feedOptions, watch time.Duration, to 
 		return exitFinding
 	}
 	return nil
+}
+
+// withMemberships adds to what a way's check finds which roles would read less, or not be trusted.
+func withMemberships(check plan.Check) plan.Check {
+	return func(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
+		found, err := check(ctx, run)
+		if err != nil {
+			return found, err
+		}
+		members, err := schema.Memberships(ctx, run)
+		return append(found, members...), err
+	}
 }
 
 // planned says whether the feed that is configured, or else recommended, can be applied.

@@ -102,8 +102,18 @@ func feedState(ctx context.Context, cfg *configs.Config, name string) (feed.Stat
 	if err == nil && state.Reached(run.Target) {
 		state.Changes, err = migrate.Unfinished(ctx, run)
 	}
-	if err != nil || state.State == "absent" || !state.Reached(run.Primary) || !state.Reached(run.Target) || slices.ContainsFunc(state.Tables, func(t feed.TableState) bool { return len(t.Drift) > 0 }) {
+	if err != nil || state.State == "absent" || !state.Reached(run.Primary) || !state.Reached(run.Target) {
 		return state, err
+	}
+	if run.Replica.Feed != configs.FeedNative { // a standby has the roles of its primary
+		members, err := schema.Memberships(ctx, run)
+		if err != nil {
+			return state, err
+		}
+		state.Problems = append(state.Problems, members...)
+	}
+	if slices.ContainsFunc(state.Tables, func(t feed.TableState) bool { return len(t.Drift) > 0 }) {
+		return state, nil
 	}
 	if run.Replica.Feed == configs.FeedDump || run.Replica.Feed == configs.FeedLogical {
 		var drift []schema.Difference
