@@ -165,6 +165,10 @@ func TestTLSTowardsServers(t *testing.T) {
 		unreachable = "SQLSTATE 08001" // it has no word of the server's
 		refused     = "SQLSTATE 28000"
 	)
+	direct := "TLS"
+	if with.Binaries.Major() < 17 { // which takes it first
+		direct = unreachable
+	}
 	for _, c := range []struct {
 		server           *pgtest.Server
 		host, mode, user string
@@ -198,7 +202,7 @@ func TestTLSTowardsServers(t *testing.T) {
 		{without, "127.0.0.1", "require", "postgres", unreachable},
 		{without, "127.0.0.1", "verify-ca" + right, "postgres", unreachable},
 		{without, "localhost", "verify-full" + right, "postgres", unreachable},
-		{with, "127.0.0.1", "require&sslnegotiation=direct", "postgres", unreachable}, // before 17 no server takes it
+		{with, "127.0.0.1", "require&sslnegotiation=direct", "postgres", direct},
 	} {
 		name := c.server.Name + " " + c.host + " " + strings.ReplaceAll(strings.ReplaceAll(c.mode, ca.dir, "right"), other.dir, "wrong") + " " + c.user
 		t.Run(strings.ReplaceAll(name, "/", ":"), func(t *testing.T) {
