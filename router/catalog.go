@@ -38,6 +38,8 @@ type Catalog struct {
 	lacking   uint64 // those of them where some relation of the primary's is not as it is there
 	relations map[string][]relation
 	functions map[string][]routine
+	// without are the targets whose pg_catalog has no function of a name that the primary's has.
+	without map[string]uint64
 	// hazards are what has effects that a statement does not show.
 	hazards hazards
 }

@@ -17,6 +17,7 @@ import (
 type server struct {
 	target    int
 	few       bool
+	lacking   []string
 	relations []router.RelationFacts
 	functions []router.FunctionFacts
 }
@@ -28,7 +29,7 @@ func (s server) source() router.Source {
 	slices.SortStableFunc(s.functions, func(a, b router.FunctionFacts) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Schema, b.Schema))
 	})
-	return router.Source{Target: s.target, Few: s.few, Relations: rows(s.relations), Functions: rows(s.functions)}
+	return router.Source{Target: s.target, Few: s.few, Lacking: s.lacking, Relations: rows(s.relations), Functions: rows(s.functions)}
 }
 
 func rows[T any](list []T) iter.Seq2[T, error] {

@@ -19,7 +19,7 @@ import (
 func NewCatalog(primary Source, replicas ...Source) (*Catalog, error) {
 	c := &Catalog{
 		primary: 1 << primary.Target, known: 1 << primary.Target,
-		relations: make(map[string][]relation), functions: make(map[string][]routine),
+		relations: make(map[string][]relation), functions: make(map[string][]routine), without: make(map[string]uint64),
 	}
 	sources := append([]Source{primary}, replicas...)
 	for i := range sources {
@@ -33,6 +33,9 @@ func NewCatalog(primary Source, replicas ...Source) (*Catalog, error) {
 		c.known |= 1 << s.Target
 		if s.Few && i > 0 {
 			c.few |= 1 << s.Target
+		}
+		for _, name := range s.Lacking {
+			c.without[name] |= 1 << s.Target
 		}
 	}
 	build := builder{catalog: c, typed: make(map[string]string)}

@@ -15,6 +15,9 @@ type Source struct {
 	// read. It changes what is kept of the comparison and not what is known: with it,
 	// what such a replica has is kept; without it, what it lacks.
 	Few bool
+	// Lacking are the names of functions in the primary's pg_catalog that a replica of another
+	// version has not.
+	Lacking []string
 	// Relations yields tables, partitioned and foreign tables, views, materialized views
 	// and sequences outside pg_catalog, information_schema and schema pgml, ordered by
 	// name and then schema, both compared byte by byte (COLLATE "C"). An error ends it.

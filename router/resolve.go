@@ -5,6 +5,9 @@ import "pgshunt/parser"
 // call resolves a function: PostgresML's own, one of the database's, or one that
 // nothing is known of.
 func (u *usage) call(c *parser.Call, v *View, known *Catalog) {
+	if c.Builtin && known != nil {
+		u.overloaded &^= known.without[c.Name]
+	}
 	if c.Builtin && c.Schema != "" {
 		return
 	}

@@ -28,7 +28,7 @@ type usage struct {
 	source                 string // relation_name of a training call, when constant
 	sourceParam            int    // and the number of the parameter, where it is one
 	sourceHidden           bool   // and whether it is some other expression
-	overloaded             uint64 // the targets that have the functions by names of pg_catalog's, too
+	overloaded             uint64 // the targets that have the functions of pg_catalog, and those of the database by their names
 	ready                  uint64 // the targets that have all that is read and called
 	copied                 uint64 // those of foreign tables where some of it is a copy
 }

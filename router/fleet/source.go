@@ -38,6 +38,9 @@ type source struct {
 	// of a relation, by schema and name with a dot between.
 	published map[published]bool
 	partial   map[string]string
+	// builtins are the functions of the primary's pg_catalog, if somebody had to ask; lacking
+	// those of them that a replica has not.
+	builtins, lacking []string
 	// barred are the schemas that somebody may not use here who may on the primary.
 	barred map[string]bool
 }
@@ -162,6 +165,9 @@ func (s *source) prepare(ctx context.Context, primary *source) error {
 		return err
 	}
 	if s.server.Replica {
+		if err := s.loadLacking(ctx, primary); err != nil {
+			return err
+		}
 		return s.loadPartial(ctx, primary)
 	}
 	if err := s.loadPublished(ctx); err != nil {
@@ -185,7 +191,7 @@ func (s *source) prepare(ctx context.Context, primary *source) error {
 // facts is the source as router.NewCatalog wants it. known keeps what is parsed.
 func (s *source) facts(ctx context.Context, primary *source, known *bodies) router.Source {
 	return router.Source{
-		Target: s.index, Few: s.server.Replica && 2*s.fed < primary.relations,
+		Target: s.index, Few: s.server.Replica && 2*s.fed < primary.relations, Lacking: s.lacking,
 		Relations: s.readRelations(ctx, primary, known), Functions: s.readFunctions(ctx, known),
 	}
 }
