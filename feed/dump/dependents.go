@@ -22,7 +22,7 @@ type dependents struct {
 // Each query writes statements. f has for each table: the one whose belongings go to the new
 // one (live unless that is a foreign table, else model), live (0 for none), model, the new one while staged, and the name
 // under which SQL will find it.
-const tablesOfSwap = `WITH f AS (SELECT CASE WHEN live <> 0 AND NOT EXISTS (SELECT FROM pg_foreign_table WHERE ftrelid = live) THEN live ELSE model END AS src, live, model, staged::regclass::oid AS staged, final, home
+const tablesOfSwap = `WITH RECURSIVE f AS (SELECT CASE WHEN live <> 0 AND NOT EXISTS (SELECT FROM pg_foreign_table WHERE ftrelid = live) THEN live ELSE model END AS src, live, model, staged::regclass::oid AS staged, final, home
 	FROM unnest($1::oid[], $2::oid[], $3::text[], $4::text[], $5::text[]) f(live, model, staged, final, home)) `
 
 // Serial columns keep their sequence, which otherwise would follow the old table.

@@ -14,11 +14,19 @@ import (
 // only writes down its definition over the new tables, in another schema and without rows,
 // and leaves the old tables to the old view. Then the new one is filled, while the old one
 // serves, and takes its place. A kill in between leaves both, and the next copy begins with
-// finishing that.
+// finishing that. What reads a materialised view and is one itself comes along, after it.
 
-// materialized lists the materialised views over live tables.
-const materialized = `SELECT DISTINCT v.oid::regclass::text FROM f JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = f.live AND d.classid = 'pg_rewrite'::regclass
-	JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'm' ORDER BY 1`
+// materializedReads is which materialised view reads which relation, without those between.
+const materializedReads = `SELECT r.ev_class AS reader, d.refobjid AS read FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'm'
+	WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class`
+
+// materialized lists the materialised views over live tables, each after those that it reads.
+const materialized = `, reads AS (` + materializedReads + `),
+	over(oid, depth) AS (SELECT reader, 1 FROM reads JOIN f ON f.live = reads.read UNION SELECT reader, depth + 1 FROM over JOIN reads ON reads.read = over.oid)
+	SELECT oid::regclass::text FROM over GROUP BY oid ORDER BY max(depth), 1`
+
+// oldViewsPrefix is for those that were replaced; the number is that of viewsPrefix.
+const oldViewsPrefix = oldPrefix + "views_"
 
 // newViewQuery writes the statements that make the materialised view $1 anew in schema $2.
 const newViewQuery = `SELECT s FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner LEFT JOIN pg_am m ON m.oid = c.relam CROSS JOIN LATERAL (
@@ -35,19 +43,24 @@ const newViewQuery = `SELECT s FROM pg_class c JOIN pg_roles o ON o.oid = c.relo
 			(6, format('ALTER MATERIALIZED VIEW %I.%I OWNER TO %I', $2::text, c.relname, o.rolname))) v(n, s) WHERE o.rolname <> current_user) q
 	WHERE c.oid = $1::text::regclass ORDER BY n`
 
-// newViews writes the statements of the swap that prepare materialised views.
+// newViews writes the statements of the swap that prepare materialised views. One that others
+// read is in its place while theirs are written down, and makes way again for the old one.
 func (c *copying) newViews(ctx context.Context, views []string) (sql []string, err error) {
-	schemas := make(map[string]string)
+	schemas := make(map[string]int)
+	var back []string
 	for _, view := range views {
-		var home string
-		if err := c.target.QueryRow(ctx, `SELECT n.nspname FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace WHERE v.oid = $1::text::regclass`, view).Scan(&home); err != nil {
+		var home, name string
+		var read bool
+		if err := c.target.QueryRow(ctx, `SELECT n.nspname, v.relname, EXISTS (SELECT FROM (`+materializedReads+`) m WHERE m.read = v.oid)
+			FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace WHERE v.oid = $1::text::regclass`, view).Scan(&home, &name, &read); err != nil {
 			return nil, err
 		}
-		if schemas[home] == "" {
-			schemas[home] = fmt.Sprintf("%s%d", viewsPrefix, len(schemas)+1)
-			sql = append(sql, "CREATE SCHEMA "+schemas[home], "COMMENT ON SCHEMA "+schemas[home]+" IS "+feed.Literal(home))
+		if schemas[home] == 0 {
+			schemas[home] = len(schemas) + 1
+			sql = append(sql, fmt.Sprintf("CREATE SCHEMA %s%d; COMMENT ON SCHEMA %[1]s%[2]d IS %s; CREATE SCHEMA %s%[2]d", viewsPrefix, schemas[home], feed.Literal(home), oldViewsPrefix))
 		}
-		rows, err := c.target.Query(ctx, newViewQuery, view, schemas[home])
+		made, old := fmt.Sprintf("%s%d", viewsPrefix, schemas[home]), fmt.Sprintf("%s%d", oldViewsPrefix, schemas[home])
+		rows, err := c.target.Query(ctx, newViewQuery, view, made)
 		if err != nil {
 			return nil, err
 		}
@@ -56,8 +69,15 @@ func (c *copying) newViews(ctx context.Context, views []string) (sql []string, e
 			return nil, err
 		}
 		sql = append(sql, statements...)
+		if read {
+			move := func(from, to string) string {
+				return "ALTER MATERIALIZED VIEW " + feed.Quote(from, name) + " SET SCHEMA " + feed.Quote("", to)
+			}
+			sql = append(sql, move(home, old), move(made, home))
+			back = append(back, move(home, made), move(old, home))
+		}
 	}
-	return sql, nil
+	return append(sql, back...), nil
 }
 
 // finish fills the materialised views that a swap has prepared, puts them in their places,
@@ -80,6 +100,7 @@ func (c *copying) finish(ctx context.Context) error {
 		return failed("look for materialised views", err)
 	}
 	var place strings.Builder
+	var replaced []string
 	for _, v := range all {
 		step := feed.Step{On: c.run.Target, What: "fill materialised view " + v.home + "." + v.name, SQL: "REFRESH MATERIALIZED VIEW " + feed.Quote(v.schema, v.name)}
 		if err := c.run.Do(ctx, c.target, step); err != nil {
@@ -89,9 +110,13 @@ func (c *copying) finish(ctx context.Context) error {
 		if err != nil {
 			return failed("look for what reads "+v.home+"."+v.name, err)
 		}
-		fmt.Fprintf(&place, "ALTER MATERIALIZED VIEW IF EXISTS %s SET SCHEMA %s%s;\n", feed.Quote(v.home, v.name), oldPrefix, "1")
+		old := oldViewsPrefix + strings.TrimPrefix(v.schema, viewsPrefix)
+		fmt.Fprintf(&place, "ALTER MATERIALIZED VIEW IF EXISTS %s SET SCHEMA %s;\n", feed.Quote(v.home, v.name), old)
 		fmt.Fprintf(&place, "ALTER MATERIALIZED VIEW %s SET SCHEMA %s;\n%s", feed.Quote(v.schema, v.name), feed.Quote("", v.home), dependents)
-		fmt.Fprintf(&place, "DROP MATERIALIZED VIEW IF EXISTS %s1.%s;\n", oldPrefix, feed.Quote("", v.name))
+		replaced = append(replaced, feed.Quote(old, v.name))
+	}
+	if len(replaced) > 0 {
+		fmt.Fprintf(&place, "DROP MATERIALIZED VIEW IF EXISTS %s;\n", strings.Join(replaced, ", "))
 	}
 	var left []string
 	// Without CASCADE: what somebody has made over an old table meanwhile is not ours to drop.

@@ -184,7 +184,7 @@ func (c *copying) dropOld(ctx context.Context, d *dependents) error {
 	if len(d.views) > 0 {
 		drop.WriteString("SAVEPOINT trial; ")
 		for _, view := range d.views {
-			drop.WriteString("DROP MATERIALIZED VIEW " + view + " CASCADE; ")
+			drop.WriteString("DROP MATERIALIZED VIEW IF EXISTS " + view + " CASCADE; ")
 		}
 	}
 	if len(old) > 0 {
