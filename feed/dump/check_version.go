@@ -2,6 +2,7 @@ package dump
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,22 +17,34 @@ func (k *checking) versions(ctx context.Context, primary, target *pgx.Conn) erro
 	if err != nil {
 		return &feed.Error{Server: k.run.Target.Name, Doing: "ask for its version", Err: err}
 	}
-	return k.version(ctx, primary, version)
+	all, err := newer(ctx, k.run, primary, k.tables)
+	if err == nil {
+		k.version(all, version)
+	}
+	return err
 }
 
-// version is versions for a replica of that one.
-func (k *checking) version(ctx context.Context, primary *pgx.Conn, version int) error {
-	tables := make([]*feed.Table, len(k.tables))
-	lists := make(map[*feed.Table]*table)
-	for i, t := range k.tables {
-		tables[i], lists[t.Table] = t.Table, t
+// newer lists what the tables have that an older server may not know.
+func newer(ctx context.Context, run *feed.Run, primary *pgx.Conn, tables []*table) ([]schema.Newer, error) {
+	plain := make([]*feed.Table, len(tables))
+	for i, t := range tables {
+		plain[i] = t.Table
 	}
-	newer, err := schema.FindNewer(ctx, primary, tables, version, func(t *feed.Table, column string) bool { return lists[t].fed(column) })
+	all, err := schema.FindNewer(ctx, primary, plain)
 	if err != nil {
-		return &feed.Error{Server: k.run.Primary.Name, Doing: "look at the definitions of its tables", Err: err}
+		err = &feed.Error{Server: run.Primary.Name, Doing: "look at the definitions of its tables", Err: err}
 	}
-	for _, n := range newer {
-		k.problems = append(k.problems, n.Problem(k.run.Target.Name, version))
+	return all, err
+}
+
+// version refuses what a replica of that version does not know, as far as it is fed.
+func (k *checking) version(all []schema.Newer, version int) {
+	for _, n := range all {
+		for _, t := range k.tables {
+			unfed := func(column string) bool { return !t.fed(column) }
+			if t.Plain() == n.Table && version/10000 < n.Since && !slices.ContainsFunc(n.Columns, unfed) {
+				k.problems = append(k.problems, n.Problem(k.run.Target.Name, version))
+			}
+		}
 	}
-	return nil
 }

@@ -3,14 +3,18 @@ package dump
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"pgshunt/configs"
 	"pgshunt/feed"
+	"pgshunt/feed/schema"
 )
 
-// newer are tables with what came with each version, and what is said of them.
-var newer = []struct {
+// brought are tables with what came with each version, and what is said of them.
+var brought = []struct {
 	since      int
 	name, what string
 	sql        string
@@ -38,7 +42,7 @@ func TestWhatAnOlderReplicaDoesNotKnowIsRefused(t *testing.T) {
 	if from >= 180000 {
 		exec(t, b.primary, "ALTER TABLE fewer ADD w int GENERATED ALWAYS AS (id)")
 	}
-	for _, n := range newer {
+	for _, n := range brought {
 		if from/10000 >= n.since {
 			exec(t, b.primary, n.sql)
 		}
@@ -51,21 +55,28 @@ func TestWhatAnOlderReplicaDoesNotKnowIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	all, err := newer(ctx, b.Run, b.primary, newTables(b.Run, chosen))
+	if err != nil {
+		t.Fatal(err)
+	}
 	// And for a server of the oldest version, whatever runs here.
 	for _, to := range []int{to, 130000} {
 		k := &checking{run: b.Run, tables: newTables(b.Run, chosen)}
-		if err := k.version(ctx, b.primary, to); err != nil {
-			t.Fatal(err)
-		}
+		k.version(all, to)
 		told(t, k.problems, from, to)
 	}
+	problems, err := Check(ctx, b.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told(t, slices.DeleteFunc(problems, func(p feed.Problem) bool { return p.Check != "version" }), from, to)
 }
 
 // told looks for what is said of a primary and a replica of those versions.
 func told(t *testing.T, problems []feed.Problem, from, to int) {
 	t.Helper()
 	all := 0
-	for _, n := range newer {
+	for _, n := range brought {
 		want := fmt.Sprintf("it is PostgreSQL %d, and public.%s has what came with %d: %s", to/10000, n.name, n.since, n.what)
 		expected := from/10000 >= n.since && to/10000 < n.since
 		if expected {
@@ -81,5 +92,25 @@ func told(t *testing.T, problems []feed.Problem, from, to int) {
 	}
 	if len(problems) != all {
 		t.Errorf("%d problems instead of %d: %+v", len(problems), all, problems)
+	}
+}
+
+// A directory tells it where the primary cannot be asked.
+func TestADirectoryTellsWhatAReplicaIsTooOldFor(t *testing.T) {
+	b := newBed(t, nil)
+	ctx := context.Background()
+	exec(t, b.primary, "CREATE TABLE a (id int PRIMARY KEY)")
+	dir := filepath.Join(t.TempDir(), "copy")
+	if err := Save(ctx, b.Run, dir, "test"); err != nil {
+		t.Fatal(err)
+	}
+	m, err := readManifest(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Newer = []schema.Newer{{Table: "public.a", Since: 99, What: "a thing", Columns: []string{"id"}}}
+	problems, err := m.check(ctx, b.Run)
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].What, "public.a has what came with 99: a thing") {
+		t.Errorf("%v %+v", err, problems)
 	}
 }

@@ -77,6 +77,11 @@ func (m *manifest) check(ctx context.Context, run *feed.Run) ([]feed.Problem, er
 		block("programs", err.Error(), "")
 	}
 	k.whole()
+	version, err := versionOf(ctx, target)
+	if err != nil {
+		return nil, &feed.Error{Server: run.Target.Name, Doing: "ask for its version", Err: err}
+	}
+	k.version(m.Newer, version)
 	if err := k.replica(ctx, target); err != nil {
 		return nil, &feed.Error{Server: run.Target.Name, Doing: "check the tables there", Err: err}
 	}

@@ -44,6 +44,8 @@ type manifest struct {
 	Tables      []*feed.Table `json:"tables"`
 	Sequences   []reached     `json:"sequences"`
 	Definitions *schema.Saved `json:"definitions"`
+	// Newer is what a replica may be too old for.
+	Newer []schema.Newer `json:"newer,omitempty"`
 	// Files has the size of every other file, by its path within the directory.
 	Files map[string]int64 `json:"files"`
 	// Sum is the SHA-256 of this file with zeros in its place. Those written before there was

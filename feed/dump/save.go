@@ -96,6 +96,9 @@ func Save(ctx context.Context, run *feed.Run, dir, version string) (err error) {
 		return err
 	}
 	m.Sequences = c.values
+	if m.Newer, err = newer(ctx, run, c.snapshot.keeper, c.tables); err != nil {
+		return err
+	}
 	if err := m.write(ctx, run, c.snapshot, dir); err != nil {
 		return err
 	}

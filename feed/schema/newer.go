@@ -1,10 +1,10 @@
 package schema
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,11 +14,13 @@ import (
 // Newer is what a definition of a table has that came with a version of PostgreSQL: an older
 // server cannot make such a table.
 type Newer struct {
-	Table *feed.Table
+	// Table is schema.name.
+	Table string `json:"table"`
 	// Since is that version, as 18.
-	Since int
-	// What it is, as "the virtual column gross".
-	What string
+	Since int `json:"since"`
+	// What it is, as "the virtual column gross", and of which columns.
+	What    string   `json:"what"`
+	Columns []string `json:"columns"`
 }
 
 // newerQueries find that in the tables $1, with the columns that it is of. Each may run where
@@ -41,9 +43,8 @@ var newerQueries = []struct {
 		FROM pg_constraint WHERE conrelid = ANY($1) AND (contype = 'n' AND NOT convalidated OR conperiod OR NOT conenforced)`},
 }
 
-// FindNewer lists what the tables of the primary have that a server of version target (as
-// 150018) does not know, as far as the columns for which fed is true are concerned.
-func FindNewer(ctx context.Context, primary *pgx.Conn, tables []*feed.Table, target int, fed func(t *feed.Table, column string) bool) (all []Newer, err error) {
+// FindNewer lists what the tables of the primary have that came after PostgreSQL 13.
+func FindNewer(ctx context.Context, primary *pgx.Conn, tables []*feed.Table) (all []Newer, err error) {
 	oids := make([]uint32, len(tables))
 	byOID := make(map[uint32]*feed.Table)
 	for i, t := range tables {
@@ -54,27 +55,25 @@ func FindNewer(ctx context.Context, primary *pgx.Conn, tables []*feed.Table, tar
 		return nil, err
 	}
 	for _, q := range newerQueries {
-		if target/10000 >= q.since || version/10000 < q.since {
-			continue
+		if version/10000 < q.since {
+			break
 		}
 		rows, err := primary.Query(ctx, q.query, oids)
 		if err != nil {
 			return nil, err
 		}
+		n := Newer{Since: q.since}
 		var oid uint32
-		var what string
-		var columns []string
-		if _, err := pgx.ForEachRow(rows, []any{&oid, &what, &columns}, func() error {
-			if t := byOID[oid]; !slices.ContainsFunc(columns, func(name string) bool { return !fed(t, name) }) {
-				all = append(all, Newer{Table: t, Since: q.since, What: what})
-			}
-			columns = nil
+		if _, err := pgx.ForEachRow(rows, []any{&oid, &n.What, &n.Columns}, func() error {
+			n.Table = byOID[oid].Plain()
+			all = append(all, n)
+			n.Columns = nil
 			return nil
 		}); err != nil {
 			return nil, err
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Newer) int { return strings.Compare(a.Table.Plain()+a.What, b.Table.Plain()+b.What) })
+	slices.SortStableFunc(all, func(a, b Newer) int { return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(a.What, b.What)) })
 	return all, nil
 }
 
@@ -83,7 +82,7 @@ func FindNewer(ctx context.Context, primary *pgx.Conn, tables []*feed.Table, tar
 func (n Newer) Problem(target string, version int) feed.Problem {
 	return feed.Problem{
 		Server: target, Check: "version", Blocks: true,
-		What: fmt.Sprintf("it is PostgreSQL %d, and %s has what came with %d: %s", version/10000, n.Table.Plain(), n.Since, n.What),
+		What: fmt.Sprintf("it is PostgreSQL %d, and %s has what came with %d: %s", version/10000, n.Table, n.Since, n.What),
 		Note: fmt.Sprintf("bring the replica to PostgreSQL %d, or leave the column or the table out by replicas[].columns or replicas[].tables", n.Since),
 	}
 }
