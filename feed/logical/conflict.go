@@ -192,3 +192,17 @@ func (s *session) conflictProblem(ctx context.Context, sub *subscription, failur
 	p.Note = strings.Join(notes, "; ")
 	return p
 }
+
+// missing warns of changes that found no row, which PostgreSQL leaves out and counts from 18 on.
+func (s *session) missing(ctx context.Context, p *problems, sub *subscription) error {
+	if s.to < v18 {
+		return nil
+	}
+	count, err := one[int64](ctx, s.target, "SELECT coalesce((SELECT confl_update_missing + confl_delete_missing FROM pg_stat_subscription_stats WHERE subid = $1), 0)", sub.OID)
+	if err != nil || count == 0 {
+		return s.failed(s.run.Target, "read the subscription's statistics", err)
+	}
+	p.warn("missing", fmt.Sprintf("%d rows that were changed or deleted on the primary were not here: somebody else has removed them", count),
+		fmt.Sprintf("SELECT pg_stat_reset_subscription_stats(%d)", sub.OID), "after pgshunt feed verify --replica "+s.run.Replica.Name+" --repair, which finds and mends what differs")
+	return nil
+}

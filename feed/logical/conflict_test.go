@@ -1,6 +1,7 @@
 package logical
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -95,6 +96,44 @@ func (r *rig) leaveOut(t *testing.T, note string) {
 	}
 	r.replica.Exec(t, advance)
 	r.replica.Exec(t, name+"ENABLE")
+}
+
+// A change that finds no row is no error for PostgreSQL.
+func TestRowsThatAreMissingAreToldOf(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
+	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+	r.apply(t)
+	r.replica.Exec(t, "DELETE FROM t WHERE id < 3")
+	r.primary.Exec(t, "UPDATE t SET v = 'x'; DELETE FROM t WHERE id = 2")
+	if !pgtest.Eventually(func() bool { return ask(t, r.replica, "SELECT v FROM t WHERE id = 3") == "x" }) {
+		t.Fatal("it does not follow")
+	}
+	if version(t, r.replica) < v18 { // nobody counts them
+		if state := r.state(t); state.State != "ready" {
+			t.Errorf("%+v", state)
+		}
+		return
+	}
+	told := func() (p feed.Problem) {
+		pgtest.Eventually(func() bool { // a worker tells what it has counted now and then
+			for _, p = range r.state(t).Problems {
+				if p.Check == "missing" && strings.HasPrefix(p.What, "3 rows") {
+					return true
+				}
+			}
+			p = feed.Problem{}
+			return false
+		})
+		return p
+	}
+	p := told()
+	if p.Remedy == "" || p.Blocks {
+		t.Fatalf("%+v", r.state(t))
+	}
+	r.replica.Exec(t, p.Remedy)
+	if state := r.state(t); strings.Contains(fmt.Sprint(state), "were not here") || state.State != "ready" {
+		t.Errorf("%+v", state)
+	}
 }
 
 // A worker that begins again at once after each error is connected at nearly any moment.

@@ -85,6 +85,9 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 		p.block("unpublished", list(some)+": taken out of the publication, while the replica has the rows of that time", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
 	}
 	s.unfed(p, st, all)
+	if err := s.missing(ctx, p, st.sub); err != nil {
+		p.warn("missing", err.Error(), "", "")
+	}
 	sender := st.slot.PID
 	// Between two attempts nobody is connected; nor is for a moment after any change.
 	for range 10 {
