@@ -87,7 +87,7 @@ func (f *stranger) error(doing string) error {
 func (s *session) strange(st *standing) *stranger {
 	p, name := st.publication, s.run.Name
 	if st.sub != nil {
-		return s.strangeSubscription(st.sub)
+		return s.strangeSubscription(st)
 	}
 	remove := "DROP PUBLICATION " + feed.Quote("", name)
 	if st.slot != nil {
@@ -113,18 +113,24 @@ func (s *session) strange(st *standing) *stranger {
 	return f
 }
 
-// strangeSubscription judges one whose comment names a primary, if this one tells what it is.
-func (s *session) strangeSubscription(sub *subscription) *stranger {
-	system, marked := strings.CutPrefix(sub.comment, feed.Follows)
+// strangeSubscription judges one whose comment names a primary, if this one tells what it is. What
+// pg_upgrade makes is another one by its identifier, and has the slot from PostgreSQL 17 on.
+func (s *session) strangeSubscription(st *standing) *stranger {
+	system, marked := strings.CutPrefix(st.sub.comment, feed.Follows)
 	if !marked || s.system == "" || system == s.system {
 		return nil
 	}
-	return &stranger{
+	f := &stranger{
 		server: s.run.Target,
 		what:   fmt.Sprintf("subscription %s follows another primary than this one (system %s, and this is %s)", s.run.Name, system, s.system),
 		next: "give this replica another name in the configuration; or, if that primary is gone, or was upgraded and is this one now, remove the subscription there: " +
 			unsubscribeSQL(s.run.Name) + "; then pgshunt feed refresh --replica " + s.run.Replica.Name + " copies every table again",
 	}
+	if st.slot != nil && st.publication != nil && st.publication.mark.owner == st.installation {
+		f.next = "if pg_upgrade has made this primary of that one, with its slots, nothing is lost: COMMENT ON SUBSCRIPTION " + feed.Quote("", s.run.Name) + " IS " +
+			feed.Literal(feed.Follows+s.system) + " there, and pgshunt feed apply --replica " + s.run.Replica.Name + "; else " + f.next
+	}
+	return f
 }
 
 // identify reads who the primary is; "" where its role may not know.

@@ -117,6 +117,20 @@ func TestASubscriptionToAnotherPrimaryIsNotTaken(t *testing.T) {
 	r.primary.Exec(t, "INSERT INTO a VALUES (2)")
 	r.equal(t)
 
+	// It was this one after all.
+	_, comment, _ := strings.Cut(next, "nothing is lost: ")
+	comment, _, told := strings.Cut(comment, " there, and pgshunt feed apply --replica ml1; else ")
+	if !told {
+		t.Fatalf("told is %s", next)
+	}
+	r.replica.Exec(t, comment)
+	r.told()
+	r.apply(t)
+	if steps := did(r.told(), feed.StatusDone); len(steps) > 0 {
+		t.Errorf("apply did %q", steps)
+	}
+
+	r.replica.Exec(t, "COMMENT ON SUBSCRIPTION "+r.run(t).Name+" IS "+feed.Literal(feed.Follows+"1"))
 	_, remedy, _ := strings.Cut(next, "remove the subscription there: ")
 	remedy, _, _ = strings.Cut(remedy, "; then ")
 	for sql := range strings.SplitSeq(remedy, "; ") {
