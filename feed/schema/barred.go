@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+
+	"pgshunt/feed/program"
 )
 
 // bar lists the objects of the tables that the replica cannot have: those over columns that
@@ -32,6 +34,9 @@ func (r *relations) bar(ctx context.Context) (map[object]bool, error) {
 			return nil, err
 		}
 	}
+	if err := r.barNotNull(ctx, bar); err != nil {
+		return nil, err
+	}
 	var whole []uint32
 	for _, t := range r.tables {
 		if r.run.Selection.Where(t.Schema, t.Name) == "" {
@@ -44,6 +49,20 @@ func (r *relations) bar(ctx context.Context) (map[object]bool, error) {
 		}
 	}
 	return barred, r.barPolicies(ctx, barred)
+}
+
+// barNotNull leaves out NOT NULL without validation, for which PostgreSQL has no words before 18:
+// the replica is laxer then. Others are a part of their column.
+func (r *relations) barNotNull(ctx context.Context, bar func(pgx.Rows, error) error) error {
+	const since = 18
+	if r.primary == nil || program.Major(r.target.PgConn().ParameterStatus("server_version")) >= since {
+		return nil
+	}
+	var oids []uint32
+	for _, t := range r.tables {
+		oids = append(oids, t.OID)
+	}
+	return bar(r.primary.Query(ctx, `SELECT 'pg_constraint'::regclass::oid, oid FROM pg_constraint WHERE contype = 'n' AND NOT convalidated AND conrelid = ANY($1)`, oids))
 }
 
 func (r *relations) barPolicies(ctx context.Context, barred map[object]bool) error {
