@@ -19,8 +19,8 @@ type Change struct {
 	// To is the new name, schema or label; the identity's kind for Identity; the word for Unknown;
 	// Wider, Narrower or Either for what changes who may see what.
 	To string
-	// Roles are those of whom a REVOKE takes Privileges, "" for PUBLIC, nil where they are not
-	// known. Without Name it is about all tables of the schema.
+	// Roles are those of whom a REVOKE takes Privileges, or whose things are dropped or reassigned;
+	// "" for PUBLIC, nil where they are not known. Without Name it is about all tables of the schema.
 	Roles      []string
 	Privileges string
 	// Type, Collation, Default, Using and Bound are SQL, written anew from the tree: the type
@@ -77,6 +77,9 @@ const (
 	Privileges  = "privileges"
 	RowSecurity = "row security"
 	RowPolicy   = "policy"
+	// What Roles own in the database, and what DROP OWNED takes from them besides.
+	DropOwned     = "drop owned"
+	ReassignOwned = "reassign owned"
 	// Local is a change that no copy of the table needs to know of: comments, triggers,
 	// storage.
 	Local = "local"
@@ -164,6 +167,11 @@ func changes(n *pg.Node) (list []Change, alone bool) {
 	case *pg.Node_IndexStmt:
 		s := x.IndexStmt
 		return []Change{of(s.Relation, Change{Action: CreateIndex, Column: s.Idxname, Unique: s.Unique, IfExists: s.IfNotExists})}, s.Concurrent
+	case *pg.Node_DropOwnedStmt:
+		s := x.DropOwnedStmt
+		return []Change{{Action: DropOwned, Roles: roleNames(s.Roles), Cascade: s.Behavior == pg.DropBehavior_DROP_CASCADE}}, false
+	case *pg.Node_ReassignOwnedStmt:
+		return []Change{{Action: ReassignOwned, Roles: roleNames(x.ReassignOwnedStmt.Roles)}}, false
 	case *pg.Node_GrantStmt:
 		return granted(x.GrantStmt), false
 	case *pg.Node_CreatePolicyStmt:

@@ -32,6 +32,16 @@ func TestGrantsOfClientsAreOrdered(t *testing.T) {
 		{sql: "BEGIN"},
 		{sql: "GRANT SELECT ON items TO app"},
 		{sql: "ROLLBACK"},
+		{sql: "GRANT SELECT ON items TO app", may: true},
+		{sql: "BEGIN", may: true},
+		{sql: "DROP OWNED BY app", code: "0A000", may: true},
+		{sql: "ROLLBACK", may: true},
+		{sql: "DROP OWNED BY CURRENT_USER", code: "0A000", may: true},
+		{sql: "DROP OWNED BY app"},
+		{sql: "GRANT SELECT (id) ON items TO app"},
+		{sql: "REASSIGN OWNED BY app TO postgres"},
+		{sql: "DROP OWNED BY app"},
+		{sql: "DROP ROLE app"},
 	} {
 		_, err := conn.Exec(t.Context(), c.sql)
 		var pg *pgconn.PgError

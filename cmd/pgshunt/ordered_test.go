@@ -121,13 +121,20 @@ func (b *orderedBed) equal(t *testing.T, tables ...string) {
 // is called.
 func (b *orderedBed) writes(t *testing.T) (stop func()) {
 	t.Helper()
-	conn := b.served.connect(t)
+	conn, watch := b.served.connect(t), b.primary.Super(t, "postgres")
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	work.Go(func() {
 		names := []string{"UPDATE items SET n = n + 1 WHERE id = $1", "UPDATE goods SET n = n + 1 WHERE id = $1", "UPDATE goods SET n = n + 1 WHERE number = $1", "UPDATE items SET n = n + 1 WHERE number = $1"}
 		for i, name := 0, 0; ctx.Err() == nil; i++ {
 			_, err := conn.Exec(ctx, names[name], i%100+1)
+			if i%50 == 49 { // no faster than the replica
+				pgtest.Eventually(func() bool {
+					var near bool
+					err := watch.QueryRow(ctx, "SELECT coalesce(bool_and(pg_current_wal_lsn() - confirmed_flush_lsn < 200000), true) FROM pg_replication_slots WHERE NOT temporary").Scan(&near)
+					return near || err != nil
+				})
+			}
 			pg := (*pgconn.PgError)(nil)
 			if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42703") {
 				name = (name + 1) % len(names)

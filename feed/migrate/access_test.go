@@ -35,7 +35,13 @@ DROP POLICY r ON docs
 DROP POLICY p ON docs
 ALTER TABLE docs DISABLE ROW LEVEL SECURITY
 REVOKE USAGE ON SCHEMA public FROM PUBLIC
-GRANT USAGE ON SCHEMA public TO PUBLIC`
+GRANT USAGE ON SCHEMA public TO PUBLIC
+DROP OWNED BY r_bob
+ALTER TABLE docs OWNER TO r_bob
+REASSIGN OWNED BY r_bob TO CURRENT_USER
+GRANT SELECT (id) ON docs TO r_bob
+ALTER TABLE other OWNER TO r_bob
+DROP OWNED BY r_bob`
 
 // seen is what r_bob sees by a login of its own, as bits of the ids below 11.
 func (g *rig) seen(s *pgtest.Server) int {

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func (m *migration) holdBack(ctx context.Context, s Session) (*behind, error) {
 		}
 		return nil, m.onPrimary("look for the client's session", err)
 	}
-	if err := m.upToDate(ctx); err != nil {
+	if err := m.nearly(ctx); err != nil {
 		return nil, err
 	}
 	if err := m.connectScript(ctx); err != nil {
@@ -83,6 +84,22 @@ func (m *migration) holdBack(ctx context.Context, s Session) (*behind, error) {
 		b.err = b.watch(ctx)
 	}()
 	return b, nil
+}
+
+// nearly waits until the replicas are so near that they will be up to date in time. Nobody is held up
+// meanwhile but the client.
+func (m *migration) nearly(ctx context.Context) error {
+	const most = time.Minute
+	for began := time.Now(); ; {
+		one := time.Now()
+		err := m.upToDate(ctx)
+		switch {
+		case err == nil && time.Since(one) < stopPatience/2:
+			return nil
+		case err != nil && !errors.Is(err, errSlow), time.Since(began) > most:
+			return cmp.Or(err, errSlow)
+		}
+	}
 }
 
 // upToDate waits until the replicas with something to do at rest have applied everything.

@@ -52,6 +52,8 @@ const (
 	privileges         = "privileges"
 	rowSecurity        = "row security"
 	rowPolicy          = "policy"
+	dropOwned          = "drop owned"
+	reassignOwned      = "reassign owned"
 	local              = "local"
 	unknown            = "unknown"
 )

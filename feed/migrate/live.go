@@ -141,7 +141,13 @@ func (m *migration) concerns(ctx context.Context, st *Statement, s Session) (boo
 	if err != nil {
 		return false, m.onPrimary("resolve names", err)
 	}
-	if may, err := s.may(ctx, m.primary, changes); err != nil || !may {
+	may := false
+	if slices.ContainsFunc(st.Changes, func(c Change) bool { return ofOwned(&c) }) {
+		may, err = s.mayOwned(ctx, m.primary, st.Changes)
+	} else {
+		may, err = s.may(ctx, m.primary, changes)
+	}
+	if err != nil || !may {
 		return false, m.onPrimary("look at owners", err)
 	}
 	for _, run := range m.runs {

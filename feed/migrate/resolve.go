@@ -40,10 +40,17 @@ var serials = map[string]string{
 // any. conn is a feed's connection to the primary. Nothing of the statement is carried out there
 // that could call a function of whoever wrote it: the connection may do more than they.
 func resolve(ctx context.Context, conn *pgx.Conn, path []string, as Settings, changes []Change) ([]Change, error) {
-	out := make([]Change, len(changes))
-	for i, c := range changes {
+	var out []Change
+	for _, c := range changes {
 		var err error
 		switch c.Action {
+		case dropOwned, reassignOwned:
+			list, err := owned(ctx, conn, &c)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, list...)
+			continue
 		case createTable, createPartition, createType:
 			err = madeIn(ctx, conn, path, &c)
 		case unknown:
@@ -75,7 +82,7 @@ func resolve(ctx context.Context, conn *pgx.Conn, path []string, as Settings, ch
 		if err != nil {
 			return nil, err
 		}
-		out[i] = c
+		out = append(out, c)
 	}
 	return out, nil
 }
