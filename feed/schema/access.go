@@ -68,6 +68,7 @@ type accessDifference struct {
 	rank      int
 	otherwise string
 	policy    bool
+	wording   *wording // nil where more than the words may differ
 }
 
 const (

@@ -91,6 +91,7 @@ func compareAccess(ctx context.Context, run *feed.Run, theirs *Rights, primary, 
 			c.table(p, r)
 		}
 	}
+	c.reworded(ctx, target)
 	c.usage(tables)
 	if err := c.ask(ctx, primary); err != nil {
 		return nil, &feed.Error{Server: run.Primary.Name, Doing: "read who may do what", Err: err}

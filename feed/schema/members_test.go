@@ -102,6 +102,31 @@ func TestMembershipsByVersion(t *testing.T) {
 	}
 }
 
+// Versions write the same expression in several ways.
+func TestAPolicyInOtherWordsIsTheSame(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) { r.Tables = configs.Patterns{"s.t"} })
+	t.Cleanup(func() {
+		exec(t, b.primary, accessRoles)
+		exec(t, b.replica, accessRoles)
+	})
+	const policy = `ALTER TABLE s.t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON s.t
+		USING (id > extract(year FROM date '0001-01-01' + id) - 1 AND position('r' IN own) > 0 AND substring(own FROM 1 FOR 1) = 'r' AND id IN (SELECT id FROM s.t u WHERE u.id < 9))`
+	exec(t, b.primary, accessOnPrimary+policy)
+	exec(t, b.replica, accessOnReplica)
+	b.align(t)
+	if left := b.access(t); left != nil {
+		t.Errorf("the same policy: %q", left)
+	}
+	exec(t, b.replica, "DROP POLICY p ON s.t; CREATE POLICY p ON s.t USING (id > 7)")
+	if left := b.access(t); len(left) != 1 {
+		t.Errorf("another policy: %q", left)
+	}
+	b.align(t)
+	if left := b.access(t); left != nil {
+		t.Errorf("left: %q", left)
+	}
+}
+
 // From PostgreSQL 17 ALL is more than earlier servers know, and is brought as far as it goes.
 func TestAllPrivilegesReachAnOlderReplica(t *testing.T) {
 	b := newBed(t, func(r *configs.Replica) { r.Tables = configs.Patterns{"s.t"} })

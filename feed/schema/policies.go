@@ -69,6 +69,10 @@ func (c *accessComparison) policies(p, r *feed.Table, theirs, ours *TableRights)
 		}
 		if there {
 			d.otherwise = strings.TrimPrefix(drop(p, o)+"; "+d.otherwise, "; ")
+			same := o
+			if same.Using, same.Check = want.Using, want.Check; same.is(want) {
+				d.wording = &wording{table: p, want: want, have: o}
+			}
 		}
 		c.all = append(c.all, d)
 	}
