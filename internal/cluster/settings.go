@@ -43,6 +43,7 @@ func (c *Cluster) writeConfig() error {
 		"log_statement":           "none",
 		"log_timezone":            "UTC",
 		"timezone":                "UTC",
+		"password_encryption":     "scram-sha-256", // what PostgreSQL 13 has otherwise
 	}
 	maps.Copy(settings, c.cfg.Settings)
 	settings["port"] = strconv.Itoa(c.Port)
