@@ -38,6 +38,7 @@ func TestFeedsPage(t *testing.T) {
 		server.Exec(t, "CREATE ROLE dba SUPERUSER LOGIN PASSWORD 'geheim-3'; CREATE ROLE reporting; CREATE ROLE ana LOGIN PASSWORD 'geheim-4'; CREATE ROLE feeder LOGIN PASSWORD 'geheim-1' "+feeder)
 		server.Exec(t, "CREATE DATABASE shop OWNER feeder")
 	}
+	servers["primary"].Exec(t, "GRANT reporting TO ana")
 	s.env = append(s.env, "FEEDER_PASSWORD=geheim-1", "READER_PASSWORD=geheim-2", "APP_PASSWORD=geheim-5", "PGPASSWORD=geheim-3", "PGSERVICEFILE="+filepath.Join(s.dir, "pg_service.conf"))
 	s.write(t, "pg_service.conf", services)
 	config := read(t, "../../configs/feeds.yaml")
