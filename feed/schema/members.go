@@ -186,7 +186,7 @@ type membership struct{ member, group string }
 
 // fewer tells of members that read less on the replica.
 func (c *accessComparison) fewer(server string, tables []*feed.Table) (all []feed.Problem) {
-	lacking := make(map[membership][]string)
+	lacking := make(map[membership][]*feed.Table)
 	for _, t := range tables {
 		theirs := c.primary.Tables[t.Plain()]
 		if theirs == nil || c.foreign && theirs.Secured { // which only the owner may read here
@@ -201,20 +201,24 @@ func (c *accessComparison) fewer(server string, tables []*feed.Table) (all []fee
 		for _, group := range groups {
 			for _, m := range c.primary.Members[group] {
 				if !slices.Contains(c.replica.Members[c.of(group)], c.of(m)) && c.lacks(t, theirs, m) {
-					lacking[membership{m, group}] = append(lacking[membership{m, group}], t.Qualified())
+					lacking[membership{m, group}] = append(lacking[membership{m, group}], t)
 				}
 			}
 		}
 	}
 	for _, m := range sortedMemberships(lacking) {
 		group, member := c.of(m.group), feed.Quote("", c.of(m.member))
+		var written []string
+		for _, t := range lacking[m] {
+			written = append(written, t.Qualified())
+		}
 		p := feed.Problem{
 			Server: server, Check: "membership", Note: "memberships are of all databases of a server: no feed changes them",
-			What: fmt.Sprintf("%s may read %s on the primary as a member of %s, and not here", c.of(m.member), some(lacking[m]), m.group),
+			What: fmt.Sprintf("%s may read %s on the primary as a member of %s, and not here", c.of(m.member), listed(lacking[m]), m.group),
 		}
 		switch {
 		case m.group == allReaders:
-			p.Remedy, p.Note = "GRANT SELECT ON "+strings.Join(lacking[m], ", ")+" TO "+member, "there it may read whatever the database has"
+			p.Remedy, p.Note = "GRANT SELECT ON "+strings.Join(written, ", ")+" TO "+member, "there it may read whatever the database has"
 		case group == "":
 			called := feed.Quote("", m.group)
 			p.Remedy, p.Note = "CREATE ROLE "+called+"; GRANT "+called+" TO "+member, "there is no such role here; pgshunt feed apply then gives it what it has on the primary"
@@ -255,7 +259,7 @@ func (c *accessComparison) lacks(t *feed.Table, theirs *TableRights, role string
 
 // more tells of memberships of the replica's own that would have others read more.
 func (c *accessComparison) more(server string, tables []*feed.Table) (all []feed.Problem) {
-	found := make(map[membership][]string)
+	found := make(map[membership][]*feed.Table)
 	for _, t := range tables {
 		theirs := c.primary.Tables[t.Plain()]
 		if theirs == nil {
@@ -267,18 +271,18 @@ func (c *accessComparison) more(server string, tables []*feed.Table) (all []feed
 				continue
 			}
 			for _, m := range c.outsiders(theirs, at) {
-				if pair := (membership{m, at.role}); !slices.Contains(found[pair], t.Qualified()) {
-					found[pair] = append(found[pair], t.Qualified())
+				if pair := (membership{m, at.role}); !slices.Contains(found[pair], t) {
+					found[pair] = append(found[pair], t)
 				}
 			}
 		}
 		for _, m := range c.outsiders(theirs, right{allReaders, "SELECT", ""}) {
-			found[membership{m, allReaders}] = append(found[membership{m, allReaders}], t.Qualified())
+			found[membership{m, allReaders}] = append(found[membership{m, allReaders}], t)
 		}
 	}
 	for _, m := range sortedMemberships(found) {
 		p := feed.Problem{Server: server, Check: "membership", Remedy: "REVOKE " + feed.Quote("", m.group) + " FROM " + feed.Quote("", m.member)}
-		if p.What = fmt.Sprintf("%s is a member of %s here, and may not read %s on the primary", m.member, m.group, some(found[m])); m.group != allReaders {
+		if p.What = fmt.Sprintf("%s is a member of %s here, and may not read %s on the primary", m.member, m.group, listed(found[m])); m.group != allReaders {
 			p.Note = "therefore " + m.group + " itself has no privilege on that here; its members on the primary have it by their own names"
 		}
 		all = append(all, p)
@@ -286,7 +290,15 @@ func (c *accessComparison) more(server string, tables []*feed.Table) (all []feed
 	return all
 }
 
-func sortedMemberships(of map[membership][]string) []membership {
+func listed(tables []*feed.Table) string {
+	names := make([]string, len(tables))
+	for i, t := range tables {
+		names[i] = t.Plain()
+	}
+	return some(names)
+}
+
+func sortedMemberships(of map[membership][]*feed.Table) []membership {
 	return slices.SortedFunc(maps.Keys(of), func(a, b membership) int {
 		return strings.Compare(a.member+"\x00"+a.group, b.member+"\x00"+b.group)
 	})
