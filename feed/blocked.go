@@ -30,7 +30,7 @@ func (b *Blocked) Error() string {
 		if !p.Blocks {
 			continue
 		}
-		text := p.Server + ": " + p.What
+		text := p.Says()
 		for _, more := range []string{p.Remedy, p.Note} {
 			if more != "" {
 				text += "; " + strings.TrimSuffix(more, ";")

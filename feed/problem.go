@@ -2,7 +2,7 @@ package feed
 
 // Problem is one thing that stands against a feed, or that a person should know of it.
 type Problem struct {
-	// Server is where it is: "primary", or a replica's name.
+	// Server is where it is: "primary", a replica's name, or "" for this machine.
 	Server string `json:"server"`
 	// Check is a short name that does not change between versions, as "wal_level".
 	Check string `json:"check"`
@@ -14,6 +14,14 @@ type Problem struct {
 	// Note says what else is to be done, as a restart.
 	Remedy string `json:"remedy,omitempty"`
 	Note   string `json:"note,omitempty"`
+}
+
+// Says is where the problem is and what is wrong, in one line.
+func (p *Problem) Says() string {
+	if p.Server == "" {
+		return p.What
+	}
+	return p.Server + ": " + p.What
 }
 
 // State is how a feed is, as `pgshunt feed status` shows it.

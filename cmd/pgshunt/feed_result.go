@@ -100,7 +100,7 @@ func printProblems(out io.Writer, indent string, problems []feed.Problem, colour
 			if p.Blocks != blocks {
 				continue
 			}
-			fmt.Fprintf(out, "%s%s %s: %s\n", indent, label, p.Server, p.What)
+			fmt.Fprintf(out, "%s%s %s\n", indent, label, p.Says())
 			for _, line := range strings.Split(p.Remedy, "\n") {
 				if line != "" {
 					fmt.Fprintf(out, "%s%8s -> %s\n", indent, "", line)
