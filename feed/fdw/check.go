@@ -27,7 +27,7 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 func (w *work) check(ctx context.Context) ([]feed.Problem, error) {
 	all := w.selectionProblems()
 	for _, look := range []func(context.Context) ([]feed.Problem, error){
-		w.sourceProblems, w.effectProblems, w.extensionProblems, w.roleProblems, w.schemaProblems, w.copyProblems,
+		w.sourceProblems, w.effectProblems, w.extensionProblems, w.roleProblems, w.schemaProblems, w.sortProblems, w.copyProblems,
 	} {
 		found, err := look(ctx)
 		if err != nil {

@@ -40,6 +40,11 @@
 // the training is lost. pgml.snapshot in a transaction of its own before, or a copy
 // (fdw.materialize), avoids both; materialize_snapshot within the training does not.
 //
+// # In which order
+//
+// ORDER BY of texts may be left to the primary, as postgres_fdw holds collations of one name for
+// one. Where the servers' libraries are of other versions they may sort differently: Check says so.
+//
 // # Copies
 //
 // The tables of fdw.materialize are copied by package dump, under one snapshot and swapped in
