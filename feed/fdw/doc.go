@@ -13,6 +13,10 @@
 // replica also logs in to the primary. A wrong password leaves nothing. Each further step is a
 // transaction, or can be repeated.
 //
+// The server's comment names the primary by its system identifier. What bears the feed's name and
+// reads another primary, or was made by hand, is another's: every command refuses it and says how
+// to get out of that.
+//
 // # Whose rights
 //
 // The foreign tables read the primary as one role, that of replicas[].source, as a
