@@ -16,5 +16,8 @@
 // own transaction where it has one. Before the primary's transaction commits its number is
 // in the journal, so that whoever comes next can ask the primary whether it did.
 //
+// A client's own statement that needs its table at rest waits behind a lock of ours (behind.go);
+// late.go is for when that lock was lost. fetch.go brings values that only the primary knows.
+//
 // docs/decisions/0023-schema-changes.md has the orders and why they are right.
 package migrate
