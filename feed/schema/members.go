@@ -114,7 +114,9 @@ func (c *accessComparison) shut(theirs *TableRights, wanted map[right]bool) {
 				if own.role == "" || own.role == c.owner || slices.ContainsFunc(c.called[own.role], lacks) || len(c.outsiders(theirs, own)) > 0 {
 					continue
 				}
-				wanted[own] = wanted[own] // as it is, or without the right to give it on
+				if _, is := wanted[own]; !is { // without the right to give it on
+					wanted[own] = false
+				}
 			}
 		}
 	}
