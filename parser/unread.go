@@ -1,31 +1,61 @@
 package parser
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v5"
+)
 
 // Grammar is the version of PostgreSQL whose grammar Definitions reads.
 const Grammar = 16
 
-// Unread lists the ALTER TABLE of a script that could not be read as a whole: what they change is Unknown.
-// A newer PostgreSQL than Grammar may have words that are not known here. statements are their texts, by
-// which a server can be asked whether it has.
+// Unread lists what a script that was not, or could not be, read as a whole changes. Of ALTER TABLE that
+// cannot be read this is Unknown: a newer PostgreSQL than Grammar may have words that are not known
+// here. statements are the texts of these, by which a server can be asked whether it has.
 func Unread(script string) (statements []string, list []Change) {
 	for _, text := range Split(script) {
-		name := altered(text)
-		if name == nil || readable(text) {
+		if !defines(text) {
 			continue
 		}
-		statements = append(statements, text)
-		list = append(list, named(name, Change{Action: Unknown, To: "ALTER TABLE with words that pgshunt cannot read"}))
+		if tree := readable(text); tree != nil {
+			for _, raw := range tree.Stmts {
+				made, _ := changes(raw.Stmt)
+				list = append(list, made...)
+			}
+		} else if name := altered(text); name != nil {
+			statements = append(statements, text)
+			list = append(list, named(name, Change{Action: Unknown, To: "ALTER TABLE with words that pgshunt cannot read"}))
+		}
 	}
 	return statements, list
 }
 
-func readable(text string) bool {
-	if len(text) > DefaultMaxParse || strings.IndexByte(text, 0) >= 0 || survey([]byte(text)).deep {
-		return false
+// defines tells by its first word whether a statement may be one of DDL, so that the rows of a long
+// script are not parsed.
+func defines(text string) bool {
+	l := lexer{src: []byte(text)}
+	for {
+		switch t, start, end := l.next(); t {
+		case tokenSpace, tokenComment:
+		case tokenWord:
+			return slices.Contains([]string{"alter", "create", "drop", "grant", "revoke"}, strings.ToLower(text[start:end]))
+		default:
+			return false
+		}
 	}
-	_, err := parseTree(text)
-	return err == nil
+}
+
+// readable is the tree of a statement, nil where it is not read.
+func readable(text string) *pg.ParseResult {
+	if len(text) > DefaultMaxParse || strings.IndexByte(text, 0) >= 0 || survey([]byte(text)).deep {
+		return nil
+	}
+	tree, err := parseTree(text)
+	if err != nil {
+		return nil
+	}
+	return tree
 }
 
 // altered is the name in ALTER TABLE [IF EXISTS] [ONLY] name, nil where a statement is none.

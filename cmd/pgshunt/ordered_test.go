@@ -17,6 +17,7 @@ import (
 	"pgshunt/feed"
 	"pgshunt/feed/logical"
 	"pgshunt/internal/pgtest"
+	"pgshunt/parser"
 )
 
 // orderedBed is a primary with a table that is written to, and a replica fed from it by a
@@ -219,6 +220,7 @@ func TestSchemaChangesThatFailLeaveNothing(t *testing.T) {
 	run("23502", "UPDATE items SET label = NULL WHERE id = 1", "ALTER TABLE items ADD c int, ALTER label SET NOT NULL")
 	run("0A000", "BEGIN", "ALTER TABLE items ADD c int", "ROLLBACK")
 	run("0A000", "ALTER TABLE items ADD c int; SELECT 1")
+	run("0A000", "ALTER TABLE items ADD c int; SELECT '"+strings.Repeat("x", parser.DefaultMaxParse)+"'") // too long to be read as a whole
 	run("0A000", "ALTER TABLE whole ADD c uuid DEFAULT gen_random_uuid()")
 	run("0A000", "ALTER TABLE whole RENAME TO other")
 	run("0A000", "BEGIN", "ALTER TABLE items RENAME TO other", "ROLLBACK")
