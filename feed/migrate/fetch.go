@@ -15,7 +15,7 @@ import (
 func (s *situation) fetchable(c *Change) bool {
 	t, r := s.primary[c.table()], s.replica[c.table()]
 	_, user := userType(c.Type)
-	return user == "" && !settingTypes[strings.TrimSuffix(c.Type, "[]")] && len(s.rowKey(t)) > 0 && r.Kind == 'r' && t.Kind == 'r' && !t.Partition()
+	return user == "" && !settingTypes[strings.TrimSuffix(c.Type, "[]")] && len(s.rowKey(t)) > 0 && !s.whole(c.table()) && r.Kind == 'r' && t.Kind == 'r' && !t.Partition()
 }
 
 // settingTypes are those of PostgreSQL's own whose texts depend on the server.

@@ -37,7 +37,7 @@ func (m *migration) late(ctx context.Context, r *replica) error {
 	return r.wrong(what, errors.Join(errStuck, err))
 }
 
-// pending tells whether the slot of a paused subscription still has rows under the old names. Of
+// pending tells whether the slot of a paused subscription still has rows under the old names, or without a new column. Of
 // each table whose rows come pgoutput tells the names first, in a message R.
 func (m *migration) pending(ctx context.Context, r *replica) (bool, error) {
 	const active = "SELECT 'yes' FROM pg_replication_slots WHERE slot_name = $1 AND active"
@@ -57,13 +57,13 @@ func (m *migration) pending(ctx context.Context, r *replica) (bool, error) {
 		c := &r.entry.plan.Changes[i]
 		table := c.Schema + "\x00" + c.Name + "\x00"
 		columns := []string{}
-		if c.Action == renameColumn {
+		if c.Action == renameColumn || c.Action == addColumn {
 			columns = []string{"\x00" + c.Column + "\x00", "\x01" + c.Column + "\x00"}
 		}
 		old, err := find1(ctx, m.primary, `SELECT 'yes' FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1', 'publication_names', $2)
 			WHERE get_byte(data, 0) = 82 AND substring(data FROM 6 FOR length($3::bytea)) = $3
-			AND (cardinality($4::bytea[]) = 0 OR EXISTS (SELECT FROM unnest($4::bytea[]) name WHERE position(name IN substring(data FROM 6 + length($3))) > 0)) LIMIT 1`,
-			r.run.Name, feed.Quote("", r.run.Name), []byte(table), bytesOf(columns))
+			AND (cardinality($4::bytea[]) = 0 OR EXISTS (SELECT FROM unnest($4::bytea[]) name WHERE position(name IN substring(data FROM 6 + length($3))) > 0) = $5) LIMIT 1`,
+			r.run.Name, feed.Quote("", r.run.Name), []byte(table), bytesOf(columns), c.Action != addColumn)
 		if err != nil || old != "" {
 			return old != "", err
 		}

@@ -76,7 +76,7 @@ func (s *situation) addColumn(o *Order, c *Change) error {
 	case c.Generated:
 		o.After = append(o.After, Step{Kind: generated, What: "add generated column " + c.table() + "." + c.Column, Schema: c.Schema, Name: c.Name, Column: c.Column})
 		return nil
-	case !c.Constant && momentary(c) && !c.Inline && s.replica[c.table()].Kind == 'r' && !s.primary[c.table()].Partition():
+	case !c.Constant && momentary(c) && !c.Inline && s.replica[c.table()].Kind == 'r' && !s.primary[c.table()].Partition() && !s.whole(c.table()):
 		s.addMoment(o, c)
 		return nil
 	case !c.Constant && s.fetchable(c):
@@ -98,10 +98,17 @@ func (s *situation) addColumn(o *Order, c *Change) error {
 	}
 	// With the same constant default the replica's older rows get what the primary's get,
 	// and so do rows that come before the primary has the column.
-	o.Before = append(o.Before, Step{
+	add := Step{
 		What: "add column " + c.Column, SQL: set + alter(c, "ADD COLUMN %s %s%s", quoted(c.Column), columnType(c), value),
 		Undo: alter(c, "DROP COLUMN IF EXISTS %s", quoted(c.Column)),
-	})
+	}
+	if value == "" || !s.whole(c.table()) {
+		o.Before = append(o.Before, add)
+	} else if err := s.stop(o, c, "a new column with a value, in a table whose rows are told apart by all of them (%s),", true); err != nil {
+		return err
+	} else {
+		o.Between = append(o.Between, add)
+	}
 	if c.NotNull {
 		o.After = append(o.After, Step{What: "set " + c.Column + " not null", SQL: alter(c, "ALTER COLUMN %s SET NOT NULL", quoted(c.Column))})
 	}
@@ -148,6 +155,9 @@ func (s *situation) dropColumn(o *Order, c *Change) error {
 		return refuse("DROP COLUMN .. CASCADE of fed table %s may drop what the replica still needs", "drop what depends on the column first, and the column without CASCADE", c.table())
 	case there == nil:
 		return nil
+	case there.Generated == 0 && s.whole(c.table()):
+		return s.copyAnew(o, c, Step{What: "drop column " + c.Column, SQL: alter(c, "DROP COLUMN IF EXISTS %s", quoted(c.Column))},
+			"rows of %s are told apart by all columns, and the replica finds none by those that are left while it has one more", "give the table a primary key first", c.table())
 	}
 	if there.NotNull {
 		o.Before = append(o.Before, Step{

@@ -32,8 +32,8 @@ func (s *situation) renameColumn(o *Order, c *Change) error {
 		o.After = append(o.After, Step{What: "rename column " + c.Column, SQL: rename})
 		return nil
 	}
-	if r.Kind != 'r' || slices.Contains(t.IdentityColumns, c.Column) || slices.Contains(t.PrimaryKey, c.Column) {
-		if err := s.stop(o, c, "a new name of a column of a key, or of a divided table (%s),", true); err != nil {
+	if r.Kind != 'r' || slices.Contains(t.IdentityColumns, c.Column) || slices.Contains(t.PrimaryKey, c.Column) || s.whole(c.table()) {
+		if err := s.stop(o, c, "a new name of a column of a key, or of a table that is divided or has none (%s),", true); err != nil {
 			return err
 		}
 		o.Between = append(o.Between, Step{What: "rename column " + c.Column, SQL: rename, Undo: alter(c, "RENAME COLUMN %s TO %s", quoted(c.To), quoted(c.Column))})

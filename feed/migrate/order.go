@@ -179,6 +179,22 @@ func (s *situation) divided(table string) bool {
 	return !any && s.selection.Has(t.Schema, t.Name)
 }
 
+// whole tells whether the replica finds rows of a table, or of a partition of it, by all of its columns.
+// Then a column that only the replica has, with a value, has it find none: UPDATE and DELETE
+// pass without an error.
+func (s *situation) whole(table string) bool {
+	t, r := s.primary[table], s.replica[table]
+	if t == nil || r == nil {
+		return false
+	}
+	for name, part := range s.primary {
+		if t.Kind == 'p' && part.ParentSchema+"."+part.ParentName == table && s.whole(name) {
+			return true
+		}
+	}
+	return t.Kind == 'r' && t.Identity == 'f' && len(r.PrimaryKey) == 0 && len(r.IdentityColumns) == 0
+}
+
 // column tells whether a column of a fed table is fed.
 func (s *situation) column(c *Change) bool {
 	list := s.selection.Columns(c.Schema, c.Name)

@@ -1,0 +1,45 @@
+package migrate
+
+import (
+	"errors"
+	"testing"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+)
+
+// A table without a key, all of whose columns tell its rows apart, loses no change that is written
+// between the steps of a change of its columns.
+func TestRowsThatAreToldApartByAllColumns(t *testing.T) {
+	g := newRig(t, configs.FeedLogical, `CREATE TABLE logs (n int, body text, spare int NOT NULL DEFAULT 1); ALTER TABLE logs REPLICA IDENTITY FULL;
+		INSERT INTO logs SELECT i, 'b' || i FROM generate_series(1, 40) i`)
+	c := g.client()
+	write := func(at int) {
+		g.primary.Exec(t, sprintf("UPDATE logs SET n = n + 1000 WHERE n = %d; DELETE FROM logs WHERE n = %d", at, at+1))
+	}
+	for i, sql := range []string{"ALTER TABLE logs ADD level int NOT NULL DEFAULT 5", "ALTER TABLE logs RENAME body TO text", "ALTER TABLE logs ADD note text"} {
+		l, err := c.begin(sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(4*i + 1)
+		g.moves()
+		if _, err := c.conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+		write(4*i + 3)
+		if err := l.Finish(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sql := range []string{"ALTER TABLE logs DROP spare", "ALTER TABLE logs ADD at timestamptz NOT NULL DEFAULT now()"} {
+		if _, err := c.begin(sql); !errors.As(err, new(*Refusal)) {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	if err := Script(t.Context(), []*feed.Run{g.run(nil)}, read(t, "ALTER TABLE logs DROP spare"), Options{Recopy: true}); err != nil {
+		t.Fatal(err)
+	}
+	write(30)
+	g.equal()
+}
