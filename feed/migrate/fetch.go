@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,12 @@ func (s *situation) rowKey(t *feed.Table) []string {
 // has them the replica has a letter box as in addMoment; then those that have not come
 // with their rows are fetched by the key, and the column takes the box's place.
 func (s *situation) addFetched(o *Order, c *Change) {
+	t, texts := s.primary[c.table()], []string(nil)
+	for _, name := range s.rowKey(t) {
+		if _, user := userType(t.Column(name).Type); user != "" {
+			texts = append(texts, name)
+		}
+	}
 	s.asText(o)
 	o.Before = append(o.Before, Step{
 		What: "make a letter box for " + c.Column, SQL: alter(c, "ADD COLUMN %s text DEFAULT %s", quoted(c.Column), feed.Literal(s.mark)),
@@ -43,7 +50,7 @@ func (s *situation) addFetched(o *Order, c *Change) {
 	})
 	o.After = append(o.After, Step{
 		Kind: fetched, What: "add column " + c.Column + " with the primary's values", Schema: c.Schema, Name: c.Name, Column: c.Column,
-		Type: columnType(c), Mark: s.mark, Key: s.rowKey(s.primary[c.table()]),
+		Type: columnType(c), Mark: s.mark, Key: s.rowKey(t), Texts: texts,
 	})
 	if c.NotNull { // rows that the primary has deleted meanwhile lack a value until that is applied
 		o.After = append(o.After, Step{Kind: caughtUp, What: "wait for what was written meanwhile"},
@@ -63,6 +70,9 @@ func (r *replica) fetch(ctx context.Context, s *Step, phase string, done int) er
 	for i, name := range s.Key {
 		key[i] = quoted(name)
 		same[i] = "t." + key[i] + " = v." + key[i]
+		if slices.Contains(s.Texts, name) {
+			same[i] = "t." + key[i] + "::text = v." + key[i] + "::text"
+		}
 	}
 	keys := strings.Join(key, ", ")
 	quiet, err := r.quiet(ctx, s)

@@ -61,3 +61,12 @@ func TestTriggersThatCannotBeKeptQuiet(t *testing.T) {
 		t.Errorf("%q, %q, %v", sql, notes, err)
 	}
 }
+
+// The type of a key may be an extension's, whose operators are not found by their names alone.
+func TestValuesByAKeyOfAnExtensionsType(t *testing.T) {
+	g := newRig(t, configs.FeedLogical, `CREATE EXTENSION ltree; CREATE TABLE tree (path ltree, at int, PRIMARY KEY (path, at)); INSERT INTO tree VALUES ('a.b', 1), ('a.c', 2)`)
+	if err := g.client().run("ALTER TABLE tree ADD token uuid NOT NULL DEFAULT gen_random_uuid()"); err != nil {
+		t.Fatal(err)
+	}
+	g.equal()
+}

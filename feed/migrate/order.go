@@ -53,8 +53,10 @@ type Step struct {
 	// Privileges are what closed takes, as SQL, of Roles; nil is all that the primary has.
 	Privileges string   `json:"privileges,omitempty"`
 	Roles      []string `json:"roles,omitempty"`
-	// Key are the columns by which fetched finds rows.
-	Key []string `json:"key,omitempty"`
+	// Key are the columns by which fetched finds rows; Texts those of them whose type is no type of
+	// PostgreSQL's own, and may have no operator that is found: they are compared as text.
+	Key   []string `json:"key,omitempty"`
+	Texts []string `json:"texts,omitempty"`
 	// Type, Default, Mark and NotNull are of a column that is valued, or fetched.
 	Type    string `json:"type,omitempty"`
 	Default string `json:"default,omitempty"`
