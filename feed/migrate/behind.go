@@ -171,7 +171,7 @@ func (b *behind) change(ctx context.Context) error {
 		return err
 	}
 	for _, r := range b.m.replicas {
-		if err := r.between(ctx, phaseLive); err != nil {
+		if err := r.atRest(ctx, phaseLive); err != nil {
 			return err
 		}
 	}

@@ -176,6 +176,28 @@ func TestNamesWithAReplicaThatIsBehind(t *testing.T) {
 	g.equal()
 }
 
+// Somebody who reads the table on the replica does not have the primary's locked for long.
+func TestNamesWithAReplicaThatIsRead(t *testing.T) {
+	g := newRig(t, configs.FeedLogical, "")
+	reader, c := g.super(g.replica), g.client()
+	if _, err := reader.Exec(t.Context(), "BEGIN; SELECT FROM docs"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.run("ALTER TABLE docs RENAME TO papers"); !errors.Is(err, errInUse) {
+		t.Errorf("a client's: %v", err)
+	}
+	if err := g.migrate("ALTER TABLE docs RENAME TO papers"); !errors.Is(err, errInUse) {
+		t.Errorf("a script's: %v", err)
+	}
+	if waited := strings.Count(g.since(), "due to lock timeout"); waited > 2*restTries {
+		t.Errorf("the lock was waited for %d times", waited)
+	}
+	if _, err := reader.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	g.settled()
+}
+
 // Whoever holds the statement back is killed, and the primary changes: the replica stands still
 // until the next run, which finds the place where the new names begin.
 func TestNamesAreChangedLate(t *testing.T) {

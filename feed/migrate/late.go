@@ -30,7 +30,7 @@ func (m *migration) late(ctx context.Context, r *replica) error {
 			return r.wrong(what, err)
 		}
 		if !old {
-			return r.between(ctx, phaseLive)
+			return r.between(ctx, lockTries, phaseLive)
 		}
 	}
 	_, err := r.conn.Exec(ctx, "ALTER SUBSCRIPTION "+quoted(r.run.Name)+" ENABLE")

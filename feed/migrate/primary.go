@@ -106,7 +106,7 @@ func (m *migration) stop(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	for _, r := range m.replicas {
-		if err := r.between(ctx, phaseBefore); err != nil {
+		if err := r.atRest(ctx, phaseBefore); err != nil {
 			return err
 		}
 	}

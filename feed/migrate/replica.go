@@ -29,6 +29,8 @@ const (
 	lockPatience = 2 * time.Second
 	lockPause    = 300 * time.Millisecond
 	lockTries    = 30
+	// restTries is that where a table of the primary is locked meanwhile, behind which clients wait.
+	restTries = 2
 )
 
 // busy tells whether a statement has failed only because others were in its way.
@@ -44,10 +46,12 @@ func forbidden(err error) bool {
 }
 
 // patiently repeats what fails because others are in the way.
-func patiently(ctx context.Context, work func() error) error {
+func patiently(ctx context.Context, work func() error) error { return tryUpTo(ctx, lockTries, work) }
+
+func tryUpTo(ctx context.Context, tries int, work func() error) error {
 	for try := 1; ; try++ {
 		err := work()
-		if err == nil || !busy(err) || try == lockTries {
+		if err == nil || !busy(err) || try == tries {
 			return err
 		}
 		if err := pause(ctx, lockPause); err != nil {
@@ -79,9 +83,13 @@ func oldest(ctx context.Context, conn *pgx.Conn) string {
 
 // transact runs SQL on the replica and moves the journal to phase and step, in one transaction.
 func (r *replica) transact(ctx context.Context, what, sql, phase string, step int) error {
+	return r.transactWithin(ctx, lockTries, what, sql, phase, step)
+}
+
+func (r *replica) transactWithin(ctx context.Context, tries int, what, sql, phase string, step int) error {
 	r.run.Tell(feed.Event{Status: feed.StatusStart, Server: r.run.Target.Name, Step: what, SQL: sql})
 	began := time.Now()
-	err := patiently(ctx, func() error {
+	err := tryUpTo(ctx, tries, func() error {
 		return pgx.BeginFunc(ctx, r.conn, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockPatience.String()+"'"); err != nil {
 				return err
@@ -121,12 +129,24 @@ func (r *replica) before(ctx context.Context) error {
 
 // between carries out the steps of Between, all in one transaction. They count as steps
 // after those of Before.
-func (r *replica) between(ctx context.Context, phase string) error {
+func (r *replica) between(ctx context.Context, tries int, phase string) error {
 	if len(r.order.Between) == 0 {
 		return nil
 	}
 	what, sql := r.order.betweenSQL()
-	return r.transact(ctx, what, sql, phase, len(r.order.Before)+len(r.order.Between))
+	return r.transactWithin(ctx, tries, what, sql, phase, len(r.order.Before)+len(r.order.Between))
+}
+
+// errInUse has the lock given up. It hides that somebody was in the way, which would have all repeated.
+var errInUse = errors.New("a table is in use there, which cannot be waited for while that of the primary is locked")
+
+// atRest does that while tables of the primary are locked.
+func (r *replica) atRest(ctx context.Context, phase string) error {
+	err := r.between(ctx, restTries, phase)
+	if one := (*feed.Error)(nil); busy(err) && errors.As(err, &one) {
+		one.Err = errInUse
+	}
+	return err
 }
 
 // after waits until the replica has applied what came before, if it must, and carries out
