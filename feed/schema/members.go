@@ -26,7 +26,10 @@ func membersQuery(version int) string {
 	if version >= 160000 {
 		has = "(pg_has_role(m.oid, g.oid, 'USAGE') OR pg_has_role(m.oid, g.oid, 'SET'))"
 	}
-	return `SELECT g.rolname::text, m.rolname::text FROM pg_roles g JOIN pg_roles m ON m.oid <> g.oid AND NOT m.rolsuper AND ` + has + ` WHERE g.rolname = ANY($1) ORDER BY 1, 2`
+	// Only roles with a membership are asked about: many servers have a role for each of thousands of users.
+	return `SELECT g.rolname::text, m.rolname::text FROM pg_roles g JOIN pg_roles m ON m.oid <> g.oid AND NOT m.rolsuper AND ` + has + ` WHERE g.rolname = ANY($1)
+		AND (g.rolname = 'pg_database_owner' OR g.oid IN (SELECT roleid FROM pg_auth_members))
+		AND (m.oid = (SELECT datdba FROM pg_database WHERE datname = current_database()) OR m.oid IN (SELECT member FROM pg_auth_members)) ORDER BY 1, 2`
 }
 
 // holders are the roles by which somebody may have a right on the tables.
@@ -47,7 +50,7 @@ func (r *Rights) holders() map[string]bool {
 }
 
 func (r *Rights) readMembers(ctx context.Context, conn *pgx.Conn, holders map[string]bool) error {
-	r.Members = make(map[string][]string)
+	r.Members, r.acts = make(map[string][]string), nil
 	var version int
 	if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
 		return err
@@ -70,7 +73,7 @@ func (c *accessComparison) readMembers(ctx context.Context, target *pgx.Conn) er
 // gives tells whether a role of this server has a right on a table: by its own name, as
 // everybody, or as a member of another role.
 func (r *Rights) gives(t *TableRights, role string, at right) bool {
-	is := func(holder string) bool { return holder == role || slices.Contains(r.Members[holder], role) }
+	is := func(holder string) bool { return holder == role || r.isMember(holder, role) }
 	switch {
 	case slices.Contains(r.Superusers, role), is(t.Owner):
 		return true
@@ -82,6 +85,19 @@ func (r *Rights) gives(t *TableRights, role string, at right) bool {
 	return slices.ContainsFunc(t.Grants, func(g Grant) bool {
 		return g.Privilege == at.privilege && (g.Column == "" || g.Column == at.column) && !g.Closed && (g.Role == "" || is(g.Role))
 	})
+}
+
+// isMember tells whether a role may act as another.
+func (r *Rights) isMember(holder, role string) bool {
+	if r.acts == nil {
+		r.acts = make(map[membership]bool)
+		for holder, members := range r.Members {
+			for _, m := range members {
+				r.acts[membership{m, holder}] = true
+			}
+		}
+	}
+	return r.acts[membership{role, holder}]
 }
 
 // outsiders are the members of a role of the replica that would have a right by it and do not have it

@@ -21,6 +21,8 @@ type Rights struct {
 	// Members are, by role, who may act as it, through others too, and is no superuser; of the roles
 	// that have a privilege on a table. It is nil where it was not read.
 	Members map[string][]string `json:"members"`
+	// acts are the same, for isMember.
+	acts map[membership]bool
 	// given are rights that the replica's roles have on the primary by no access list of the
 	// table, as [Foresee] has found; see key.
 	given map[string]bool
