@@ -43,3 +43,23 @@ func TestRowsThatAreToldApartByAllColumns(t *testing.T) {
 	write(30)
 	g.equal()
 }
+
+// What changes a parent changes its heirs, which the replica has as tables of their own: that is
+// refused, and replication goes on.
+func TestColumnsThatHeirsHaveToo(t *testing.T) {
+	g := newRig(t, configs.FeedLogical, `CREATE TABLE forms (id int PRIMARY KEY, v text NOT NULL, CONSTRAINT short CHECK (length(v) < 9)); CREATE TABLE letters (PRIMARY KEY (id)) INHERITS (forms)`)
+	c := g.client()
+	for _, sql := range []string{
+		"ALTER TABLE forms ADD c int", "ALTER TABLE forms RENAME v TO w", "ALTER TABLE forms DROP v", "ALTER TABLE forms ALTER v DROP NOT NULL",
+		"ALTER TABLE forms ALTER id TYPE bigint", "ALTER TABLE forms DROP CONSTRAINT short",
+	} {
+		if err := c.run(sql); !errors.As(err, new(*Refusal)) {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	if err := c.run("ALTER TABLE letters ADD stamp text"); err != nil {
+		t.Error(err)
+	}
+	g.primary.Exec(t, "INSERT INTO letters VALUES (1, 'a')")
+	g.equal()
+}

@@ -20,6 +20,9 @@ func (s *situation) logical(o *Order, c *Change) error {
 	if t == nil || !s.fed(c.table()) {
 		return nil
 	}
+	if s.parents[c.table()] && slices.Contains(inherited, c.Action) { // the replica's tables have no parents
+		return refuse("other tables inherit from %s, and change with it", "leave these tables out of the feed first (\"tables\" in the configuration, then \"pgshunt feed apply\"), change them, and feed them again", c.table())
+	}
 	switch c.Action {
 	case addColumn:
 		return s.addColumn(o, c)
@@ -63,6 +66,9 @@ func (s *situation) logical(o *Order, c *Change) error {
 	}
 	return nil
 }
+
+// inherited are the changes that tables pass on, and that a replica which lacks them can break by.
+var inherited = []string{addColumn, dropColumn, renameColumn, alterColumnType, dropNotNull, dropConstraint}
 
 func (s *situation) addColumn(o *Order, c *Change) error {
 	have, there := s.primary[c.table()].Column(c.Column), s.replica[c.table()].Column(c.Column)

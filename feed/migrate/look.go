@@ -16,6 +16,7 @@ type primaryFacts struct {
 	keys    map[string][]constraint
 	indexes map[string]index
 	users   map[string][]string
+	parents map[string]bool
 }
 
 func everything(string, string) bool { return true }
@@ -25,7 +26,7 @@ func lookAtPrimary(ctx context.Context, conn *pgx.Conn) (*primaryFacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &primaryFacts{tables: feed.Index(tables), indexes: map[string]index{}, users: map[string][]string{}}
+	f := &primaryFacts{tables: feed.Index(tables), indexes: map[string]index{}, users: map[string][]string{}, parents: map[string]bool{}}
 	if f.keys, err = keysOf(ctx, conn); err != nil {
 		return nil, err
 	}
@@ -49,7 +50,14 @@ func lookAtPrimary(ctx context.Context, conn *pgx.Conn) (*primaryFacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = pgx.ForEachRow(rows, []any{&name, &other}, func() error { f.users[name] = append(f.users[name], other); return nil })
+	if _, err = pgx.ForEachRow(rows, []any{&name, &other}, func() error { f.users[name] = append(f.users[name], other); return nil }); err != nil {
+		return nil, err
+	}
+	rows, err = conn.Query(ctx, `SELECT DISTINCT n.nspname || '.' || c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'r' JOIN pg_namespace n ON n.oid = c.relnamespace`)
+	if err != nil {
+		return nil, err
+	}
+	_, err = pgx.ForEachRow(rows, []any{&name}, func() error { f.parents[name] = true; return nil })
 	return f, err
 }
 
@@ -78,7 +86,7 @@ func keysOf(ctx context.Context, conn *pgx.Conn) (map[string][]constraint, error
 func lookAt(ctx context.Context, run *feed.Run, conn, primary *pgx.Conn, f *primaryFacts) (*situation, error) {
 	s := &situation{
 		feed: run.Replica.Feed, name: run.Name, selection: run.Selection,
-		primary: f.tables, keys: f.keys, indexes: f.indexes, users: f.users,
+		primary: f.tables, keys: f.keys, indexes: f.indexes, users: f.users, parents: f.parents,
 		published: map[string]bool{}, options: map[string]bool{}, copied: map[string]bool{},
 	}
 	tables, err := feed.Tables(ctx, conn, everything)

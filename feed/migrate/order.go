@@ -121,6 +121,8 @@ type situation struct {
 	copied map[string]bool
 	// users are the tables with a column of a type, by the type as format_type writes it.
 	users map[string][]string
+	// parents are the primary's tables that others inherit from, other than partitions.
+	parents map[string]bool
 	// mark is a text that no value is, random and new for each statement; see box.
 	mark string
 	// settings are those that constants in the statement are read with.
