@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"pgshunt/configs"
 	"pgshunt/feed"
@@ -13,11 +14,13 @@ import (
 	"pgshunt/proxy"
 )
 
-// orderer has package feed/migrate order the schema changes of clients. It is read-only.
+// orderer has package feed/migrate order the schema changes of clients.
 type orderer struct {
 	cfg      *configs.Config
 	database string
 	log      *slog.Logger
+	// left gets a value where a change is left open.
+	left chan struct{}
 }
 
 // newOrderer is nil where the primary alone has schema changes.
@@ -29,7 +32,7 @@ func newOrderer(cfg *configs.Config, log *slog.Logger) (*orderer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &orderer{cfg, login.Database, log}, nil
+	return &orderer{cfg, login.Database, log, make(chan struct{}, 1)}, nil
 }
 
 // runs opens a feed.Run for each replica.
@@ -92,7 +95,25 @@ func (o *orderer) Order(ctx context.Context, c proxy.SchemaChange) (proxy.Orderi
 	if live == nil {
 		return nil, nil
 	}
-	return live, nil
+	return ordering{live, o.left}, nil
+}
+
+// ordering is a change that tells the orderer where replicas have not followed it.
+type ordering struct {
+	*migrate.Live
+	left chan<- struct{}
+}
+
+// Finish implements proxy.Ordering.
+func (l ordering) Finish(ctx context.Context, answered bool) error {
+	err := l.Live.Finish(ctx, answered)
+	if err != nil {
+		select {
+		case l.left <- struct{}{}:
+		default:
+		}
+	}
+	return err
 }
 
 // refusedChange is what a client is told.
@@ -114,15 +135,44 @@ func sentence(text string) string {
 	return text
 }
 
-// finish finishes what an earlier process has left open, or takes it back.
+// What is left open is tried again after a second first, and then more and more seldom.
+const (
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+)
+
+// finish finishes what an earlier process has left open, or takes it back, and then whatever this one
+// leaves, until ctx ends: a subscription may be paused meanwhile.
 func (o *orderer) finish(ctx context.Context) {
+	wait, told := firstRetry, ""
+	for ctx.Err() == nil {
+		err := o.resume(ctx)
+		var again <-chan time.Time
+		if err == nil {
+			wait, told = firstRetry, ""
+		} else {
+			if text := err.Error(); ctx.Err() == nil && text != told {
+				o.log.Warn("schema changes are not finished, and are tried again; \"pgshunt feed status\" names them", "error", err)
+				told = text
+			}
+			again = time.After(wait)
+			wait = min(2*wait, lastRetry)
+		}
+		select {
+		case <-ctx.Done():
+		case <-o.left:
+		case <-again:
+		}
+	}
+}
+
+// resume does that for each replica by itself, since another may be down.
+func (o *orderer) resume(ctx context.Context) error {
 	runs, err := o.runs()
-	if err == nil {
-		err = migrate.Resume(ctx, runs)
+	for _, run := range runs {
+		err = errors.Join(err, migrate.Resume(ctx, []*feed.Run{run}))
 	}
-	if err != nil && ctx.Err() == nil {
-		o.log.Warn("schema changes of earlier are not finished; \"pgshunt feed migrate\" does it", "error", err)
-	}
+	return err
 }
 
 // statementsOf are the statements of a script as package migrate takes them.

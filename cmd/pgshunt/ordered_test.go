@@ -260,3 +260,24 @@ func TestSchemaChangesThatFailLeaveNothing(t *testing.T) {
 	}
 	b.equal(t, "items")
 }
+
+// A replica that cannot follow a change for a while follows it by itself.
+func TestSchemaChangesAreFinishedLater(t *testing.T) {
+	b := startOrdered(t)
+	conn := b.served.connect(t)
+	b.replica.Exec(t, "CREATE VIEW spares AS SELECT spare FROM items")
+	if _, err := conn.Exec(t.Context(), "ALTER TABLE items DROP spare"); err != nil {
+		t.Fatal(err)
+	}
+	if !pgtest.Eventually(func() bool {
+		log, err := b.replica.Log()
+		return err == nil && strings.Contains(log[b.mark:], "other objects depend")
+	}) {
+		t.Fatal("the replica has followed with a view in the way")
+	}
+	b.replica.Exec(t, "DROP VIEW spares")
+	want := b.shape(t, b.primary)
+	if !pgtest.Eventually(func() bool { return b.shape(t, b.replica) == want }) {
+		t.Errorf("the primary has %s\nthe replica %s", want, b.shape(t, b.replica))
+	}
+}

@@ -78,6 +78,7 @@ func (s *serving) reload(ctx context.Context, read *configs.Config) error {
 	c := changeOf(s.cfg, &next)
 	last := s.who.known.Load()
 	s.turnTo(&next, policy, watch, changes, c, who)
+	s.finishBy(changes)
 	s.schedules.set(&next)
 	s.server.Readmit(admissionOf(&next, tlsConfig, who))
 	last.close(who)

@@ -76,7 +76,7 @@ type serving struct {
 	watch  *fleet.Watcher // nil where there is nothing to watch
 	loops  *wire.Loops
 	who    *identity
-	// unfinished ends the work on schema changes of earlier.
+	// unfinished ends the work on schema changes that are left open.
 	unfinished context.CancelFunc
 	// schedules renews copies.
 	schedules schedules
@@ -145,15 +145,24 @@ func startServing(cfg *configs.Config, log *slog.Logger) (*serving, error) {
 	if s.watch != nil {
 		begin(context.Background(), s.watch, firstLook)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	if s.unfinished = cancel; changes != nil {
-		go changes.finish(ctx)
-	}
+	s.finishBy(changes)
 	s.schedules.log = log
 	s.schedules.set(cfg)
 	go func() { s.done <- s.server.Serve(l) }()
 	log.Info("listening", "address", l.Addr().String(), "replicas", len(cfg.Replicas), "mode", string(cfg.Pool.Mode))
 	return s, nil
+}
+
+// finishBy has schema changes that are left open be finished by changes from now on, by nobody where
+// that is nil.
+func (s *serving) finishBy(changes *orderer) {
+	if s.unfinished != nil {
+		s.unfinished()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if s.unfinished = cancel; changes != nil {
+		go changes.finish(ctx)
+	}
 }
 
 // startLoops starts the loops that serve plain connections: one for every two
