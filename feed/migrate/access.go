@@ -66,6 +66,15 @@ func (s *situation) access(o *Order, c *Change) {
 	}
 }
 
+// moves orders who may see a table that moves to another schema, which may be open to fewer, or not
+// be there on the replica yet.
+func (s *situation) moves(o *Order, c *Change) {
+	if c.Action == setSchema {
+		o.Before = append(o.Before, Step{Kind: closed, What: "close " + c.table() + " while it moves", Schema: c.Schema, Name: c.Name, Privileges: "ALL"})
+		o.After = append(o.After, Step{Kind: aligned, What: "follow the primary in who may see " + c.To + "." + c.Name, Schema: c.To, Name: c.Name})
+	}
+}
+
 // closedSQL takes from a table of the replica what a step says, from those of its roles that are
 // there and that the primary has too.
 func (r *replica) closedSQL(ctx context.Context, s *Step) (string, error) {

@@ -106,5 +106,6 @@ func (s *situation) followMove(o *Order, c *Change, change func(*Change, string,
 		sql += "; UPDATE pgshunt.copies SET relation = " + feed.Literal(schema+"."+name) + " WHERE relation = " + feed.Literal(c.table())
 	}
 	o.After = append(o.After, Step{What: "rename " + c.table(), SQL: roomIn(c) + sql})
+	s.moves(o, c)
 	return nil
 }

@@ -81,6 +81,7 @@ func (s *situation) moveTable(o *Order, c *Change) error {
 	o.Between = append(o.Between, Step{
 		What: "rename " + c.table(), SQL: roomIn(c) + alter(c, "%s", to), Undo: "ALTER TABLE " + feed.Quote(schema, name) + " " + back,
 	})
+	s.moves(o, c)
 	return nil
 }
 
