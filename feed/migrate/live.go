@@ -71,6 +71,9 @@ func Begin(ctx context.Context, runs []*feed.Run, st Statement, s Session) (l *L
 	}
 	// Until the lock was there others may have changed what the orders are made from.
 	changes, err := m.plan(ctx, s.Path, s.Settings, st.Changes, s.locks())
+	if err == nil {
+		err = m.copying(ctx, changes)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -183,6 +183,9 @@ func (m *migration) next(ctx context.Context, st *Statement, chain string) error
 		return m.onPrimary("read search_path", err)
 	}
 	changes, err := m.plan(ctx, path, as, st.Changes, locksFirst)
+	if err == nil {
+		err = m.copying(ctx, changes)
+	}
 	if err != nil {
 		return err
 	}
@@ -218,14 +221,21 @@ func (m *migration) plan(ctx context.Context, path []string, as Settings, writte
 		if r.order, err = orderOf(changes, s); err != nil {
 			return nil, &feed.Error{Server: r.run.Target.Name, Doing: "order the change", Err: err}
 		}
-		if err := r.copying(ctx, changes); err != nil {
-			return nil, err
-		}
 	}
 	return changes, nil
 }
 
-// copying refuses a change of a table whose first copy is still on its way.
+// copying refuses a change of a table whose first copy is still on its way. What an earlier change has
+// left to wait for must be over.
+func (m *migration) copying(ctx context.Context, changes []Change) error {
+	for _, r := range m.replicas {
+		if err := r.copying(ctx, changes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (r *replica) copying(ctx context.Context, changes []Change) error {
 	if r.run.Replica.Feed != configs.FeedLogical || r.order.empty() {
 		return nil
