@@ -64,7 +64,8 @@ func (m *migration) holdBack(ctx context.Context, s Session) (*behind, error) {
 		if b.tx, err = m.script.Begin(ctx); err != nil {
 			return err
 		}
-		err = b.tx.QueryRow(ctx, "SELECT pg_backend_pid() FROM set_config('lock_timeout', $1, true) a, set_config('idle_in_transaction_session_timeout', '0', true) b", lockPatience.String()).Scan(&b.own)
+		err = b.tx.QueryRow(ctx, `SELECT pg_backend_pid() FROM set_config('lock_timeout', $1, true) a, set_config('idle_in_transaction_session_timeout', '0', true) b,
+			(SELECT count(set_config(name, '0', true)) FROM pg_settings WHERE name = 'transaction_timeout') c`, lockPatience.String()).Scan(&b.own)
 		for _, table := range m.locked() {
 			if err == nil {
 				_, err = b.tx.Exec(ctx, "LOCK TABLE "+table+" IN SHARE UPDATE EXCLUSIVE MODE")

@@ -274,3 +274,29 @@ func TestWhereAStatementIs(t *testing.T) {
 	m.replicas[0].order.Lock = []string{"public.u"}
 	at("gone")
 }
+
+// However short transactions may be for the role of the primary, the lock is kept as long as it takes.
+func TestTheLockIsKept(t *testing.T) {
+	g := newRig(t, configs.FeedLogical, "ALTER ROLE ALL SET idle_in_transaction_session_timeout = '1min'")
+	if version(g.super(g.primary)) >= 170000 {
+		g.primary.Exec(t, "ALTER ROLE ALL SET transaction_timeout = '2min'")
+	}
+	c := g.client()
+	const sql = "ALTER TABLE docs RENAME TO papers"
+	l, err := c.begin(sql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := ""
+	const query = "SELECT coalesce(string_agg(name, ', '), '') FROM pg_settings WHERE name IN ('transaction_timeout', 'idle_in_transaction_session_timeout') AND setting <> '0'"
+	if err := l.behind.tx.QueryRow(t.Context(), query).Scan(&limits); err != nil || limits != "" {
+		t.Errorf("the lock is bounded by %s, %v", limits, err)
+	}
+	if _, err := c.conn.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Finish(t.Context(), true); err != nil {
+		t.Error(err)
+	}
+	g.equal()
+}
