@@ -107,6 +107,19 @@ func TestAFeedIsMadeAnewAfterAFailoverWithoutItsSlot(t *testing.T) {
 	}
 }
 
+// outrun promotes a standby that has not received all that the replica has.
+func (r *rig) outrun(t *testing.T, standby *pgtest.Server) {
+	t.Helper()
+	standby.Kill()
+	r.primary.Exec(t, "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(101, 300) i")
+	r.equal(t)
+	r.primary.Kill()
+	if err := standby.Restart(limited(t)); err != nil {
+		t.Fatal(err)
+	}
+	r.promoted(t, standby)
+}
+
 // A standby that had not received all that the replica has would give its new rows positions
 // that the replica has passed already, and they would be missing without a word.
 func TestAReplicaThatIsAheadOfAPromotedStandbyIsFedAnew(t *testing.T) {
@@ -126,14 +139,7 @@ func TestAReplicaThatIsAheadOfAPromotedStandbyIsFedAnew(t *testing.T) {
 	if p := problem(t, r.state(t), "failover"); p.Blocks || !strings.Contains(p.Remedy, "synchronized_standby_slots = 'standby'") {
 		t.Errorf("%+v", p)
 	}
-	standby.Kill()
-	r.primary.Exec(t, "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(101, 300) i")
-	r.equal(t)
-	r.primary.Kill()
-	if err := standby.Restart(limited(t)); err != nil {
-		t.Fatal(err)
-	}
-	r.promoted(t, standby)
+	r.outrun(t, standby)
 	standby.Exec(t, "INSERT INTO t VALUES (1001)")
 	if p := problem(t, r.state(t), "slot_lost"); !strings.Contains(p.What, "has applied what this primary never had") {
 		t.Errorf("%+v", p)
@@ -145,4 +151,37 @@ func TestAReplicaThatIsAheadOfAPromotedStandbyIsFedAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.equal(t)
+}
+
+// The position of a primary that is written to passes that of the replica soon, and does not tell
+// what it never had; where the standby parted from the lost primary does.
+func TestAReplicaThatWasAheadOfAPromotedStandbyIsFedAnew(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
+	if version(t, r.primary) < v17 {
+		t.Skip("before PostgreSQL 17 no slot fails over")
+	}
+	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT generate_series(1, 100)")
+	r.apply(t)
+	standby := r.follower(t)
+	r.followed(t, standby)
+	r.primary.Exec(t, "ALTER SYSTEM RESET synchronized_standby_slots")
+	r.primary.Exec(t, "SELECT pg_reload_conf()")
+	r.outrun(t, standby)
+	standby.Exec(t, "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1001, 2000) i")
+	// A restart takes along what the server remembers of its recovery.
+	if err := standby.Restart(limited(t)); err != nil {
+		t.Fatal(err)
+	}
+	if p := problem(t, r.state(t), "slot_lost"); !strings.Contains(p.What, "has applied what this primary never had") {
+		t.Errorf("%+v", p)
+	}
+	if err := Apply(limited(t), r.run(t)); err == nil || !strings.Contains(err.Error(), "feed refresh --replica ml1") {
+		t.Errorf("%v", err)
+	}
+	if err := Refresh(limited(t), r.run(t)); err != nil {
+		t.Fatal(err)
+	}
+	r.equal(t)
+	r.cfg.Primary.URL += "&connect_timeout=9" // another address, of the same primary
+	r.apply(t)
 }

@@ -106,26 +106,11 @@ func (s *session) standing(ctx context.Context) (*standing, error) {
 	}
 	if st.sub != nil && st.slot != nil {
 		var err error
-		if st.ahead, err = s.ahead(ctx, st.sub); err != nil {
+		if st.ahead, err = s.ahead(ctx, st); err != nil {
 			return nil, err
 		}
 	}
 	return st, nil
-}
-
-// ahead tells whether the replica has applied more than the primary has ever written: it has
-// followed another one, which was lost before the standby that is the primary now had received all.
-// What is written from here on would be taken for applied until the primary has caught up.
-func (s *session) ahead(ctx context.Context, sub *subscription) (bool, error) {
-	applied, err := one[int64](ctx, s.target, appliedQuery, origin(sub))
-	if sqlstate(err) == codeNotAllowed { // then a worker that runs has to tell
-		applied, err = one[int64](ctx, s.target, "SELECT coalesce((SELECT max(latest_end_lsn - '0/0')::bigint FROM pg_stat_subscription WHERE subid = $1), 0)", sub.OID)
-	}
-	if err != nil {
-		return false, s.failed(s.run.Target, "read how far the subscription is", err)
-	}
-	ahead, err := one[bool](ctx, s.primary, "SELECT $1 > pg_current_wal_insert_lsn() - '0/0'", applied)
-	return ahead, s.failed(s.run.Primary, "read its position", err)
 }
 
 const publicationQuery = `SELECT p.oid, p.puballtables, coalesce(obj_description(p.oid, 'pg_publication'), '') FROM pg_publication p WHERE p.pubname = $1`

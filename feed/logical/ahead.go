@@ -1,0 +1,92 @@
+package logical
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ahead tells whether the replica has applied what this primary never had: it has followed
+// another one, which was lost before the standby that is the primary now had received all. What
+// is written from there on is taken for applied up to the position that the replica has.
+func (s *session) ahead(ctx context.Context, st *standing) (bool, error) {
+	applied, err := one[int64](ctx, s.target, appliedQuery, origin(st.sub))
+	if sqlstate(err) == codeNotAllowed { // then a worker that runs has to tell
+		applied, err = one[int64](ctx, s.target, "SELECT coalesce((SELECT max(latest_end_lsn - '0/0')::bigint FROM pg_stat_subscription WHERE subid = $1), 0)", st.sub.OID)
+	}
+	if err != nil {
+		return false, s.failed(s.run.Target, "read how far the subscription is", err)
+	}
+	ahead, err := one[bool](ctx, s.primary, "SELECT $1 > pg_current_wal_insert_lsn() - '0/0'", applied)
+	if err != nil {
+		return false, s.failed(s.run.Primary, "read its position", err)
+	}
+	if !ahead && !st.slot.Active && st.sub.Conninfo != s.source {
+		ahead, err = s.parted(ctx, applied)
+	}
+	return ahead, err
+}
+
+// parted tells whether the primary parted from one that it followed before the position that
+// the replica has applied. Its own position has passed that soon. Only a slot that was not read
+// from since can tell, so this is asked before the subscription is told of this primary.
+func (s *session) parted(ctx context.Context, applied int64) (bool, error) {
+	switches, err := s.switches(ctx)
+	if err != nil || len(switches) == 0 {
+		return false, err
+	}
+	const between = `SELECT EXISTS (SELECT FROM pg_replication_slots, unnest($2::text[]::pg_lsn[]) place
+		WHERE slot_name = $1 AND confirmed_flush_lsn <= place AND place - '0/0' < $3)`
+	parted, err := one[bool](ctx, s.primary, between, s.run.Name, switches, applied)
+	return parted, s.failed(s.run.Primary, "compare its history with what the replica has", err)
+}
+
+// switches are the positions at which the primary, or one that it goes back to, was promoted.
+// Only replication's protocol tells them to a role that is no superuser; who may not speak it, or
+// does not get through to it, is told none.
+func (s *session) switches(ctx context.Context) (places []string, err error) {
+	login := s.run.Primary.Login()
+	login.RuntimeParams["replication"] = "database"
+	conn, err := pgconn.ConnectConfig(ctx, login)
+	if err != nil {
+		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+			return nil, nil
+		}
+		return nil, s.failed(s.run.Primary, "read its history", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	const timeline, content = 1, 1 // columns of the answers
+	system, err := said(ctx, conn, "IDENTIFY_SYSTEM", timeline)
+	if err != nil || system == "1" {
+		return nil, s.failed(s.run.Primary, "read its history", err)
+	}
+	history, err := said(ctx, conn, "TIMELINE_HISTORY "+system, content)
+	if err != nil {
+		return nil, s.failed(s.run.Primary, "read its history", err)
+	}
+	for line := range strings.Lines(history) { // timeline, position, reason
+		words := strings.Fields(line)
+		if len(words) < 2 {
+			continue
+		}
+		if _, err := strconv.ParseUint(words[0], 10, 32); err == nil {
+			places = append(places, words[1])
+		}
+	}
+	return places, nil
+}
+
+// said is a column of the only row that a command of replication answers.
+func said(ctx context.Context, conn *pgconn.PgConn, command string, column int) (string, error) {
+	results, err := conn.Exec(ctx, command).ReadAll()
+	if err != nil {
+		return "", err
+	}
+	if len(results) == 0 || len(results[0].Rows) == 0 || len(results[0].Rows[0]) <= column {
+		return "", errors.New("it does not answer " + command)
+	}
+	return string(results[0].Rows[0][column]), nil
+}
