@@ -3,6 +3,7 @@ package dump
 import (
 	"encoding/binary"
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -56,7 +57,8 @@ func pump(from, to *line, out, in string, padded []bool, moved *atomic.Int64) (r
 	refused := <-answered
 	var pg *pgconn.PgError
 	switch {
-	case errors.As(refused, &pg) && pg.Code != "57014":
+	// 57014 answers our CopyFail, unless it came first and broke the source's line off.
+	case errors.As(refused, &pg) && (pg.Code != "57014" || errors.Is(forwarded, os.ErrDeadlineExceeded)):
 		return 0, &side{to.server, refused}
 	case forwarded != nil:
 		return 0, forwarded

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 )
@@ -173,6 +174,27 @@ func TestThePumpTakesBlanksOff(t *testing.T) {
 	}
 	if saved := int(moved.Load()) - sent.written; saved < 200*40 {
 		t.Errorf("%d bytes came and %d went on", moved.Load(), sent.written)
+	}
+}
+
+// The answer to a copy that was given up for the source's error has the code of one that somebody
+// has cancelled.
+func TestACopyThatTheReplicaCancelsIsTheReplicasError(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.replica, "CREATE TABLE a (id bigint)")
+	from, err := openLine(context.Background(), b.Run.Primary, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.close()
+	to, err := openLine(context.Background(), b.Target, "SET statement_timeout = '100ms'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.close()
+	_, err = pump(from, to, "COPY (SELECT generate_series(1, 1000000000000)) TO STDOUT (FORMAT binary)", "COPY public.a FROM STDIN (FORMAT binary)", nil, new(atomic.Int64))
+	if at := (*side)(nil); !errors.As(err, &at) || at.server != b.Target.Name || !strings.Contains(err.Error(), "statement timeout") {
+		t.Errorf("%v", err)
 	}
 }
 
