@@ -47,9 +47,10 @@ const foreignQuery = `SELECT con.confrelid, format('ALTER TABLE %s ADD CONSTRAIN
 	WHERE con.conrelid = $1 AND con.contype = 'f' AND con.conparentid = 0 ORDER BY con.conname`
 
 // memory is what the server allows for one sort, and what all connections together may take,
-// in kB: 512 MB or half the shared buffers, which tell what the machine can do.
-const memory = `SELECT (SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'),
-	least(1048576, greatest(524288, (SELECT setting::bigint * current_setting('block_size')::bigint / 2048 FROM pg_settings WHERE name = 'shared_buffers')))`
+// in kB, by the shared buffers, which tell what the machine can do: four times of them up to 512 MB,
+// and half of them from 1 GB on, up to 1 GB.
+const memory = `SELECT (SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'), least(1048576, greatest(kb / 2, least(524288, kb * 4)))
+	FROM (SELECT setting::bigint * current_setting('block_size')::bigint / 1024 FROM pg_settings WHERE name = 'shared_buffers') shared(kb)`
 
 // shares divides what all connections may take among tables, largest first, by their sizes:
 // so that as many as there are connections never take more, and a large table that is alone

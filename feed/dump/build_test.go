@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pgshunt/internal/pgtest"
 )
 
 func TestConnectionsShareTheMemoryForSorts(t *testing.T) {
@@ -21,6 +23,17 @@ func TestConnectionsShareTheMemoryForSorts(t *testing.T) {
 	} {
 		if diff := cmp.Diff(c.want, shares(c.sizes, c.jobs, 64, 500)); diff != "" {
 			t.Errorf("%v: %s", c.sizes, diff)
+		}
+	}
+}
+
+// The shared buffers tell how large the machine is.
+func TestASmallServerGivesLittleMemoryForSorts(t *testing.T) {
+	for buffers, want := range map[string]int64{"16MB": 64 << 10, "128MB": 512 << 10} {
+		server := pgtest.Replica(t, pgtest.Options{Settings: map[string]string{"shared_buffers": buffers}})
+		var each, all int64
+		if err := server.Super(t, "postgres").QueryRow(t.Context(), memory).Scan(&each, &all); err != nil || all != want {
+			t.Errorf("%d kB with shared_buffers %s, want %d; %v", all, buffers, want, err)
 		}
 	}
 }
