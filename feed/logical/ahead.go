@@ -24,7 +24,7 @@ func (s *session) ahead(ctx context.Context, st *standing) (bool, error) {
 	if err != nil {
 		return false, s.failed(s.run.Primary, "read its position", err)
 	}
-	if !ahead && !st.slot.Active && st.sub.Conninfo != s.source {
+	if !ahead && !st.slot.Active && s.source != "" && st.sub.Conninfo != s.source {
 		ahead, err = s.parted(ctx, applied)
 	}
 	return ahead, err
@@ -45,27 +45,24 @@ func (s *session) parted(ctx context.Context, applied int64) (bool, error) {
 }
 
 // switches are the positions at which the primary, or one that it goes back to, was promoted.
-// Only replication's protocol tells them to a role that is no superuser; who may not speak it, or
-// does not get through to it, is told none.
+// Only replication's protocol tells them to a role that is no superuser. Where that is not to be
+// had, as through a pooler, or the history is gone, there are none.
 func (s *session) switches(ctx context.Context) (places []string, err error) {
 	login := s.run.Primary.Login()
 	login.RuntimeParams["replication"] = "database"
 	conn, err := pgconn.ConnectConfig(ctx, login)
 	if err != nil {
-		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
-			return nil, nil
-		}
-		return nil, s.failed(s.run.Primary, "read its history", err)
+		return nil, s.unlessRefused(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	const timeline, content = 1, 1 // columns of the answers
-	system, err := said(ctx, conn, "IDENTIFY_SYSTEM", timeline)
-	if err != nil || system == "1" {
-		return nil, s.failed(s.run.Primary, "read its history", err)
+	now, err := said(ctx, conn, "IDENTIFY_SYSTEM", timeline)
+	if err != nil || now == "1" {
+		return nil, s.unlessRefused(err)
 	}
-	history, err := said(ctx, conn, "TIMELINE_HISTORY "+system, content)
+	history, err := said(ctx, conn, "TIMELINE_HISTORY "+now, content)
 	if err != nil {
-		return nil, s.failed(s.run.Primary, "read its history", err)
+		return nil, s.unlessRefused(err)
 	}
 	for line := range strings.Lines(history) { // timeline, position, reason
 		words := strings.Fields(line)
@@ -77,6 +74,14 @@ func (s *session) switches(ctx context.Context) (places []string, err error) {
 		}
 	}
 	return places, nil
+}
+
+// unlessRefused is err as the primary's, nil where that says that it does not answer such a question.
+func (s *session) unlessRefused(err error) error {
+	if sqlstate(err) != "" {
+		return nil
+	}
+	return s.failed(s.run.Primary, "read its history", err)
 }
 
 // said is a column of the only row that a command of replication answers.
