@@ -205,3 +205,23 @@ func TestRowsThatAConstraintLeavesAloneAreFed(t *testing.T) {
 	}
 	r.equal(t)
 }
+
+// A constraint of the replica's own is not the feed's to take off, and one that the primary has
+// validated since need not go.
+func TestConstraintsThatThePrimaryDoesNotLeaveOpenStay(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
+	const table = "CREATE TABLE t (id int PRIMARY KEY, v text); ALTER TABLE t ADD CONSTRAINT "
+	r.primary.Exec(t, table+"later CHECK (v <> '') NOT VALID; INSERT INTO t VALUES (1, 'x')")
+	r.replica.Exec(t, table+"own CHECK (id > 0) NOT VALID")
+	const constraints = "SELECT string_agg(conname, ', ' ORDER BY conname) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'c'"
+	for _, apply := range []func(context.Context, *feed.Run) error{Apply, resyncAll} {
+		if err := apply(limited(t), r.run(t)); err != nil {
+			t.Fatal(err)
+		}
+		if got := ask(t, r.replica, constraints); got != "later, own" {
+			t.Errorf("the replica has %s", got)
+		}
+		r.primary.Exec(t, "ALTER TABLE t VALIDATE CONSTRAINT later")
+	}
+	r.equal(t)
+}

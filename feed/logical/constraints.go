@@ -37,7 +37,8 @@ func unvalidated(ctx context.Context, conn *pgx.Conn, tables []string) ([]constr
 	})
 }
 
-// loosen takes such constraints off the replica's tables while rows are copied.
+// loosen takes the primary's such constraints off the replica's tables while rows are copied. One of
+// the replica's own is nobody else's, and one that the primary has validated since lets its rows in.
 func (s *session) loosen(ctx context.Context, st *standing, all []*table) error {
 	if s.run.Print || st.sub != nil && st.sub.has(leaves(all)) {
 		return nil
@@ -48,12 +49,19 @@ func (s *session) loosen(ctx context.Context, st *standing, all []*table) error 
 			names = append(names, t.Plain())
 		}
 	}
+	open, err := unvalidated(ctx, s.primary, names)
+	if err != nil {
+		return s.failed(s.run.Primary, "look for constraints", err)
+	}
 	found, err := unvalidated(ctx, s.target, names)
 	if err != nil {
 		return s.failed(s.run.Target, "look for constraints", err)
 	}
 	var drop []string
 	for _, k := range found {
+		if !slices.ContainsFunc(open, func(o constraint) bool { return o.table == k.table && o.name == k.name }) {
+			continue
+		}
 		drop = append(drop, "ALTER TABLE "+k.sql+" DROP CONSTRAINT "+feed.Quote("", k.name))
 	}
 	if len(drop) == 0 {
