@@ -141,13 +141,18 @@ func (s *session) identify(ctx context.Context) (err error) {
 	return err
 }
 
+// firm is how long a worker has to be there to be the one that a slot in use is sent to. Where another
+// has the slot a worker fails at once, and the next one is another process.
+const firm = 2 * time.Second
+
 // owned is standing, and says what of it is another feed's. A slot that is read from, and not by
-// the subscription here, is; but a sender that has just lost its subscription is given the time to end.
+// the subscription here, is; but a sender that has just lost its subscription is given the time to
+// end, and one that has to read much WAL before it has anything to send says nothing for long.
 func (s *session) owned(ctx context.Context) (*standing, *stranger, error) {
 	if err := s.identify(ctx); err != nil {
 		return nil, nil, err
 	}
-	until, pid := time.Now().Add(5*time.Second), 0
+	until, sender, worker, since := time.Now().Add(5*time.Second), 0, 0, time.Now()
 	for {
 		st, err := s.standing(ctx)
 		if err != nil {
@@ -156,10 +161,16 @@ func (s *session) owned(ctx context.Context) (*standing, *stranger, error) {
 		if f := s.strange(st); f != nil {
 			return st, f, nil
 		}
-		if s.target == nil || !st.elsewhere() || pid != 0 && pid != st.slot.PID {
+		if s.target == nil || !st.elsewhere() || sender != 0 && sender != st.slot.PID {
 			return st, nil, nil
 		}
-		if pid = st.slot.PID; time.Now().After(until) {
+		if st.sub != nil && st.sub.PID != worker {
+			worker, since = st.sub.PID, time.Now()
+		}
+		if st.silent = worker != 0 && time.Since(since) > firm; st.silent {
+			return st, nil, nil
+		}
+		if sender = st.slot.PID; time.Now().After(until) {
 			return st, s.rival(st), nil
 		}
 		if err := wait(ctx, pace); err != nil {
@@ -170,7 +181,7 @@ func (s *session) owned(ctx context.Context) (*standing, *stranger, error) {
 
 // elsewhere tells whether the slot is read from, and not by the subscription here, at this moment.
 func (st *standing) elsewhere() bool {
-	return st.slot != nil && st.slot.Followed && (st.sub == nil || !st.sub.Receiving)
+	return !st.silent && st.slot != nil && st.slot.Followed && (st.sub == nil || !st.sub.Receiving)
 }
 
 // rival tells of another server that reads from the feed's slot. A copy of a replica's server

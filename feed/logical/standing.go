@@ -15,6 +15,8 @@ type standing struct {
 	publication *publication
 	slot        *slot
 	sub         *subscription
+	// silent is set once the subscription's worker is known to be connected, though nothing has come.
+	silent bool
 	// ahead is set where the replica has applied what this primary never had.
 	ahead bool
 	// blind is set where the role may not look at the replica's subscriptions.

@@ -88,7 +88,6 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 	if err := s.missing(ctx, p, st.sub); err != nil {
 		p.warn("missing", err.Error(), "", "")
 	}
-	sender := st.slot.PID
 	// Between two attempts nobody is connected; nor is for a moment after any change.
 	for range 10 {
 		if st.connected() || !st.sub.Enabled || wait(ctx, pace) != nil {
@@ -98,15 +97,21 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 			st.sub, st.slot = now.sub, now.slot
 		}
 	}
+	if st.sub.Enabled && st.elsewhere() {
+		now, f, err := s.owned(ctx)
+		if err == nil && f != nil {
+			p.all = append(p.all, feed.Problem{Server: f.server.Name, Check: "owner", Blocks: true, What: f.what, Note: f.next})
+			return "broken"
+		}
+		if err == nil && now.sub != nil && now.slot != nil {
+			st.sub, st.slot, st.silent = now.sub, now.slot, now.silent
+		}
+	}
 	failures, err := s.errorCount(ctx, st.sub)
 	if err != nil {
 		failures = 0
 	}
 	switch {
-	case st.sub.Enabled && st.elsewhere() && st.slot.PID == sender:
-		f := s.rival(st)
-		p.all = append(p.all, feed.Problem{Server: f.server.Name, Check: "owner", Blocks: true, What: f.what, Note: f.next})
-		return "broken"
 	case !st.sub.Enabled && failures == 0:
 		p.block("disabled", "the subscription is disabled", "ALTER SUBSCRIPTION "+feed.Quote("", s.run.Name)+" ENABLE", "on the replica, unless somebody wants it so")
 		return "stopped"
