@@ -23,19 +23,17 @@ func (f *stranger) problem(server *feed.Server) feed.Problem {
 
 // strange judges a foreign server by its comment, which names the primary; nil where it is this
 // feed's. Two configurations may have a primary's database and a replica of one name each. Where
-// the primary does not tell who it is, or does not answer, its address has to do. A server
-// without that comment is the feed's if the journal says that the replica is fed so.
+// the primary does not tell who it is, or does not answer, its address has to do; so it has for a
+// server without that comment, as versions before left it, if the journal says that the replica is fed so.
 func (w *work) strange(server *foreignServer) (*stranger, error) {
 	name := w.run.Name
 	const rename = "give this replica another name in the configuration; or, if nobody needs it any more, remove it there: DROP SERVER %s CASCADE; or leave it to this feed: %s"
 	keep := w.markSQL()
 	system, marked := strings.CutPrefix(server.comment, feed.Follows)
 	switch {
-	case !marked && w.way == configs.FeedFDW:
-		return nil, nil
-	case !marked:
+	case !marked && w.way != configs.FeedFDW:
 		return &stranger{fmt.Sprintf("there is a foreign server %s, which no feed has made", name), fmt.Sprintf(rename, feed.Quote("", name), keep)}, nil
-	case w.system != "" && system != "":
+	case marked && w.system != "" && system != "":
 		if system == w.system {
 			return nil, nil
 		}
