@@ -71,6 +71,24 @@ func TestForeignTablesAreReadThrough(t *testing.T) {
 	}
 }
 
+// Two primaries may have a database of one name, and feed a replica by one name.
+func TestRowsOfAnotherPrimaryAreNotWritten(t *testing.T) {
+	d := two(t, "CREATE TABLE copied (id int PRIMARY KEY, v int); INSERT INTO copied SELECT i, i FROM generate_series(1, 20) i")
+	run := d.run(t, configs.FeedFDW, nil)
+	follows := "COMMENT ON SERVER " + run.Name + " IS " + feed.Literal(feed.Follows+"1")
+	d.replica.ExecIn(t, d.theirs, "CREATE EXTENSION postgres_fdw; CREATE SERVER "+run.Name+" FOREIGN DATA WRAPPER postgres_fdw; "+follows+"; DELETE FROM copied WHERE id = 3")
+	differs := []string{"public.copied differs m:3"}
+	if diff := cmp.Diff(differs, findings(verify(t, run, Options{}))); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := Run(t.Context(), run, Options{Repair: true}); err == nil || !strings.Contains(err.Error(), "another primary") {
+		t.Errorf("%v", err)
+	}
+	if diff := cmp.Diff(differs, findings(verify(t, run, Options{}))); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // Where there is a snapshot of the copy, rows that have changed since are told from wrong ones.
 func TestWhatHasChangedSinceTheCopyIsCounted(t *testing.T) {
 	d := two(t, "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 20) i")

@@ -65,6 +65,9 @@ func (v *verification) all(ctx context.Context) (err error) {
 		if err := v.run.Lock(ctx, v.target); err != nil {
 			return err
 		}
+		if err := v.follows(ctx); err != nil {
+			return err
+		}
 	}
 	if err := v.prepare(ctx); err != nil {
 		return err

@@ -1,0 +1,50 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+)
+
+// followsQueries read the comment of what a replica has to reach its primary by.
+var followsQueries = map[configs.Feed]string{
+	configs.FeedFDW: "SELECT coalesce(obj_description(oid, 'pg_foreign_server'), '') FROM pg_foreign_server WHERE srvname = $1",
+	configs.FeedLogical: `SELECT coalesce(obj_description(oid, 'pg_subscription'), '') FROM pg_subscription
+		WHERE subname = $1 AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+}
+
+// follows fails where the replica says that it follows another primary: two may have databases of
+// one name, and the rows of one are not to be written over those of the other.
+func (v *verification) follows(ctx context.Context) error {
+	query, marked := followsQueries[v.run.Replica.Feed]
+	if !marked {
+		return nil
+	}
+	var comment string
+	err := v.target.QueryRow(ctx, query, v.run.Name).Scan(&comment)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return &feed.Error{Server: v.run.Target.Name, Doing: "look whom it follows", Err: err}
+	}
+	system, err := v.run.Primary.System(ctx, v.primary)
+	if err != nil {
+		return err
+	}
+	other, marked := strings.CutPrefix(comment, feed.Follows)
+	if !marked || other == "" || system == "" || other == system {
+		return nil
+	}
+	return &feed.Error{
+		Server: v.run.Target.Name, Doing: "repair its tables",
+		Err:  fmt.Errorf("it follows another primary than this one (system %s, and this is %s)", other, system),
+		Next: "run pgshunt feed status",
+	}
+}
