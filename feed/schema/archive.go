@@ -123,7 +123,8 @@ func parseList(list string) (all []entry, err error) {
 var firstEntry = regexp.MustCompile(`(?m)^--\n-- TOC entry [0-9]+ \(class`)
 
 // sql is the text of the entries that keep meets, in their order, "" for none. It is to be
-// run as one: it cannot be taken apart safely, since a definition may hold any text.
+// run as one: it cannot be taken apart safely, since a definition may hold any text. Columns have
+// no options that are the server's own.
 func (a *archive) sql(ctx context.Context, keep func(entry) bool) (string, error) {
 	var list strings.Builder
 	for _, e := range a.entries {
@@ -157,5 +158,5 @@ func (a *archive) sql(ctx context.Context, keep func(entry) bool) (string, error
 	if completed := strings.LastIndex(text, "\n-- Completed on "); completed >= 0 {
 		text = text[:completed]
 	}
-	return strings.TrimSpace(text) + "\n", nil
+	return settable(strings.TrimSpace(text) + "\n"), nil
 }
