@@ -199,8 +199,8 @@ const (
 		LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND c.relispartition LEFT JOIN pg_class p ON p.oid = i.inhparent WHERE c.oid = $1`
 	extrasQuery = `SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS %s', $2::text, attname, attstattarget) FROM pg_attribute
 			WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attstattarget >= 0
-		UNION ALL SELECT format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', $2::text, attname, array_to_string(attoptions, ', ')) FROM pg_attribute
-			WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attoptions IS NOT NULL
+		UNION ALL SELECT format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', $2::text, attname, string_agg(o, ', ')) FROM pg_attribute, unnest(attoptions) o
+			WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND o ~ '` + schema.ColumnOption + `' GROUP BY attname
 		UNION ALL SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', $2::text, conname) FROM pg_constraint
 			WHERE conrelid = $1 AND contype IN ('c', 'n') AND NOT convalidated
 		UNION ALL SELECT format('ALTER TABLE %s REPLICA IDENTITY %s', $2::text, CASE relreplident WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END) FROM pg_class
