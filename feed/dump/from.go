@@ -73,7 +73,7 @@ func (m *manifest) check(ctx context.Context, run *feed.Run) ([]feed.Problem, er
 	if m.Database != run.Primary.Database() {
 		block("database", fmt.Sprintf("%s is of database %q, and the configuration's primary has %q", m.dir, m.Database, run.Primary.Database()), "name the directory of that database, or correct primary.url")
 	}
-	if _, err := program.Find(ctx, m.Definitions.Major); err != nil {
+	if _, err := program.FindNewest(ctx, m.Definitions.Major); err != nil {
 		block("programs", err.Error(), "")
 	}
 	k.whole()

@@ -24,34 +24,61 @@ type Set struct {
 	Major int
 }
 
-// Find returns the pg_dump and pg_restore to use for a server of version major:
-// those on PATH where they are as new as the server, else the newest of those that Debian
-// and Red Hat install side by side. An older pg_dump refuses a newer server.
+// Find returns the pg_dump and pg_restore to use for a server of version major: those of
+// that version where they are installed, else newer ones; an older pg_dump refuses a newer
+// server, and a newer one does not know what came with a minor version. Of each, those on PATH
+// go before those that Debian and Red Hat install side by side.
 func Find(ctx context.Context, major int) (Set, error) {
-	var have []string
-	for _, dir := range programDirs() {
-		p, err := inspect(ctx, dir)
-		if err != nil {
-			continue
-		}
+	have := installed(ctx, programDirs())
+	if n := slices.IndexFunc(have, func(p Set) bool { return p.Major == major }); n >= 0 {
+		return have[n], nil
+	}
+	return firstSince(have, major)
+}
+
+// FindNewest returns the newest programs there are, major or later. Its pg_restore reads an
+// archive whichever pg_dump has written it, which an older one refuses.
+func FindNewest(ctx context.Context, major int) (Set, error) {
+	have := installed(ctx, programDirs())
+	slices.SortStableFunc(have, func(a, b Set) int { return b.Major - a.Major })
+	return firstSince(have, major)
+}
+
+func firstSince(have []Set, major int) (Set, error) {
+	var older []string
+	for _, p := range have {
 		if p.Major >= major {
 			return p, nil
 		}
-		have = append(have, fmt.Sprintf("%s is version %d", p.Dump, p.Major))
+		older = append(older, fmt.Sprintf("%s is version %d", p.Dump, p.Major))
 	}
 	found := "there is none"
-	if len(have) > 0 {
-		found = strings.Join(have, ", ")
+	if len(older) > 0 {
+		found = strings.Join(older, ", ")
 	}
 	return Set{}, fmt.Errorf("pg_dump and pg_restore of version %d or later are needed (%s); install them on this machine (Debian: apt install postgresql-client-%d)", major, found, major)
 }
 
-// programDirs lists where to look, in order. Debian's pg_dump on PATH is a script that
+func installed(ctx context.Context, dirs []string) (have []Set) {
+	for _, dir := range dirs {
+		if p, err := inspect(ctx, dir); err == nil {
+			have = append(have, p)
+		}
+	}
+	return have
+}
+
+// programDirs lists where to look, in order, each once. Debian's pg_dump on PATH is a script that
 // chooses a version by the cluster it thinks it talks to, so it is passed over.
 func programDirs() (dirs []string) {
-	if path, err := exec.LookPath("pg_dump"); err == nil {
-		if path, err = filepath.EvalSymlinks(path); err == nil && filepath.Base(path) != "pg_wrapper" {
-			dirs = append(dirs, filepath.Dir(path))
+	add := func(dir string) {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if path, err := filepath.EvalSymlinks(filepath.Join(dir, "pg_dump")); err == nil && filepath.IsAbs(path) && filepath.Base(path) != "pg_wrapper" {
+			add(filepath.Dir(path))
 		}
 	}
 	var versioned []string
@@ -60,7 +87,10 @@ func programDirs() (dirs []string) {
 		versioned = append(versioned, found...)
 	}
 	slices.SortFunc(versioned, func(a, b string) int { return Major(b) - Major(a) })
-	return append(dirs, versioned...)
+	for _, dir := range versioned {
+		add(dir)
+	}
+	return dirs
 }
 
 var number = regexp.MustCompile(`[0-9]+`)

@@ -129,7 +129,7 @@ func (b *bringing) open(ctx context.Context) (end func() error, err error) {
 	b.dir, ends = dir, append(ends, remove)
 	if b.saved != nil {
 		b.facts = b.saved.Facts
-		b.programs, err = program.Find(ctx, b.saved.Major)
+		b.programs, err = program.FindNewest(ctx, b.saved.Major)
 	} else if err = connect(&b.primary, b.run.Primary); err == nil {
 		ends, err = b.ask(ctx, ends)
 	}

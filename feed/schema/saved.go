@@ -97,7 +97,7 @@ type Rows struct {
 
 // Rows finds the rows.
 func (s *Saved) Rows(ctx context.Context) (*Rows, error) {
-	programs, err := program.Find(ctx, s.Major)
+	programs, err := program.FindNewest(ctx, s.Major)
 	if err != nil {
 		return nil, err
 	}
