@@ -149,8 +149,12 @@ func (t *transaction) summary() string {
 func (s *session) conflictProblem(ctx context.Context, sub *subscription, failures int64) feed.Problem {
 	p := feed.Problem{Server: s.run.Target.Name, Check: "conflict", Blocks: true}
 	name := feed.Quote("", s.run.Name)
-	logged := s.lastError(ctx, sub)
 	c := s.conflict(ctx, sub)
+	end := ""
+	if c != nil {
+		end = lsn(c.End)
+	}
+	logged := s.lastError(ctx, end)
 	p.What = "the subscription does not go on"
 	if failures > 0 {
 		p.What += fmt.Sprintf(" (%d errors)", failures)
@@ -159,9 +163,9 @@ func (s *session) conflictProblem(ctx context.Context, sub *subscription, failur
 		p.What += ": " + logged.text
 	}
 	var notes []string
-	end := logged.lsn
-	if c != nil {
-		end = lsn(c.End)
+	if c == nil {
+		end = logged.lsn
+	} else {
 		p.What += fmt.Sprintf("; the next transaction is %d, which ends at %s: %s", c.XID, end, c.summary())
 		for i, row := range c.double {
 			if i == 0 {

@@ -227,9 +227,9 @@ func (c *copying) judge(ctx context.Context, st *standing, workers string) error
 }
 
 // gaveUp is the error of a copy that cannot go on.
-func (c *copying) gaveUp(ctx context.Context, sub *subscription) error {
+func (c *copying) gaveUp(ctx context.Context) error {
 	cause := "a worker of the subscription fails again and again; what it says is in the log there"
-	if entry := c.s.lastError(ctx, sub); entry.text != "" {
+	if entry := c.s.lastError(ctx, ""); entry.text != "" {
 		cause = entry.text
 	}
 	next := "remove the cause and run this again; what is copied stays"

@@ -18,13 +18,14 @@ type entry struct {
 // it fails.
 const logQuery = `SELECT pg_read_binary_file(f, greatest(0, (pg_stat_file(f)).size - 262144), 262144) FROM pg_current_logfile() f WHERE f IS NOT NULL`
 
-// lastError looks into the replica's log for the last error of the subscription.
-func (s *session) lastError(ctx context.Context, sub *subscription) entry {
+// lastError looks into the replica's log for the last error of the subscription, by the
+// transaction that ends at end where there is one.
+func (s *session) lastError(ctx context.Context, end string) entry {
 	text, err := one[[]byte](ctx, s.target, logQuery)
 	if err != nil {
 		return entry{}
 	}
-	return findError(string(text), s.run.Name)
+	return findError(string(text), s.run.Name, end)
 }
 
 var (
@@ -33,20 +34,31 @@ var (
 	position = regexp.MustCompile(`\b[0-9A-F]{1,8}/[0-9A-F]{1,8}\b`)
 )
 
-// findError finds the last error of a subscription's workers in a log in PostgreSQL's own
+// findError chooses from the errors of a subscription's workers the last, or the last of the
+// transaction that ends at end: a worker that starts before the one that failed has ended fails
+// too, and its error says nothing of the reason.
+func findError(log, name, end string) (last entry) {
+	for _, e := range findErrors(log, name) {
+		if end == "" || e.lsn == end || last.lsn != end {
+			last = e
+		}
+	}
+	return last
+}
+
+// findErrors finds the errors of a subscription's workers in a log in PostgreSQL's own
 // format, whose log_line_prefix has the process in brackets, as the default does. A worker
 // tells its subscription's name when it starts.
-func findError(log, name string) entry {
+func findErrors(log, name string) (all []entry) {
 	workers := make(map[string]bool)
-	var last entry
+	var contexts []int // where in the text of each that begins, -1 for nowhere
 	var pid string
-	context := -1 // where in the text of last that begins
-	open := false // the lines belong to an error of ours
+	open := false // the lines belong to the last of ours
 	for line := range strings.Lines(log) {
 		line = strings.TrimRight(line, "\r\n")
 		if strings.HasPrefix(line, "\t") {
 			if open {
-				last.text += " " + strings.TrimSpace(line)
+				all[len(all)-1].text += " " + strings.TrimSpace(line)
 			}
 			continue
 		}
@@ -66,20 +78,23 @@ func findError(log, name string) entry {
 			}
 		case "ERROR", "FATAL":
 			if open = workers[pid]; open {
-				last, context = entry{text: text}, -1
+				all, contexts = append(all, entry{text: text}), append(contexts, -1)
 			}
 		case "DETAIL", "CONTEXT":
 			if open = open && same; open {
+				last := &all[len(all)-1]
 				if kind == "CONTEXT" {
-					context = len(last.text)
+					contexts[len(all)-1] = len(last.text)
 				}
 				last.text += " (" + text + ")"
 			}
 		}
 	}
-	if context >= 0 { // a value of the row might look like a position too
-		last.lsn = position.FindString(last.text[context:])
+	for i := range all {
+		if contexts[i] >= 0 { // a value of the row might look like a position too
+			all[i].lsn = position.FindString(all[i].text[contexts[i]:])
+		}
+		all[i].text = strings.Join(strings.Fields(all[i].text), " ")
 	}
-	last.text = strings.Join(strings.Fields(last.text), " ")
-	return last
+	return all
 }

@@ -25,10 +25,23 @@ func TestTheLastErrorOfTheSubscriptionIsFound(t *testing.T) {
 		text: `duplicate key value violates unique constraint "t_pkey" (Key (id)=(2) already exists.) (processing remote data for replication origin "pg_16395" during message type "INSERT") for replication target relation "public.t" in transaction 725 finished at 0/14C0378`,
 		lsn:  "0/14C0378",
 	}
-	if diff := cmp.Diff(want, findError(log, "pgshunt_shop_ml1"), cmp.AllowUnexported(entry{})); diff != "" {
-		t.Error(diff)
+	// A worker that starts too early says nothing of the reason.
+	const early = log + `2026-01-01 10:00:01.100 UTC [10] LOG:  logical replication apply worker for subscription "pgshunt_shop_ml1" has started
+2026-01-01 10:00:01.100 UTC [10] ERROR:  replication origin with ID 1 is already active for PID 8
+`
+	for _, c := range []struct {
+		log, end string
+		want     entry
+	}{
+		{log, "", want}, {log, "0/14C0378", want}, {log, "0/1", want}, {early, "0/14C0378", want},
+		{early, "", entry{text: "replication origin with ID 1 is already active for PID 8"}},
+		{early, "0/1", entry{text: "replication origin with ID 1 is already active for PID 8"}},
+	} {
+		if diff := cmp.Diff(c.want, findError(c.log, "pgshunt_shop_ml1", c.end), cmp.AllowUnexported(entry{})); diff != "" {
+			t.Errorf("%q: %s", c.end, diff)
+		}
 	}
-	if got := findError(log, "pgshunt_shop_ml2"); got.text != "" {
+	if got := findError(log, "pgshunt_shop_ml2", ""); got.text != "" {
 		t.Errorf("of another subscription: %+v", got)
 	}
 }
