@@ -209,12 +209,12 @@ func (c *copying) judge(ctx context.Context, st *standing, workers string) error
 	}
 	switch {
 	case !st.sub.Enabled && c.enabled >= enough, count-c.errors >= enough:
-		return c.gaveUp(ctx, st.sub)
+		return c.gaveUp(ctx)
 	case !st.sub.Enabled:
 		c.enabled++
 		return c.s.enable(ctx, "enable the subscription after an error")
 	case time.Since(c.seen) > idleAfter:
-		return c.gaveUp(ctx, st.sub)
+		return c.gaveUp(ctx)
 	case !c.noted && time.Since(c.since) > noteAfter:
 		c.noted = true
 		if workers == "" {
