@@ -190,6 +190,7 @@ var varying = []struct {
 	{regexp.MustCompile(`\b\d+(\.\d+)? (bytes|[kMGT]B)\b`), "SIZE"},                                        //
 	{regexp.MustCompile(`\b[0-9A-F]+/[0-9A-F]{3,}\b`), "LSN"},                                              //
 	{regexp.MustCompile(`\b(OID|oid|pid|PID|transaction) \d+\b`), "$1 N"},                                  //
+	{regexp.MustCompile(`\(\d+ errors\)`), "(N errors)"},                                                   // a worker fails again until it is asked
 	{regexp.MustCompile(`PostgreSQL \d+\.\d+( \([^)]*\))?`), "PostgreSQL VERSION"},                         //
 	{regexp.MustCompile(` {2,}`), "  "},                                                                    // columns are as wide as what is in them
 	{regexp.MustCompile(`-{4,}`), "----"},                                                                  //
