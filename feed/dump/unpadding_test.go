@@ -81,8 +81,14 @@ func copyOf(extension []byte, rows [][][]byte) []byte {
 // the data comes in.
 func FuzzUnpadding(f *testing.F) {
 	rows := [][][]byte{
-		{[]byte("id"), []byte("value   "), nil}, {nil, nil, nil}, {{}, []byte("        "), []byte("  ")}, {[]byte("  "), []byte("12345678901  "), {0x20}}, {nil, {}, nil},
-		{nil, bytes.Repeat([]byte(" "), 300), nil}, {nil, append([]byte("x"), bytes.Repeat([]byte(" "), longestBlank)...), nil}, {nil, append([]byte("x"), bytes.Repeat([]byte(" "), longestBlank-1)...), nil},
+		{[]byte("id"), []byte("value   "), nil},
+		{nil, nil, nil},
+		{{}, []byte("        "), []byte("  ")},
+		{[]byte("  "), []byte("12345678901  "), {0x20}},
+		{nil, {}, nil},
+		{nil, bytes.Repeat([]byte(" "), 300), nil},
+		{nil, append([]byte("x"), bytes.Repeat([]byte(" "), longestBlank)...), nil},
+		{nil, append([]byte("x"), bytes.Repeat([]byte(" "), longestBlank-1)...), nil},
 	}
 	whole := copyOf([]byte("more"), rows)
 	for _, pieces := range [][]byte{{255}, {1}, {3, 7, 30}, {0}} {

@@ -33,7 +33,10 @@ func TestTheLastErrorOfTheSubscriptionIsFound(t *testing.T) {
 		log, end string
 		want     entry
 	}{
-		{log, "", want}, {log, "0/14C0378", want}, {log, "0/1", want}, {early, "0/14C0378", want},
+		{log, "", want},
+		{log, "0/14C0378", want},
+		{log, "0/1", want},
+		{early, "0/14C0378", want},
 		{early, "", entry{text: "replication origin with ID 1 is already active for PID 8"}},
 		{early, "0/1", entry{text: "replication origin with ID 1 is already active for PID 8"}},
 	} {
