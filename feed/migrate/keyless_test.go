@@ -2,10 +2,12 @@ package migrate
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"pgshunt/configs"
 	"pgshunt/feed"
+	"pgshunt/internal/pgtest"
 )
 
 // A table without a key, all of whose columns tell its rows apart, loses no change that is written
@@ -42,6 +44,33 @@ func TestRowsThatAreToldApartByAllColumns(t *testing.T) {
 	}
 	write(30)
 	g.equal()
+}
+
+// Whoever holds back a new column of such a table is killed, and the primary changes: the next run
+// finds where rows with the column begin.
+func TestAColumnOfAKeylessTableComesLate(t *testing.T) {
+	g := newRig(t, configs.FeedLogical, `CREATE TABLE logs (n int, body text); ALTER TABLE logs REPLICA IDENTITY FULL; INSERT INTO logs SELECT i, 'b' || i FROM generate_series(1, 40) i`)
+	c := g.client()
+	const sql = "ALTER TABLE logs ADD level int NOT NULL DEFAULT 5"
+	l, err := c.begin(sql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.behind.stop()
+	<-l.behind.done
+	l.m.close()
+	g.primary.Exec(t, "UPDATE logs SET n = n + 100 WHERE n < 10")
+	if _, err := c.conn.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+	g.primary.Exec(t, "UPDATE logs SET n = n + 100 WHERE n BETWEEN 10 AND 20; DELETE FROM logs WHERE n > 105; INSERT INTO logs VALUES (1)")
+	if !pgtest.Eventually(func() bool { return strings.Contains(g.since(), "ERROR") }) {
+		t.Error("the replica has not met the new column")
+	}
+	if err := Resume(t.Context(), []*feed.Run{g.run(nil)}); err != nil {
+		t.Fatal(err)
+	}
+	g.settled()
 }
 
 // What changes a parent changes its heirs, which the replica has as tables of their own: that is
