@@ -17,6 +17,7 @@ type Conn struct {
 	nc     net.Conn // nil where a Loop accepted the connection
 	remote net.Addr
 	sock   atomic.Pointer[socket] // since Join
+	closed atomic.Bool            // set by Close, for a Join that is under way
 }
 
 // NewConn takes over nc, which must not be used directly afterwards.
@@ -83,13 +84,17 @@ func (c *Conn) TLS() *tls.ConnectionState {
 
 // Join moves c to one of the Loops, with h to be called for it. It reports false
 // where it cannot: with TLS, or where there are no Loops. Nobody may be reading or
-// writing c meanwhile. h is not called before Resume.
+// writing c meanwhile; whoever closes it does so as before or after. h is not called
+// before Resume.
 func (c *Conn) Join(ls *Loops, h Handler) bool {
 	if ls == nil {
 		return false
 	}
 	k := join(c.nc, ls.pick(), h)
 	c.sock.Store(k)
+	if k != nil && c.closed.Load() { // perhaps before there was a socket to close
+		k.close(false)
+	}
 	return k != nil
 }
 
@@ -119,8 +124,9 @@ func (c *Conn) WriteIn(t *Turn, p []byte) (int, error) {
 }
 
 // Close closes the socket. A Read or Write that waits returns net.ErrClosed. A
-// handler is called once more.
+// handler is called once more. Any goroutine may call it, several times and during Join too.
 func (c *Conn) Close() error {
+	c.closed.Store(true) // before the socket is looked for: Join does it the other way round
 	if k := c.sock.Load(); k != nil {
 		k.close(false)
 		return nil
