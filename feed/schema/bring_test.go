@@ -75,7 +75,9 @@ func (b *bed) bring(t *testing.T, need Need) {
 	}
 }
 
-// definitions describes the tables of a server, what hangs on them and the types around.
+// definitions describes the tables of a server, what hangs on them and the types around. NOT NULL
+// is told with its column, since it is a constraint only from PostgreSQL 18 on, unless somebody has named it; what a foreign key
+// has for each partition that it references is named by the server, in another way since 18.
 const definitions = `SELECT array_agg(line ORDER BY line) FROM (
 	SELECT 'column ' || c.oid::regclass || ' ' || (SELECT count(*) FROM pg_attribute b WHERE b.attrelid = c.oid AND b.attnum BETWEEN 1 AND a.attnum AND NOT b.attisdropped) || a.attname || ' '
 		|| format_type(a.atttypid, a.atttypmod) || a.attnotnull || a.attidentity::text || a.attgenerated::text || a.attstorage::text || a.attcollation::regcollation || coalesce(pg_get_expr(d.adbin, d.adrelid), '') AS line
@@ -85,7 +87,8 @@ const definitions = `SELECT array_agg(line ORDER BY line) FROM (
 		|| coalesce(pg_get_partkeydef(oid), '') || coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'p')
 	UNION ALL SELECT 'index ' || pg_get_indexdef(indexrelid) || indisvalid || indisreplident || coalesce((SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = indexrelid), '')
 		FROM pg_index JOIN pg_class c ON c.oid = indrelid WHERE indrelid >= 16384 AND relkind IN ('r', 'p')
-	UNION ALL SELECT 'constraint ' || coalesce(nullif(conrelid, 0)::regclass::text, contypid::regtype::text) || conname || pg_get_constraintdef(oid) || convalidated FROM pg_constraint WHERE oid >= 16384
+	UNION ALL SELECT 'constraint ' || coalesce(nullif(conrelid, 0)::regclass::text, contypid::regtype::text) || conname || pg_get_constraintdef(oid) || convalidated FROM pg_constraint c WHERE oid >= 16384
+		AND NOT (contype = 'n' AND convalidated AND conname LIKE '%\_not\_null') AND NOT EXISTS (SELECT FROM pg_constraint p WHERE p.oid = c.conparentid AND p.conrelid = c.conrelid)
 	UNION ALL SELECT 'type ' || oid::regtype || typtype::text || coalesce((SELECT string_agg(enumlabel, ',' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid), '') FROM pg_type t WHERE oid >= 16384 AND typtype IN ('e', 'd', 'r')
 	UNION ALL SELECT 'sequence ' || seqrelid::regclass || seqtypid::regtype || seqincrement || coalesce((SELECT refobjid::regclass || deptype::text || refobjsubid FROM pg_depend
 		WHERE classid = 'pg_class'::regclass AND objid = seqrelid AND deptype IN ('a', 'i') AND refclassid = 'pg_class'::regclass), '') FROM pg_sequence
