@@ -72,13 +72,16 @@ func TestWhatStandsAgainstAFeedIsSaidWithItsRemedy(t *testing.T) {
 	if err == nil {
 		t.Fatal("nothing stood against it")
 	}
-	for _, want := range []string{
+	inPart := []string{"shop.orders.vat is generated", "columns of shop.orders lacks id", "the condition for shop.lines uses item"}
+	if min(version(t, r.primary), version(t, r.replica)) < v15 {
+		inPart = []string{"shop.orders is to be fed in part, which needs PostgreSQL 15 on both servers", "shop.lines is to be fed in part"}
+	}
+	for _, want := range append(inPart,
 		"shop.events has nothing that tells its rows apart", `ALTER TABLE "shop"."events" REPLICA IDENTITY FULL`,
 		`ALTER TABLE "shop"."near" REPLICA IDENTITY USING INDEX "near_id_key"`,
 		"shop.deferred has nothing that tells its rows apart",
-		"shop.scratch is unlogged", "shop.orders.vat is generated", "columns of shop.orders lacks id",
-		"the condition for shop.lines uses item", "shop.near holds rows already",
-	} {
+		"shop.scratch is unlogged", "shop.near holds rows already",
+	) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("it does not say %q: %v", want, err)
 		}
