@@ -7,7 +7,7 @@
 //	staging.go   empty tables beside the live ones, in schemas pgshunt_new_N
 //	transfer.go  rows, by COPY from server to server, in parts, on several connections
 //	pump.go      what a COPY sends, from one to the other
-//	blanks.go    values that go without the blanks at their ends
+//	padding.go   which values go without the blanks at their ends
 //	build.go     indexes, constraints and statistics of the new tables
 //	swap.go      one transaction that puts all of them in the place of the old ones
 //	matviews.go  materialised views over them, made anew behind that

@@ -174,6 +174,11 @@ func (c *copying) look(ctx context.Context) (err error) {
 	if c.theirs, err = schema.ReadRights(ctx, c.snapshot.keeper, c.snapshot.tables); err != nil {
 		return &feed.Error{Server: c.run.Primary.Name, Doing: "read who may do what", Err: err}
 	}
+	if c.primaryVersion >= blanksOf {
+		if err := c.snapshot.measurePadding(ctx, c.run, c.tables); err != nil {
+			return err
+		}
+	}
 	return c.readSequences(ctx)
 }
 

@@ -25,10 +25,9 @@ func (s *side) Error() string { return s.server + ": " + feed.Cause(s.err) }
 func (s *side) Unwrap() error { return s.err }
 
 // pump carries one COPY from a server to another, and returns how many rows it was. It adds
-// the bytes that it is sent to moved as they come. Values of the columns for which padded is set
-// lose the blanks at their ends; the data is in binary form then. After an error both lines
-// are of no use any more.
-func pump(from, to *line, out, in string, padded []bool, moved *atomic.Int64) (rows int64, err error) {
+// the bytes that it is sent to moved as they come. After an error both lines are of no use any
+// more.
+func pump(from, to *line, out, in string, moved *atomic.Int64) (rows int64, err error) {
 	if err := from.begin(out, 'H'); err != nil {
 		return 0, &side{from.server, err}
 	}
@@ -47,9 +46,6 @@ func pump(from, to *line, out, in string, padded []bool, moved *atomic.Int64) (r
 		answered <- err
 	}()
 	c := carriage{from: from, to: to, moved: moved}
-	if padded != nil {
-		c.unpadding = newUnpadding(padded)
-	}
 	forwarded := c.carry()
 	if forwarded != nil {
 		_ = to.conn.SetDeadline(time.Now().Add(5 * time.Second)) // for the answer to our CopyFail
@@ -71,10 +67,9 @@ func pump(from, to *line, out, in string, padded []bool, moved *atomic.Int64) (r
 // A carriage carries the data of a COPY that both servers have begun. The source sends each
 // row as a message of its own; they go on in few large ones.
 type carriage struct {
-	from, to  *line
-	unpadding *unpadding // nil where the data passes as it is
-	moved     *atomic.Int64
-	left      int // bytes of the message that has begun
+	from, to *line
+	moved    *atomic.Int64
+	left     int // bytes of the message that has begun
 }
 
 // carry brings all of it, and ends the receiving server's COPY.
@@ -135,38 +130,19 @@ func (c *carriage) take(have []byte) (used int, err error) {
 
 // add gathers data for the receiving server, which gets it when there is enough.
 func (c *carriage) add(data []byte) error {
-	// What goes in at once leaves room for what is held.
-	const most = chunkSize - longestBlank - lengthSize
 	for len(data) > 0 {
-		n := min(len(data), most)
-		more := 0
-		if c.unpadding != nil {
-			more = len(c.unpadding.held) + lengthSize
-		}
-		if cap(c.to.out)-len(c.to.out) < n+more {
+		n := min(len(data), cap(c.to.out)-len(c.to.out))
+		c.to.out, data = append(c.to.out, data[:n]...), data[n:]
+		if len(c.to.out) == cap(c.to.out) {
 			if err := c.to.flush(); err != nil {
 				return &side{c.to.server, err}
 			}
 		}
-		if c.unpadding == nil {
-			c.to.out = append(c.to.out, data[:n]...)
-		} else {
-			out, err := c.unpadding.take(c.to.out, data[:n])
-			if c.to.out = out; err != nil {
-				return c.fail(err)
-			}
-		}
-		data = data[n:]
 	}
 	return nil
 }
 
 func (c *carriage) end() error {
-	if c.unpadding != nil {
-		if err := c.unpadding.end(); err != nil {
-			return c.fail(err)
-		}
-	}
 	if err := c.to.flush(); err != nil {
 		return &side{c.to.server, err}
 	}

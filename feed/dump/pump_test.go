@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -31,17 +32,12 @@ func message(kind byte, body string) []byte {
 func TestDataThatIsBrokenEndsTheCopy(t *testing.T) {
 	b := newBed(t, nil)
 	exec(t, b.replica, "CREATE TABLE a (c char(90))")
-	row := string(copyOf(nil, [][][]byte{{[]byte("x   ")}}))
+	row := string(copyOf([][][]byte{{[]byte("x   ")}}))
 	begin := message('H', "\x01\x00\x01\x00\x01")
-	end := string(message('c', "")) + string(message('C', "COPY 1\x00")) + string(message('Z', "I"))
 	for name, c := range map[string]struct{ data, want string }{
-		"another count":    {string(message('d', row[:copyHeader]+"\x00\x02")) + end, "primary: a row of the copy has 2 columns instead of 1"},
-		"a bad length":     {string(message('d', row[:copyHeader]+"\x00\x01\xff\xff\xff\xfe")) + end, "primary: a value of the copy has -2 bytes"},
-		"no trailer":       {string(message('d', row[:len(row)-2])) + end, "primary: the data of the copy ends too early"},
-		"more than all":    {string(message('d', row+"\x00")) + end, "primary: the data of the copy goes on after its end"},
-		"text":             {string(message('d', "x\n\\.\nand more of it than a header has\n")) + end, "primary: the data of the copy is not in binary form"},
 		"no length":        {"d\x00\x00\x00\x03", "primary: a message has no length"},
 		"a connection end": {string(message('d', row)), "primary: EOF"},
+		"an error":         {string(message('d', row)) + string(message('E', "SERROR\x00CXX000\x00Mtorn\x00\x00")) + string(message('Z', "I")), "primary: torn"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to, err := openLine(context.Background(), b.Target, "")
@@ -50,7 +46,7 @@ func TestDataThatIsBrokenEndsTheCopy(t *testing.T) {
 			}
 			defer to.close()
 			var moved atomic.Int64
-			_, err = pump(scripted(t, append(begin, c.data...)), to, "COPY", "COPY public.a FROM STDIN (FORMAT binary)", []bool{true}, &moved)
+			_, err = pump(scripted(t, append(begin, c.data...)), to, "COPY", "COPY public.a FROM STDIN (FORMAT binary)", &moved)
 			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 				t.Errorf("%v, want %s", err, c.want)
 			}
@@ -66,7 +62,7 @@ func TestARowInManyMessagesIsCarried(t *testing.T) {
 	b := newBed(t, nil)
 	exec(t, b.replica, "CREATE TABLE a (c char(90))")
 	data := string(message('H', "\x01\x00\x01\x00\x01"))
-	for _, one := range copyOf(nil, [][][]byte{{[]byte("x   ")}, {nil}}) {
+	for _, one := range copyOf([][][]byte{{[]byte("x   ")}, {nil}}) {
 		data += string(message('d', string([]byte{one}))) + string(message('N', "SNOTICE\x00\x00"))
 	}
 	data += string(message('c', "")) + string(message('C', "COPY 2\x00")) + string(message('Z', "I"))
@@ -78,10 +74,47 @@ func TestARowInManyMessagesIsCarried(t *testing.T) {
 	}
 	defer to.close()
 	var moved atomic.Int64
-	if rows, err := pump(scripted(t, []byte(data)), to, "COPY", "COPY public.a FROM STDIN (FORMAT binary)", []bool{true}, &moved); err != nil || rows != 2 {
+	if rows, err := pump(scripted(t, []byte(data)), to, "COPY", "COPY public.a FROM STDIN (FORMAT binary)", &moved); err != nil || rows != 2 {
 		t.Fatalf("%d rows, %v", rows, err)
 	}
 	if got := value(t, b.replica, "SELECT count(c) || ' ' || count(*) || ' ' || max(octet_length(c)) FROM a WHERE c = 'x' OR c IS NULL"); got != "1 2 90" {
 		t.Errorf("%q", got)
 	}
+}
+
+// The answer to a copy that was given up for the source's error has the code of one that somebody
+// has cancelled.
+func TestACopyThatTheReplicaCancelsIsTheReplicasError(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.replica, "CREATE TABLE a (id bigint)")
+	from, err := openLine(context.Background(), b.Run.Primary, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.close()
+	to, err := openLine(context.Background(), b.Target, "SET statement_timeout = '100ms'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.close()
+	_, err = pump(from, to, "COPY (SELECT generate_series(1, 1000000000000)) TO STDOUT (FORMAT binary)", "COPY public.a FROM STDIN (FORMAT binary)", new(atomic.Int64))
+	if at := (*side)(nil); !errors.As(err, &at) || at.server != b.Target.Name || !strings.Contains(err.Error(), "statement timeout") {
+		t.Errorf("%v", err)
+	}
+}
+
+// copyOf is rows as a COPY in binary form.
+func copyOf(rows [][][]byte) []byte {
+	data := []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+	for _, row := range rows {
+		data = binary.BigEndian.AppendUint16(data, uint16(len(row)))
+		for _, value := range row {
+			size := uint32(len(value))
+			if value == nil {
+				size = 1<<32 - 1
+			}
+			data = append(binary.BigEndian.AppendUint32(data, size), value...)
+		}
+	}
+	return append(data, 0xff, 0xff)
 }

@@ -28,6 +28,10 @@ type table struct {
 	where   string
 	// binary is set where both servers have the same binary form of every column.
 	binary bool
+	// unpadded are the columns of char(n) that go without the blanks at their ends, padding
+	// about how many bytes these are.
+	unpadded []string
+	padding  int64
 	// lockable is set where the role of the primary may read it as a whole.
 	lockable    bool
 	blocks      int64
@@ -41,15 +45,12 @@ func (t *table) staged() string { return feed.Quote(t.staging, t.Name) }
 func (t *table) data() bool { return t.Kind == 'r' }
 
 // columnList is the copied columns as SQL between brackets.
-func (t *table) columnList() string { return "(" + t.columnNames() + ")" }
-
-// columnNames is the copied columns as SQL.
-func (t *table) columnNames() string {
+func (t *table) columnList() string {
 	quoted := make([]string, len(t.columns))
 	for i, name := range t.columns {
 		quoted[i] = feed.Quote("", name)
 	}
-	return strings.Join(quoted, ", ")
+	return "(" + strings.Join(quoted, ", ") + ")"
 }
 
 // choose lists the tables of the primary that a run copies: what is selected, and the

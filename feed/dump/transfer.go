@@ -50,11 +50,11 @@ func (c *copying) parts() (all []part) {
 		}
 		n := (t.blocks + most - 1) / most
 		if n < 2 || c.run.Jobs < fewestRanges || c.primaryVersion < ranges {
-			all = append(all, part{table: t, whole: true, size: t.Heap})
+			all = append(all, part{table: t, whole: true, size: t.volume()})
 			continue
 		}
 		for i := range n {
-			p := part{table: t, from: t.blocks * i / n, to: t.blocks * (i + 1) / n, size: t.Heap / n}
+			p := part{table: t, from: t.blocks * i / n, to: t.blocks * (i + 1) / n, size: t.volume() / n}
 			if i == n-1 {
 				p.to = 0
 			}
@@ -86,8 +86,8 @@ func (p part) statements() (out, in string) {
 		list = ""
 	}
 	out = "COPY " + p.Qualified() + list + " TO STDOUT" + format
-	if len(conditions) > 0 || len(p.columns) == 0 {
-		out = "COPY (SELECT " + p.columnNames() + " FROM ONLY " + p.Qualified()
+	if len(conditions) > 0 || len(p.columns) == 0 || len(p.unpadded) > 0 {
+		out = "COPY (SELECT " + p.values() + " FROM ONLY " + p.Qualified()
 		if len(conditions) > 0 {
 			out += " WHERE " + strings.Join(conditions, " AND ")
 		}
@@ -187,7 +187,7 @@ func (c *copying) move(ctx context.Context, from, to *line, one part, p *progres
 			return err
 		}
 	}
-	rows, err := pump(from, to, out, in, one.padded(), &one.bytes)
+	rows, err := pump(from, to, out, in, &one.bytes)
 	if err != nil {
 		return err
 	}
