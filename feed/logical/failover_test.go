@@ -43,6 +43,24 @@ func (r *rig) promoted(t *testing.T, standby *pgtest.Server) {
 	r.cfg.Primary.URL = configs.URL(standby.URL("postgres", "postgres"))
 }
 
+// fedAnew has a feed that cannot go on, which status and apply say, made anew by a refresh.
+func (r *rig) fedAnew(t *testing.T, why string) {
+	t.Helper()
+	if p := problem(t, r.state(t), "slot_lost"); !strings.Contains(p.What, why) {
+		t.Errorf("%+v", p)
+	}
+	if err := Apply(limited(t), r.run(t)); err == nil || !strings.Contains(err.Error(), "feed refresh --replica ml1") {
+		t.Errorf("%v", err)
+	}
+	if err := Refresh(limited(t), r.run(t)); err != nil {
+		t.Fatal(err)
+	}
+	r.equal(t)
+	if state := r.state(t); state.State != "ready" {
+		t.Errorf("%+v", state)
+	}
+}
+
 // From PostgreSQL 17 on the slot is on the standby too: once that has been promoted the next
 // apply goes on there, with all that was written meanwhile and without a copy.
 func TestAFeedGoesOnAfterAFailoverWithItsSlot(t *testing.T) {
@@ -92,19 +110,7 @@ func TestAFeedIsMadeAnewAfterAFailoverWithoutItsSlot(t *testing.T) {
 	}
 	r.promoted(t, standby)
 	standby.Exec(t, "INSERT INTO t VALUES (1001)")
-	if p := problem(t, r.state(t), "slot_lost"); !strings.Contains(p.What, "has no slot") {
-		t.Errorf("%+v", p)
-	}
-	if err := Apply(limited(t), r.run(t)); err == nil || !strings.Contains(err.Error(), "feed refresh --replica ml1") {
-		t.Errorf("%v", err)
-	}
-	if err := Refresh(limited(t), r.run(t)); err != nil {
-		t.Fatal(err)
-	}
-	r.equal(t)
-	if state := r.state(t); state.State != "ready" {
-		t.Errorf("%+v", state)
-	}
+	r.fedAnew(t, "has no slot")
 }
 
 // outrun promotes a standby that has not received all that the replica has.
@@ -141,16 +147,7 @@ func TestAReplicaThatIsAheadOfAPromotedStandbyIsFedAnew(t *testing.T) {
 	}
 	r.outrun(t, standby)
 	standby.Exec(t, "INSERT INTO t VALUES (1001)")
-	if p := problem(t, r.state(t), "slot_lost"); !strings.Contains(p.What, "has applied what this primary never had") {
-		t.Errorf("%+v", p)
-	}
-	if err := Apply(limited(t), r.run(t)); err == nil || !strings.Contains(err.Error(), "feed refresh --replica ml1") {
-		t.Errorf("%v", err)
-	}
-	if err := Refresh(limited(t), r.run(t)); err != nil {
-		t.Fatal(err)
-	}
-	r.equal(t)
+	r.fedAnew(t, "has applied what this primary never had")
 }
 
 // The position of a primary that is written to passes that of the replica soon, and does not tell
@@ -172,16 +169,7 @@ func TestAReplicaThatWasAheadOfAPromotedStandbyIsFedAnew(t *testing.T) {
 	if err := standby.Restart(limited(t)); err != nil {
 		t.Fatal(err)
 	}
-	if p := problem(t, r.state(t), "slot_lost"); !strings.Contains(p.What, "has applied what this primary never had") {
-		t.Errorf("%+v", p)
-	}
-	if err := Apply(limited(t), r.run(t)); err == nil || !strings.Contains(err.Error(), "feed refresh --replica ml1") {
-		t.Errorf("%v", err)
-	}
-	if err := Refresh(limited(t), r.run(t)); err != nil {
-		t.Fatal(err)
-	}
-	r.equal(t)
+	r.fedAnew(t, "has applied what this primary never had")
 	r.cfg.Primary.URL += "&connect_timeout=9" // another address, of the same primary
 	r.apply(t)
 }
