@@ -146,11 +146,15 @@ func TestRightsAreGivenBackAndMended(t *testing.T) {
 // Who loses a privilege on the primary with somebody else loses it on the replica no later.
 func TestWhatIsTakenFromOthersIsTakenFirst(t *testing.T) {
 	for name, c := range map[string]struct{ given, there, taken string }{
-		"given on": {`CREATE ROLE r_bob LOGIN; CREATE ROLE r_ann; CREATE ROLE r_cat; GRANT SELECT ON docs TO r_ann WITH GRANT OPTION;
+		"given on": {
+			`CREATE ROLE r_bob LOGIN; CREATE ROLE r_ann; CREATE ROLE r_cat; GRANT SELECT ON docs TO r_ann WITH GRANT OPTION;
 			SET ROLE r_ann; GRANT SELECT ON docs TO r_cat WITH GRANT OPTION; SET ROLE r_cat; GRANT SELECT ON docs TO r_bob; RESET ROLE`,
-			"CREATE ROLE r_bob LOGIN", "REVOKE SELECT ON docs FROM r_ann CASCADE"},
-		"by a group, and by itself on the replica": {"CREATE ROLE r_bob LOGIN; CREATE ROLE r_grp; GRANT r_grp TO r_bob; GRANT SELECT ON docs TO r_grp",
-			"CREATE ROLE r_bob LOGIN; GRANT SELECT ON docs TO r_bob", "REVOKE SELECT ON docs FROM r_grp"},
+			"CREATE ROLE r_bob LOGIN", "REVOKE SELECT ON docs FROM r_ann CASCADE",
+		},
+		"by a group, and by itself on the replica": {
+			"CREATE ROLE r_bob LOGIN; CREATE ROLE r_grp; GRANT r_grp TO r_bob; GRANT SELECT ON docs TO r_grp",
+			"CREATE ROLE r_bob LOGIN; GRANT SELECT ON docs TO r_bob", "REVOKE SELECT ON docs FROM r_grp",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t, configs.FeedLogical, c.given)
