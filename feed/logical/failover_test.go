@@ -61,13 +61,24 @@ func (r *rig) fedAnew(t *testing.T, why string) {
 	}
 }
 
+// No slot fails over before PostgreSQL 17, and there is one case then.
+func TestFailover(t *testing.T) {
+	cases := map[string]func(*testing.T, *rig){"without its slot": withoutItsSlot}
+	if newRig(t, nil).primary.Binaries.Major() >= 17 {
+		cases["with its slot"] = withItsSlot
+		cases["to a standby that the replica is ahead of"] = isAhead
+		cases["to a standby that the replica was ahead of"] = wasAhead
+	}
+	for name, failover := range cases {
+		t.Run(name, func(t *testing.T) {
+			failover(t, newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} }))
+		})
+	}
+}
+
 // From PostgreSQL 17 on the slot is on the standby too: once that has been promoted the next
 // apply goes on there, with all that was written meanwhile and without a copy.
-func TestAFeedGoesOnAfterAFailoverWithItsSlot(t *testing.T) {
-	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
-	if version(t, r.primary) < v17 {
-		return // no slot fails over: TestAFeedIsMadeAnewAfterAFailoverWithoutItsSlot
-	}
+func withItsSlot(t *testing.T, r *rig) {
 	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100)")
 	r.apply(t)
 	standby := r.follower(t)
@@ -99,8 +110,7 @@ func TestAFeedGoesOnAfterAFailoverWithItsSlot(t *testing.T) {
 	}
 }
 
-func TestAFeedIsMadeAnewAfterAFailoverWithoutItsSlot(t *testing.T) {
-	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
+func withoutItsSlot(t *testing.T, r *rig) {
 	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100)")
 	r.apply(t)
 	standby := pgtest.Standby(t, r.primary)
@@ -128,11 +138,7 @@ func (r *rig) outrun(t *testing.T, standby *pgtest.Server) {
 
 // A standby that had not received all that the replica has would give its new rows positions
 // that the replica has passed already, and they would be missing without a word.
-func TestAReplicaThatIsAheadOfAPromotedStandbyIsFedAnew(t *testing.T) {
-	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
-	if version(t, r.primary) < v17 {
-		return // no slot fails over: TestAFeedIsMadeAnewAfterAFailoverWithoutItsSlot
-	}
+func isAhead(t *testing.T, r *rig) {
 	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT generate_series(1, 100)")
 	r.apply(t)
 	standby := r.follower(t)
@@ -152,11 +158,7 @@ func TestAReplicaThatIsAheadOfAPromotedStandbyIsFedAnew(t *testing.T) {
 
 // The position of a primary that is written to passes that of the replica soon, and does not tell
 // what it never had; where the standby parted from the lost primary does.
-func TestAReplicaThatWasAheadOfAPromotedStandbyIsFedAnew(t *testing.T) {
-	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
-	if version(t, r.primary) < v17 {
-		return // no slot fails over: TestAFeedIsMadeAnewAfterAFailoverWithoutItsSlot
-	}
+func wasAhead(t *testing.T, r *rig) {
 	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT generate_series(1, 100)")
 	r.apply(t)
 	standby := r.follower(t)

@@ -64,6 +64,8 @@ type orderCase struct {
 	refusal string
 }
 
+const table = `ALTER TABLE "public"."t" `
+
 func orderCases() map[string]orderCase {
 	on := func(c Change) Change {
 		if c.Name == "" {
@@ -72,7 +74,6 @@ func orderCases() map[string]orderCase {
 		c.Schema = "public"
 		return c
 	}
-	const table = `ALTER TABLE "public"."t" `
 	return map[string]orderCase{
 		"a column comes to the replica first": {change: on(Change{Action: addColumn, Column: "c", Type: "integer", Constant: true, Default: "'5'::integer", NotNull: true}), want: []string{
 			"before: " + table + `ADD COLUMN "c" integer DEFAULT '5'::integer`, "after: " + table + `ALTER COLUMN "c" SET NOT NULL`,
