@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -154,14 +155,32 @@ func (l *line) begin(sql string, want byte) error {
 	}
 }
 
-// flush sends the gathered bytes as one message.
-func (l *line) flush() error {
+// gather adds data to the message that is gathered, which is sent whenever it is full.
+func (l *line) gather(data []byte, moved *atomic.Int64) error {
+	for len(data) > 0 {
+		n := min(len(data), cap(l.out)-len(l.out))
+		l.out, data = append(l.out, data[:n]...), data[n:]
+		if len(l.out) == cap(l.out) {
+			if err := l.flush(moved); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// flush sends the gathered bytes as one message, and adds them to moved.
+func (l *line) flush(moved *atomic.Int64) error {
 	if len(l.out) == headerSize {
 		return nil
 	}
 	l.out[0] = 'd'
 	binary.BigEndian.PutUint32(l.out[1:], uint32(len(l.out)-1))
+	moved.Add(int64(len(l.out) - headerSize))
 	_, err := l.conn.Write(l.out)
 	l.out = l.out[:headerSize]
-	return err
+	if err != nil {
+		return &side{l.server, err}
+	}
+	return nil
 }

@@ -25,7 +25,7 @@ func (s *side) Error() string { return s.server + ": " + feed.Cause(s.err) }
 func (s *side) Unwrap() error { return s.err }
 
 // pump carries one COPY from a server to another, and returns how many rows it was. It adds
-// the bytes that it is sent to moved as they come. After an error both lines are of no use any
+// the bytes of the data to moved as they go on. After an error both lines are of no use any
 // more.
 func pump(from, to *line, out, in string, moved *atomic.Int64) (rows int64, err error) {
 	if err := from.begin(out, 'H'); err != nil {
@@ -87,7 +87,6 @@ func (c *carriage) carry() error {
 		if err != nil {
 			return err
 		}
-		c.moved.Add(int64(used))
 		_, _ = c.from.in.Discard(used)
 		if used == len(have) || len(have)-used < headerSize {
 			continue
@@ -118,7 +117,7 @@ func (c *carriage) take(have []byte) (used int, err error) {
 			used += headerSize
 		}
 		n := min(c.left, len(have)-used)
-		if err := c.add(have[used : used+n]); err != nil {
+		if err := c.to.gather(have[used:used+n], c.moved); err != nil {
 			return used, err
 		}
 		used, c.left = used+n, c.left-n
@@ -128,23 +127,9 @@ func (c *carriage) take(have []byte) (used int, err error) {
 	}
 }
 
-// add gathers data for the receiving server, which gets it when there is enough.
-func (c *carriage) add(data []byte) error {
-	for len(data) > 0 {
-		n := min(len(data), cap(c.to.out)-len(c.to.out))
-		c.to.out, data = append(c.to.out, data[:n]...), data[n:]
-		if len(c.to.out) == cap(c.to.out) {
-			if err := c.to.flush(); err != nil {
-				return &side{c.to.server, err}
-			}
-		}
-	}
-	return nil
-}
-
 func (c *carriage) end() error {
-	if err := c.to.flush(); err != nil {
-		return &side{c.to.server, err}
+	if err := c.to.flush(c.moved); err != nil {
+		return err
 	}
 	if _, err := c.from.finish(); err != nil {
 		return c.fail(err)

@@ -62,7 +62,8 @@ func TestARowInManyMessagesIsCarried(t *testing.T) {
 	b := newBed(t, nil)
 	exec(t, b.replica, "CREATE TABLE a (c char(90))")
 	data := string(message('H', "\x01\x00\x01\x00\x01"))
-	for _, one := range copyOf([][][]byte{{[]byte("x   ")}, {nil}}) {
+	sent := copyOf([][][]byte{{[]byte("x   ")}, {nil}})
+	for _, one := range sent {
 		data += string(message('d', string([]byte{one}))) + string(message('N', "SNOTICE\x00\x00"))
 	}
 	data += string(message('c', "")) + string(message('C', "COPY 2\x00")) + string(message('Z', "I"))
@@ -74,8 +75,8 @@ func TestARowInManyMessagesIsCarried(t *testing.T) {
 	}
 	defer to.close()
 	var moved atomic.Int64
-	if rows, err := pump(scripted(t, []byte(data)), to, "COPY", "COPY public.a FROM STDIN (FORMAT binary)", &moved); err != nil || rows != 2 {
-		t.Fatalf("%d rows, %v", rows, err)
+	if rows, err := pump(scripted(t, []byte(data)), to, "COPY", "COPY public.a FROM STDIN (FORMAT binary)", &moved); err != nil || rows != 2 || int(moved.Load()) != len(sent) {
+		t.Fatalf("%d rows and %d bytes of %d, %v", rows, moved.Load(), len(sent), err)
 	}
 	if got := value(t, b.replica, "SELECT count(c) || ' ' || count(*) || ' ' || max(octet_length(c)) FROM a WHERE c = 'x' OR c IS NULL"); got != "1 2 90" {
 		t.Errorf("%q", got)

@@ -163,19 +163,12 @@ func (l *line) text(rows *bufio.Reader, moved *atomic.Int64) error {
 			break
 		}
 		begins = err == nil
-		moved.Add(int64(len(part)))
-		for len(part) > 0 {
-			n := min(len(part), cap(l.out)-len(l.out))
-			l.out, part = append(l.out, part[:n]...), part[n:]
-			if len(l.out) == cap(l.out) {
-				if err := l.flush(); err != nil {
-					return &side{l.server, err}
-				}
-			}
+		if err := l.gather(part, moved); err != nil {
+			return err
 		}
 	}
-	if err := l.flush(); err != nil {
-		return &side{l.server, err}
+	if err := l.flush(moved); err != nil {
+		return err
 	}
 	_, err := io.Copy(io.Discard, rows)
 	return err
