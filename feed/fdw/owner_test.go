@@ -10,6 +10,7 @@ import (
 
 	"pgshunt/configs"
 	"pgshunt/feed"
+	"pgshunt/internal/feedtest"
 )
 
 // refused has every command that would change something say why it does not, and returns the
@@ -20,24 +21,9 @@ func (b *bed) refused(t *testing.T, why string) (next string) {
 	if len(b.cfg.Replicas[0].FDW.Materialize) > 0 {
 		all["renew"] = func(ctx context.Context, run *feed.Run) error { _, err := Renew(ctx, run, time.Nanosecond); return err }
 	}
-	for name, do := range all {
-		err := do(t.Context(), b.run(t))
-		var blocked *feed.Blocked
-		var one *feed.Error
-		text := ""
-		switch {
-		case errors.As(err, &blocked):
-			for _, p := range blocked.Problems {
-				if p.Check == "owner" {
-					text, next = p.What, p.Note
-				}
-			}
-		case errors.As(err, &one):
-			text, next = one.Err.Error(), one.Next
-		}
-		if !strings.Contains(text, why) || next == "" {
-			t.Errorf("%s: %v", name, err)
-		}
+	next, err := feedtest.Refused(t.Context(), why, func() *feed.Run { return b.run(t) }, all)
+	if err != nil {
+		t.Error(err)
 	}
 	state, err := State(t.Context(), b.run(t))
 	if err != nil || state.State != "broken" || len(state.Problems) != 1 || state.Problems[0].Check != "owner" || !strings.Contains(state.Problems[0].What, why) {

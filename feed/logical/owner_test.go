@@ -2,12 +2,12 @@ package logical
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 
 	"pgshunt/configs"
 	"pgshunt/feed"
+	"pgshunt/internal/feedtest"
 	"pgshunt/internal/pgtest"
 )
 
@@ -15,24 +15,10 @@ import (
 // way out that they name.
 func (r *rig) refused(t *testing.T, why string) (next string) {
 	t.Helper()
-	for name, do := range map[string]func(context.Context, *feed.Run) error{"apply": Apply, "refresh": Refresh, "drop": Drop} {
-		err := do(limited(t), r.run(t))
-		var blocked *feed.Blocked
-		var one *feed.Error
-		text := ""
-		switch {
-		case errors.As(err, &blocked):
-			for _, p := range blocked.Problems {
-				if p.Check == "owner" {
-					text, next = p.What, p.Note
-				}
-			}
-		case errors.As(err, &one):
-			text, next = one.Err.Error(), one.Next
-		}
-		if !strings.Contains(text, why) || next == "" {
-			t.Errorf("%s: %v", name, err)
-		}
+	next, err := feedtest.Refused(limited(t), why, func() *feed.Run { return r.run(t) },
+		map[string]func(context.Context, *feed.Run) error{"apply": Apply, "refresh": Refresh, "drop": Drop})
+	if err != nil {
+		t.Error(err)
 	}
 	if p := problem(t, r.state(t), "owner"); !strings.Contains(p.What, why) || !p.Blocks {
 		t.Errorf("status says %+v", p)
