@@ -76,10 +76,17 @@ func (t *table) values() string {
 	for i, name := range t.columns {
 		quoted[i] = feed.Quote("", name)
 		if slices.Contains(t.unpadded, name) {
-			quoted[i] = "pg_catalog.rtrim(pg_catalog.bpcharsend(" + quoted[i] + "), ' '::pg_catalog.bytea)"
+			quoted[i] = trimmed(quoted[i])
 		}
 	}
 	return strings.Join(quoted, ", ")
+}
+
+// trimmed is the binary form of a column of char(n) without the blanks at its end. Most that
+// have many of them hold nothing else, which a comparison finds for less than the trimming;
+// by bytes, since under other collations more than blanks may equal them.
+func trimmed(column string) string {
+	return "CASE WHEN " + column + ` COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) '' THEN '' ELSE pg_catalog.rtrim(pg_catalog.bpcharsend(` + column + "), ' '::pg_catalog.bytea) END"
 }
 
 // volume is about how much there is to copy, in bytes.

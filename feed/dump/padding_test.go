@@ -62,6 +62,22 @@ func TestBlanksStayBehindInAnyEncoding(t *testing.T) {
 	}
 }
 
+// A collation may take more than blanks for nothing.
+func TestWhatOnlyEqualsBlanksIsCopied(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.primary, `CREATE COLLATION lax (provider = icu, locale = 'und', deterministic = false);
+		CREATE TABLE padded (id int PRIMARY KEY, c char(80) COLLATE lax);
+		INSERT INTO padded SELECT i, repeat(chr(1), i) FROM generate_series(0, 40) i`)
+	if got := value(t, b.primary, "SELECT count(*) FROM padded WHERE c = ''"); got != "41" {
+		t.Fatalf("%s values equal blanks; the collation is not what the test needs", got)
+	}
+	b.refresh(t)
+	const forms = "SELECT string_agg(md5(bpcharsend(c)), ',' ORDER BY id) FROM padded"
+	if diff := cmp.Diff(value(t, b.primary, forms), value(t, b.replica, forms)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestOnlyLongBlanksStayBehind(t *testing.T) {
 	b := newBed(t, nil)
 	exec(t, b.primary, `CREATE DOMAIN label AS char(60);
