@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,10 +11,10 @@ import (
 
 const barWidth = 24
 
-// draw draws the bar of the newest step in place of the last one. What is longer than the
+// draw draws the bar of the foremost step in place of the last one. What is longer than the
 // terminal is wide is cut off by it.
 func (p *feedProgress) draw(now time.Time) {
-	s := p.active[len(p.active)-1]
+	s := p.foremost()
 	if now.Sub(s.began) < barPace && !p.drawn {
 		return // over at once, most likely
 	}
@@ -25,6 +26,16 @@ func (p *feedProgress) draw(now time.Time) {
 	const noWrap, wrap = "\x1b[?7l", "\x1b[?7h"
 	fmt.Fprintf(p.to.out, "\r\x1b[K%s  %s%s%s", noWrap, bar, s.line(now), wrap)
 	p.drawn = true
+}
+
+// foremost is the newest step of which is known how far it is, else the newest.
+func (p *feedProgress) foremost() *activeStep {
+	for _, s := range slices.Backward(p.active) {
+		if _, total := ratio(s.Event); total > 0 {
+			return s
+		}
+	}
+	return p.active[len(p.active)-1]
 }
 
 // erase takes the bar away.

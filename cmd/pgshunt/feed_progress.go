@@ -94,7 +94,7 @@ func (p *feedProgress) tick() {
 	}
 }
 
-// show draws the bar of the newest step, or prints a line for each step of which none has been
+// show draws the bar of the foremost step, or prints a line for each step of which none has been
 // printed for a while.
 func (p *feedProgress) show(now time.Time, pace time.Duration) {
 	switch {

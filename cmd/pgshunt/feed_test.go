@@ -100,6 +100,23 @@ func TestProgressOnATerminalIsABarThatGoesAway(t *testing.T) {
 	}
 }
 
+// Indexes are made while rows still come.
+func TestTheBarStaysWithTheStepThatIsMeasured(t *testing.T) {
+	began := time.Now()
+	var out bytes.Buffer
+	p := newFeedProgress(feedStreams{out: &out, live: true}, false)
+	p.take(feed.Event{Time: began, Status: feed.StatusStart, Server: "ml1", Step: "copy the rows", TotalBytes: 200, TablesTotal: 2})
+	p.take(feed.Event{Time: began, Status: feed.StatusProgress, Server: "ml1", Step: "copy the rows", Bytes: 100, TotalBytes: 200, TablesTotal: 2})
+	p.take(feed.Event{Time: began, Status: feed.StatusStart, Server: "ml1", Step: "make the indexes of a.one"})
+	p.mu.Lock()
+	p.show(began.Add(time.Second), barPace)
+	p.mu.Unlock()
+	p.close()
+	if got := out.String(); !strings.Contains(got, "50% copy the rows") {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestTablesAtTheSameStepAreToldApart(t *testing.T) {
 	var out bytes.Buffer
 	p := newFeedProgress(feedStreams{out: &out}, false)

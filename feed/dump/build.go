@@ -7,10 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/errgroup"
 
 	"pgshunt/feed"
 )
@@ -67,94 +65,118 @@ func shares(sizes []int64, jobs int, each, all int64) []int64 {
 	return kb
 }
 
-// build gives the new tables their indexes and gathers statistics, then adds foreign keys.
-// Leaves come before what they are a partition of, whose indexes take theirs up.
-func (c *copying) build(ctx context.Context) error {
-	var leaves, after []feed.Step
-	var size []int64
-	sized := slices.Clone(c.tables)
-	slices.SortStableFunc(sized, func(a, b *table) int { return cmp.Compare(b.bytes.Load(), a.bytes.Load()) })
-	for _, t := range sized {
-		if t.Kind != 'p' && t.model != 0 { // 0 is only printed: there is nothing yet to read it from
-			sql, err := c.indexes(ctx, t)
-			if err != nil {
-				return err
-			}
-			sql = append(sql, "ANALYZE "+t.staged())
-			size = append(size, t.bytes.Load())
-			leaves = append(leaves, feed.Step{On: c.run.Target, What: "make the indexes of " + t.Plain() + " and gather statistics", SQL: strings.Join(sql, ";\n")})
+// tasks are what is left to do with the rows of the new tables: indexes and statistics of each
+// table, then foreign keys. The second result has, by table, the task that begins with its rows.
+func (c *copying) tasks(ctx context.Context) (all []*task, begin map[*table]*task, err error) {
+	begin = make(map[*table]*task)
+	whole := make(map[*feed.Table][]*task) // by the table that others are in the end partitions of
+	deepestFirst := byDepth(c.tables)
+	slices.Reverse(deepestFirst)
+	for _, t := range deepestFirst {
+		if t.model == 0 { // it is only printed: there is nothing yet to read it from
+			continue
 		}
-	}
-	for _, t := range slices.Backward(byDepth(c.tables)) {
-		if t.Kind == 'p' && t.model != 0 {
-			sql, err := c.indexes(ctx, t)
-			if err != nil {
-				return err
-			}
-			if len(sql) > 0 {
-				after = append(after, feed.Step{On: c.run.Target, What: "make the indexes of " + t.Plain(), SQL: strings.Join(sql, ";\n")})
-			}
+		sql, err := c.indexes(ctx, t)
+		if err != nil {
+			return nil, nil, err
 		}
+		what := "make the indexes of " + t.Plain()
+		if t.data() {
+			sql, what = append(sql, "ANALYZE "+t.staged()), what+" and gather statistics"
+		} else if len(sql) == 0 {
+			continue
+		}
+		one := &task{step: feed.Step{On: c.run.Target, What: what, SQL: strings.Join(sql, ";\n")}, size: t.volume(), sorts: true}
+		root := c.root(t.Table)
+		if t.data() {
+			begin[t] = one
+		} else {
+			one.after(whole[root]...) // its index takes up those of its partitions
+		}
+		whole[root] = append(whole[root], one)
+		all = append(all, one)
 	}
+	touched := make(map[uint32]*task) // by a foreign key, the last one: it locks both tables
 	for _, t := range c.tables {
-		if t.model != 0 {
-			steps, err := c.foreignKeys(ctx, t)
-			if err != nil {
-				return err
+		if t.model == 0 {
+			continue
+		}
+		keys, err := c.foreignKeys(ctx, t)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, key := range keys {
+			one := &task{step: key.step, size: t.volume()}
+			roots := []uint32{c.root(t.Table).OID, key.other}
+			one.after(whole[c.root(t.Table)]...)
+			if key.to != nil {
+				other := c.root(key.to.Table)
+				if roots[1] = other.OID; roots[1] != roots[0] {
+					one.after(whole[other]...)
+				}
 			}
-			after = append(after, steps...)
+			for _, root := range slices.Compact(roots) {
+				if before := touched[root]; before != nil {
+					one.after(before)
+				}
+				touched[root] = one
+			}
+			all = append(all, one)
 		}
 	}
-	if err := c.parallel(ctx, leaves, size); err != nil {
-		return err
+	return all, begin, nil
+}
+
+// share divides the memory for sorts among tasks.
+func (c *copying) share(ctx context.Context, tasks []*task) error {
+	var each, most int64
+	if err := c.target.QueryRow(ctx, memory).Scan(&each, &most); err != nil {
+		return &feed.Error{Server: c.run.Target.Name, Doing: "look at its memory", Err: err}
 	}
-	for _, step := range after {
-		if err := c.run.Do(ctx, c.target, step); err != nil {
-			return err
+	var sorts []*task
+	for _, t := range tasks {
+		if t.kb = each; t.sorts {
+			sorts = append(sorts, t)
 		}
+	}
+	slices.SortStableFunc(sorts, func(a, b *task) int { return cmp.Compare(b.size, a.size) })
+	sizes := make([]int64, len(sorts))
+	for i, t := range sorts {
+		sizes[i] = t.size
+	}
+	for i, kb := range shares(sizes, c.run.Jobs, each, most) {
+		sorts[i].kb = kb
 	}
 	return nil
 }
 
-// parallel works off steps for tables of those sizes, largest first, on as many connections
-// as the run has jobs.
-func (c *copying) parallel(ctx context.Context, steps []feed.Step, size []int64) error {
-	if c.run.Print {
-		for _, step := range steps {
-			_ = c.run.Do(ctx, nil, step) // only tells
+// build works off the agenda on a connection of its own, with other workers.
+func (c *copying) build(ctx context.Context, a *agenda) error {
+	var conn *pgx.Conn
+	defer func() {
+		if conn != nil {
+			_ = closeConn(conn)
 		}
-		return nil
-	}
-	var each, all int64
-	if err := c.target.QueryRow(ctx, memory).Scan(&each, &all); err != nil {
-		return &feed.Error{Server: c.run.Target.Name, Doing: "look at its memory", Err: err}
-	}
-	kb := shares(size, c.run.Jobs, each, all)
-	setup := loading + "; SET max_parallel_maintenance_workers = " + strconv.Itoa(max(0, c.run.Jobs-1))
-	var next atomic.Int64
-	group, ctx := errgroup.WithContext(ctx)
-	for range min(c.run.Jobs, len(steps)) {
-		group.Go(func() error {
-			conn, err := c.run.Target.Connect(ctx)
-			if err != nil {
+	}()
+	for t := a.next(ctx); t != nil; t = a.next(ctx) {
+		if conn == nil {
+			var err error
+			if conn, err = c.run.Target.Connect(ctx); err != nil {
 				return err
 			}
-			defer func() { _ = closeConn(conn) }()
-			if _, err := conn.Exec(ctx, setup); err != nil {
+			if _, err := conn.Exec(ctx, loading+"; SET max_parallel_maintenance_workers = "+strconv.Itoa(max(0, c.run.Jobs-1))); err != nil {
 				return &feed.Error{Server: c.run.Target.Name, Doing: "prepare to build indexes", Err: err}
 			}
-			for i := next.Add(1) - 1; i < int64(len(steps)); i = next.Add(1) - 1 {
-				if _, err := conn.Exec(ctx, "SET maintenance_work_mem = '"+strconv.FormatInt(kb[i], 10)+"kB'"); err != nil {
-					return &feed.Error{Server: c.run.Target.Name, Doing: "prepare to build indexes", Err: err}
-				}
-				if err := c.run.Do(ctx, conn, steps[i]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		}
+		if _, err := conn.Exec(ctx, "SET maintenance_work_mem = '"+strconv.FormatInt(t.kb, 10)+"kB'"); err != nil {
+			return &feed.Error{Server: c.run.Target.Name, Doing: "prepare to build indexes", Err: err}
+		}
+		if err := c.run.Do(ctx, conn, t.step); err != nil {
+			return err
+		}
+		a.done(t)
 	}
-	return group.Wait()
+	return ctx.Err()
 }
 
 func (c *copying) indexes(ctx context.Context, t *table) ([]string, error) {
@@ -169,7 +191,16 @@ func (c *copying) indexes(ctx context.Context, t *table) ([]string, error) {
 	return statements, nil
 }
 
-func (c *copying) foreignKeys(ctx context.Context, t *table) (steps []feed.Step, err error) {
+// foreignKey is one of a new table, which is yet to be made.
+type foreignKey struct {
+	step feed.Step
+	// to is the table that it refers to where that is copied too, other the OID of the one
+	// that is there now.
+	to    *table
+	other uint32
+}
+
+func (c *copying) foreignKeys(ctx context.Context, t *table) (keys []foreignKey, err error) {
 	rows, err := c.target.Query(ctx, foreignQuery, t.model, t.staged())
 	var other uint32
 	var alter, head, rest, name, definition string
@@ -178,20 +209,22 @@ func (c *copying) foreignKeys(ctx context.Context, t *table) (steps []feed.Step,
 			if definition != head+name+rest {
 				return fmt.Errorf("its foreign key %q is of a kind that is not known", definition)
 			}
+			key := foreignKey{other: other}
 			for _, to := range c.tables {
 				if to.model == other || to.live == other {
-					name = to.staged()
+					key.to, name = to, to.staged()
 				}
 			}
-			steps = append(steps, feed.Step{
+			key.step = feed.Step{
 				On: c.run.Target, What: "make the foreign keys of " + t.Plain(), SQL: alter + head + name + rest,
 				Next: "rows that one table refers to are not among those copied of the other, or the replica's own table lacks them",
-			})
+			}
+			keys = append(keys, key)
 			return nil
 		})
 	}
 	if err != nil {
 		return nil, &feed.Error{Server: c.run.Target.Name, Doing: "look at the foreign keys of " + t.Plain(), Err: err}
 	}
-	return steps, nil
+	return keys, nil
 }

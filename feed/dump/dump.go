@@ -190,10 +190,6 @@ func (c *copying) load(ctx context.Context) error {
 	if err := c.transfer(ctx); err != nil {
 		return err
 	}
-	c.snapshot.close() // the primary is not needed any more
-	if err := c.build(ctx); err != nil {
-		return err
-	}
 	if err := c.foresee(ctx); err != nil {
 		return err
 	}
