@@ -103,7 +103,7 @@ func (r *Rig) Differences(ctx context.Context, replica *Replica) ([]string, erro
 			differences = append(differences, fmt.Sprintf("%s has %d rows on %s and %d on the primary%s", t.Qualified, got.rows, replica.Name, want.rows, example(want.lines, got.lines)))
 		}
 	}
-	if len(tables) < 20 {
+	if len(tables) < r.filled {
 		return nil, fmt.Errorf("only %d tables were compared", len(tables))
 	}
 	return differences, nil

@@ -33,9 +33,8 @@ func (r *Rig) Fill(ctx context.Context, s Sizes) error {
 	if err := r.asOwner(ctx, feeds.Awkward(r.Primary.Version, versions...)); err != nil {
 		return err
 	}
-	init := r.program(ctx, "pgbench", "-i", "-q", "-s", fmt.Sprint(s.Scale), "--foreign-keys", Database)
-	if out, err := init.CombinedOutput(); err != nil {
-		return fmt.Errorf("pgbench -i: %w\n%s", err, out)
+	if err := r.Pgbench(ctx, s.Scale, "--foreign-keys"); err != nil {
+		return err
 	}
 	var columns []string
 	for i := 1; i < 100; i++ {
@@ -46,6 +45,7 @@ func (r *Rig) Fill(ctx context.Context, s Sizes) error {
 		values = append(values, []string{"i * %d", "'text ' || i * %d", "i / %d.0", "i %% %d = 0"}[i%4])
 		values[i-1] = fmt.Sprintf(values[i-1], i)
 	}
+	r.filled = 20
 	return r.asOwner(ctx, fmt.Sprintf(`CREATE SCHEMA big;
 		CREATE TABLE big.wide (id int PRIMARY KEY, %s);
 		INSERT INTO big.wide SELECT i, %s FROM generate_series(1, %d) i;
@@ -55,6 +55,16 @@ func (r *Rig) Fill(ctx context.Context, s Sizes) error {
 		CREATE TABLE big.measures (a float8 NOT NULL, b float8 NOT NULL, sum float8 NOT NULL, id int PRIMARY KEY);
 		INSERT INTO big.measures SELECT i %% 17, i %% 13, 2 * (i %% 17) + 3 * (i %% 13), i FROM generate_series(1, 2000) i;
 		ANALYZE`, strings.Join(columns, ", "), strings.Join(values, ", "), s.Wide, document/16, s.Toast/document))
+}
+
+// Pgbench makes pgbench's tables alone.
+func (r *Rig) Pgbench(ctx context.Context, scale int, options ...string) error {
+	init := r.program(ctx, "pgbench", append(append([]string{"-i", "-q", "-s", fmt.Sprint(scale)}, options...), Database)...)
+	if out, err := init.CombinedOutput(); err != nil {
+		return fmt.Errorf("pgbench -i: %w\n%s", err, out)
+	}
+	r.filled = 4
+	return nil
 }
 
 // asOwner runs a script as the role that owns the database.

@@ -28,6 +28,7 @@ const (
 type Rig struct {
 	Primary  *cluster.Cluster
 	Replicas []*Replica
+	filled   int // at least so many tables hold rows, or could
 }
 
 // Replica is a PostgresML stand-in, called ml_ and its feed.
