@@ -198,7 +198,7 @@ var varying = []struct {
 }
 
 // atOnce are lines of which neighbours come in any order: what is done side by side.
-var atOnce = regexp.MustCompile(`^  done     (copy the rows|make the indexes|make the foreign keys)`)
+var atOnce = regexp.MustCompile(`^  (done    |-) (copy the rows|make the indexes|make the foreign keys)`)
 
 // normal is a text without what differs from one run to the next.
 func normal(text string) string {
