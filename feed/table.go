@@ -18,8 +18,9 @@ type Table struct {
 	ParentSchema, ParentName string
 	// Bound and Key are how a partition is bounded and a partitioned table divided, in SQL.
 	Bound, PartitionKey string
-	// Inherits is set for old-style inheritance, as a parent or a child.
-	Inherits bool
+	// Parents are the tables that it inherits from in the old style, by schema and name with a
+	// dot between, in the order of its definition; nil where it is a partition.
+	Parents []string
 	// Identity is pg_class.relreplident: d, n, f, i.
 	Identity rune
 	// PrimaryKey and IdentityColumns are columns' names in the order of their index; the
@@ -79,7 +80,8 @@ func (t *Table) Column(name string) *Column {
 
 const tablesQuery = `SELECT n.nspname, c.relname, c.oid, c.relkind::text, c.relpersistence = 'u',
 	coalesce(pn.nspname, ''), coalesce(pc.relname, ''), coalesce(pg_get_expr(c.relpartbound, c.oid), ''), coalesce(pg_get_partkeydef(c.oid), ''),
-	EXISTS (SELECT FROM pg_inherits i WHERE (i.inhrelid = c.oid OR i.inhparent = c.oid) AND NOT c.relispartition AND c.relkind <> 'p'),
+	coalesce((SELECT array_agg(hn.nspname || '.' || hc.relname ORDER BY h.inhseqno) FROM pg_inherits h JOIN pg_class hc ON hc.oid = h.inhparent
+		JOIN pg_namespace hn ON hn.oid = hc.relnamespace WHERE h.inhrelid = c.oid AND NOT c.relispartition), '{}'),
 	c.relreplident::text,
 	coalesce((SELECT array_agg(a.attname::text ORDER BY k.n) FROM pg_index x CROSS JOIN LATERAL unnest(x.indkey::int2[]) WITH ORDINALITY k(col, n)
 		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.col WHERE x.indrelid = c.oid AND x.indisprimary AND k.n <= x.indnkeyatts), '{}'),
@@ -115,20 +117,20 @@ func Tables(ctx context.Context, conn *pgx.Conn, keep func(schema, name string) 
 	t := new(Table)
 	_, err = pgx.ForEachRow(rows, []any{
 		&t.Schema, &t.Name, &t.OID, &kind, &t.Unlogged, &t.ParentSchema, &t.ParentName, &t.Bound, &t.PartitionKey,
-		&t.Inherits, &identity, &t.PrimaryKey, &t.IdentityColumns, &t.Rows, &t.Heap, &t.Bytes, &t.Security, &t.Dropped,
+		&t.Parents, &identity, &t.PrimaryKey, &t.IdentityColumns, &t.Rows, &t.Heap, &t.Bytes, &t.Security, &t.Dropped,
 	}, func() error {
 		if !keep(t.Schema, t.Name) {
 			return nil
 		}
 		one := *t
 		one.Kind, one.Identity = letter(kind), letter(identity)
-		for _, columns := range []*[]string{&one.PrimaryKey, &one.IdentityColumns} {
-			if len(*columns) == 0 {
-				*columns = nil
+		for _, names := range []*[]string{&one.PrimaryKey, &one.IdentityColumns, &one.Parents} {
+			if len(*names) == 0 {
+				*names = nil
 			}
 		}
 		all = append(all, &one)
-		t.PrimaryKey, t.IdentityColumns = nil, nil
+		t.PrimaryKey, t.IdentityColumns, t.Parents = nil, nil, nil
 		return nil
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ const indexQuery = `SELECT statement FROM (
 			CROSS JOIN LATERAL (SELECT format('CREATE %sINDEX %I ON %s%s ', u, c.relname, CASE WHEN t.relkind = 'p' THEN 'ONLY ' ELSE '' END, t.oid::regclass) AS head) h
 			WHERE x.indrelid = $1 AND NOT EXISTS (SELECT FROM pg_constraint con WHERE con.conindid = x.indexrelid AND con.conrelid = $1 AND con.contype IN ('p', 'u', 'x'))
 		UNION ALL SELECT 3, format('ALTER TABLE %s ADD CONSTRAINT %I %s', $2::text, conname, pg_get_constraintdef(oid)), conname
-			FROM pg_constraint WHERE conrelid = $1 AND contype IN ('c', 'n') AND NOT convalidated
+			FROM pg_constraint WHERE conrelid = $1 AND contype IN ('c', 'n') AND NOT convalidated AND conislocal
 		UNION ALL SELECT 4, format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', $2::text, c.relname), c.relname
 			FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid = $1 AND x.indisreplident AND (SELECT relreplident FROM pg_class WHERE oid = $1) = 'i'
 		UNION ALL SELECT 4, format('ALTER TABLE %s CLUSTER ON %I', $2::text, c.relname), c.relname

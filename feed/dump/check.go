@@ -41,14 +41,16 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 
 // checkPrimary begins with what every copy needs: tables, PostgreSQL's programs, and privileges.
 func checkPrimary(ctx context.Context, primary *pgx.Conn, run *feed.Run) (*checking, error) {
-	chosen, err := choose(ctx, primary, run)
+	every, err := every(ctx, primary, run)
 	if err != nil {
 		return nil, err
 	}
+	chosen := selected(run, slices.Clone(every))
 	k := &checking{run: run, tables: newTables(run, chosen)}
 	if len(chosen) == 0 {
 		k.add(run.Primary, "tables", "no table is selected by replicas[].tables", "", "")
 	}
+	k.inheritance(every)
 	if _, err := program.Find(ctx, program.Major(primary.PgConn().ParameterStatus("server_version"))); err != nil {
 		k.problems = append(k.problems, feed.Problem{Check: "programs", Blocks: true, What: err.Error()})
 	}
@@ -131,9 +133,6 @@ func (k *checking) primary(ctx context.Context, conn *pgx.Conn) error {
 		if secured {
 			k.add(k.run.Primary, "row_security", fmt.Sprintf("row-level security of %s would hide rows from role %s", t.Plain(), user), "ALTER ROLE "+user+" BYPASSRLS;", "or leave the table out of replicas[].tables")
 		}
-		if t.Inherits {
-			k.add(k.run.Primary, "inheritance", t.Plain()+" inherits from a table or is inherited from", "", "a copy knows only partitions; leave the table out of replicas[].tables")
-		}
 		if t.where != "" && usage && len(hidden) == 0 && !secured {
 			if _, err := conn.Exec(ctx, "SELECT FROM ONLY "+t.Qualified()+" WHERE ("+t.where+"\n) LIMIT 0"); err != nil {
 				k.add(k.run.Primary, "where", fmt.Sprintf("the condition for %s is not usable: %s", t.Plain(), feed.Cause(err)), "", "correct replicas[].where")
@@ -146,10 +145,14 @@ func (k *checking) primary(ctx context.Context, conn *pgx.Conn) error {
 // selection looks for columns in the configuration that there are not.
 func (k *checking) selection() error {
 	for _, t := range k.tables {
-		for _, name := range k.run.Selection.Columns(t.Schema, t.Name) {
+		list := k.run.Selection.Columns(t.Schema, t.Name)
+		for _, name := range list {
 			if t.Column(name) == nil {
 				k.add(k.run.Primary, "columns", fmt.Sprintf("%s has no column %q", t.Plain(), name), "", "correct replicas[].columns")
 			}
+		}
+		if list != nil && t.inherits() {
+			k.inherited(t, list)
 		}
 	}
 	return nil
@@ -171,7 +174,6 @@ func (k *checking) definable(t *table) {
 // everybody may join pg_subscription itself.
 const there = `SELECT c.relkind::text, pg_has_role(c.relowner, 'USAGE'), r.rolname::text,
 	coalesce((SELECT s.subname::text FROM pg_subscription_rel p JOIN pg_stat_subscription s ON s.subid = p.srsubid WHERE p.srrelid = c.oid LIMIT 1), ''),
-	EXISTS (SELECT FROM pg_inherits i WHERE (i.inhrelid = c.oid OR i.inhparent = c.oid) AND NOT c.relispartition AND c.relkind = 'r'),
 	coalesce((SELECT s.srvname::text FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = c.oid), ''), c.oid
 	FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
 	WHERE c.relname = $2 AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)`
@@ -196,9 +198,9 @@ func (k *checking) replica(ctx context.Context, conn *pgx.Conn) error {
 	kinds := map[string]string{"v": "a view", "m": "a materialised view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
 	for _, t := range k.tables {
 		var kind, owner, subscription, server string
-		var own, inherits bool
+		var own bool
 		var oid uint32
-		err := conn.QueryRow(ctx, there, t.Schema, t.Name).Scan(&kind, &own, &owner, &subscription, &inherits, &server, &oid)
+		err := conn.QueryRow(ctx, there, t.Schema, t.Name).Scan(&kind, &own, &owner, &subscription, &server, &oid)
 		if err == pgx.ErrNoRows {
 			k.definable(t)
 			continue
@@ -216,8 +218,6 @@ func (k *checking) replica(ctx context.Context, conn *pgx.Conn) error {
 			k.add(k.run.Target, "owner", fmt.Sprintf("%s belongs to %s, and role %s cannot replace it", name, owner, user), "GRANT "+feed.Quote("", owner)+" TO "+user+";", "")
 		case subscription != "":
 			k.add(k.run.Target, "subscription", fmt.Sprintf("%s is fed by subscription %q", name, subscription), "", "drop the subscription, or leave the table out of replicas[].tables")
-		case inherits:
-			k.add(k.run.Target, "inheritance", fmt.Sprintf("%s inherits from a table there or is inherited from", name), "", "a copy would break that; leave the table out of replicas[].tables")
 		default:
 			if err := k.foreignRows(ctx, conn, t, oid, fed); err != nil {
 				return err

@@ -47,7 +47,7 @@ func TestWhatStandsAgainstACopyIsNamed(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"ml1 kind ", "primary columns ", `primary definition GRANT SELECT ON "public"."b" TO "low";`, "primary inheritance ", "primary inheritance ", `primary row_security ALTER ROLE "low" BYPASSRLS;`,
+		"ml1 kind ", "primary columns ", `primary definition GRANT SELECT ON "public"."b" TO "low";`, `primary row_security ALTER ROLE "low" BYPASSRLS;`,
 		`primary select GRANT SELECT ("id") ON "public"."b" TO "low";`, `primary select GRANT SELECT ON "s"."hidden" TO "low";`, `primary usage GRANT USAGE ON SCHEMA "s" TO "low";`, "primary where ",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

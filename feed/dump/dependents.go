@@ -76,6 +76,14 @@ func publications(version int) string {
 	return `SELECT format('ALTER PUBLICATION %I ADD TABLE ONLY %s', p.pubname, f.final)` + more + ` FROM f JOIN pg_publication_rel r ON r.prrelid = f.live JOIN pg_publication p ON p.oid = r.prpubid`
 }
 
+// Tables of the replica's own may inherit from live ones, or these from them.
+const (
+	ownHeirs = ` FROM f JOIN pg_inherits i ON f.live IN (i.inhrelid, i.inhparent) JOIN pg_class h ON h.oid = i.inhrelid AND NOT h.relispartition
+		WHERE (i.inhrelid IN (SELECT live FROM f)) <> (i.inhparent IN (SELECT live FROM f)) ORDER BY i.inhrelid, i.inhseqno`
+	leaveHeirs = `SELECT format('ALTER TABLE %s NO INHERIT %s', i.inhrelid::regclass, i.inhparent::regclass)` + ownHeirs
+	takeHeirs  = `SELECT format('ALTER TABLE %s INHERIT %s', i.inhrelid::regclass, i.inhparent::regclass)` + ownHeirs
+)
+
 // What else refers to a live table.
 const (
 	views = `SELECT DISTINCT format('CREATE OR REPLACE VIEW %s%s AS %s', v.oid::regclass, coalesce(' WITH (' || array_to_string(v.reloptions, ', ') || ')', ''), pg_get_viewdef(v.oid))
@@ -124,9 +132,9 @@ func (c *copying) dependents(ctx context.Context) (*dependents, error) {
 	}
 	d := &dependents{}
 	c.later = nil
-	err := write(&d.before, freeSequences, dropStatistics, dropKeys)
+	err := write(&d.before, freeSequences, dropStatistics, dropKeys, leaveHeirs)
 	if err == nil {
-		err = write(&d.after, ownSequences, makeStatistics, revokes, grants, policies, security, triggers, rules, publications(c.targetVersion),
+		err = write(&d.after, takeHeirs, ownSequences, makeStatistics, revokes, grants, policies, security, triggers, rules, publications(c.targetVersion),
 			views, othersRules, functions, makeKeys, othersPolicies)
 	}
 	if err == nil {

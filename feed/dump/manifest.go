@@ -27,8 +27,17 @@ const (
 	markerFile   = "pgshunt.partial"
 )
 
-// manifestFormat is counted up when an older pgshunt would misunderstand what is written.
-const manifestFormat = 1
+// manifestFormat is counted up when an older pgshunt would misunderstand what is written: with
+// tables that inherit it is 2.
+const manifestFormat = 2
+
+// format is the lowest that says what is in the manifest.
+func (m *manifest) format() int {
+	if slices.ContainsFunc(m.Tables, func(t *feed.Table) bool { return len(t.Parents) > 0 }) {
+		return 2
+	}
+	return 1
+}
 
 // manifest says what a directory holds. It has no secret.
 type manifest struct {
@@ -76,8 +85,8 @@ func readManifest(dir string) (*manifest, error) {
 	if err := json.Unmarshal(text, m); err != nil {
 		return nil, m.damaged(fmt.Errorf("%s: %w", manifestFile, err))
 	}
-	if m.Format != manifestFormat {
-		return nil, fmt.Errorf("%s has format %d, and this pgshunt knows %d; use the version that made it (%s)", dir, m.Format, manifestFormat, m.Pgshunt)
+	if m.Format < 1 || m.Format > manifestFormat {
+		return nil, fmt.Errorf("%s has format %d, and this pgshunt knows up to %d; use the version that made it (%s)", dir, m.Format, manifestFormat, m.Pgshunt)
 	}
 	if m.Sum != "" && m.Sum != sum(text, m.Sum) {
 		return nil, m.damaged(fmt.Errorf("%s is not as it was written", manifestFile))

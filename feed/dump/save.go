@@ -82,9 +82,10 @@ func Save(ctx context.Context, run *feed.Run, dir, version string) (err error) {
 	defer c.snapshot.close()
 	login := run.Primary.Login()
 	m := &manifest{
-		Format: manifestFormat, Pgshunt: version, Tables: c.snapshot.tables, Snapshot: c.snapshot.visible,
+		Pgshunt: version, Tables: c.snapshot.tables, Snapshot: c.snapshot.visible,
 		Primary: net.JoinHostPort(login.Host, strconv.Itoa(int(login.Port))), Database: run.Primary.Database(),
 	}
+	m.Format = m.format()
 	if m.Server, err = versionOf(ctx, c.snapshot.keeper); err == nil {
 		err = c.snapshot.keeper.QueryRow(ctx, "SELECT now()").Scan(&m.At)
 	}

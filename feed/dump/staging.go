@@ -78,12 +78,17 @@ func (c *copying) stage(ctx context.Context) error {
 		}
 		sql.WriteString(text)
 	}
+	if text, err := c.inherit(ctx); err == nil {
+		sql.WriteString(text)
+	} else {
+		return &feed.Error{Server: c.run.Target.Name, Doing: "look at tables that inherit", Err: err}
+	}
 	return c.run.Do(ctx, c.target, feed.Step{On: c.run.Target, What: "make new tables beside the live ones", SQL: sql.String()})
 }
 
 // models finds for each table what its new one is made like. Where the replica has none, or
-// it differs from the primary's, that is made by the primary's definition; partitions
-// follow the whole.
+// it differs from the primary's, that is made by the primary's definition, with all that
+// it is connected with by partitioning or inheritance.
 func (c *copying) models(ctx context.Context, numbers map[string]int) error {
 	replica, err := feed.Tables(ctx, c.target, func(schema, name string) bool { return c.byName[schema+"."+name] != nil })
 	if err != nil {
@@ -123,11 +128,12 @@ func (c *copying) models(ctx context.Context, numbers map[string]int) error {
 // Types that differ are mended at once, where no value is lost by it.
 func (c *copying) differing(ctx context.Context, replica []*feed.Table) (anew []*table, err error) {
 	var all []*feed.Table
-	roots, foreign := make(map[*feed.Table]bool), make(map[string]bool)
+	family := families(c.tables)
+	wanted, foreign := make(map[int]bool), make(map[string]bool)
 	for _, t := range c.tables {
 		all = append(all, t.Table)
 		if t.live == 0 || t.foreign {
-			roots[c.root(t.Table)] = true
+			wanted[family[t.Plain()]] = true
 			foreign[t.Plain()] = t.foreign
 		}
 	}
@@ -140,7 +146,7 @@ func (c *copying) differing(ctx context.Context, replica []*feed.Table) (anew []
 			types = append(types, d)
 		case foreign[t.Plain()]:
 		default:
-			roots[c.root(t)] = true
+			wanted[family[t.Plain()]] = true
 			c.run.Note(c.run.Target.Name, "%s differs from the primary's (%s) and is made anew by that", t.Plain(), d)
 		}
 	}
@@ -150,7 +156,7 @@ func (c *copying) differing(ctx context.Context, replica []*feed.Table) (anew []
 		}
 	}
 	for _, t := range c.tables {
-		if roots[c.root(t.Table)] {
+		if wanted[family[t.Plain()]] {
 			anew = append(anew, t)
 		}
 	}
@@ -168,15 +174,32 @@ func (c *copying) root(t *feed.Table) *feed.Table {
 	}
 }
 
-// byDepth orders tables so that a partition follows what it is a partition of.
-func byDepth(tables []*table) []*table {
-	byName := make(map[string]*table)
-	for _, t := range tables {
-		byName[t.Plain()] = t
+// families numbers the tables, by schema and name, so that those are of one number that are
+// connected by partitioning or inheritance.
+func families(tables []*table) map[string]int {
+	number := make(map[string]int, len(tables))
+	var mark func(t *table, n int)
+	mark = func(t *table, n int) {
+		if number[t.Plain()] != 0 {
+			return
+		}
+		number[t.Plain()] = n
+		for _, other := range slices.Concat(t.above, t.below) {
+			mark(other, n)
+		}
 	}
-	depth := func(t *table) (n int) {
-		for t = byName[t.ParentSchema+"."+t.ParentName]; t != nil; t = byName[t.ParentSchema+"."+t.ParentName] {
-			n++
+	for i, t := range tables {
+		mark(t, i+1)
+	}
+	return number
+}
+
+// byDepth orders tables so that each follows what it inherits from or is a partition of.
+func byDepth(tables []*table) []*table {
+	var depth func(t *table) int
+	depth = func(t *table) (n int) {
+		for _, above := range t.above {
+			n = max(n, depth(above)+1)
 		}
 		return n
 	}
@@ -186,10 +209,11 @@ func byDepth(tables []*table) []*table {
 }
 
 // Statements that make a table like $1, written by the replica for a table that SQL calls
-// $2. The parts that no LIKE copies follow it.
+// $2, with $3 in the place of the columns where that is given. The parts that no LIKE copies
+// follow it.
 const (
-	likeQuery = `SELECT format('CREATE %sTABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS%s)', CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END, $2::text,
-			c.oid::regclass, CASE WHEN c.relispartition THEN ' EXCLUDING IDENTITY' ELSE '' END)
+	likeQuery = `SELECT format('CREATE %sTABLE %s %s', CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END, $2::text, coalesce($3::text,
+			format('(LIKE %s INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS%s)', c.oid::regclass, CASE WHEN c.relispartition THEN ' EXCLUDING IDENTITY' ELSE '' END)))
 		|| CASE WHEN c.relkind = 'p' THEN ' PARTITION BY ' || pg_get_partkeydef(c.oid) ELSE '' END
 		|| CASE WHEN c.relkind = 'r' AND m.amname IS NOT NULL THEN format(' USING %I', m.amname) ELSE '' END
 		|| coalesce((SELECT ' WITH (' || string_agg(o, ', ') || ')' FROM (SELECT unnest(c.reloptions) o UNION ALL SELECT 'toast.' || unnest(t.reloptions)) os), '')
@@ -197,11 +221,11 @@ const (
 		coalesce(p.oid, 0), coalesce(pg_get_expr(c.relpartbound, c.oid), ''), r.rolname = current_user, quote_ident(r.rolname)
 		FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner LEFT JOIN pg_am m ON m.oid = c.relam LEFT JOIN pg_class t ON t.oid = c.reltoastrelid LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
 		LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND c.relispartition LEFT JOIN pg_class p ON p.oid = i.inhparent WHERE c.oid = $1`
-	extrasQuery = `SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS %s', $2::text, attname, attstattarget) FROM pg_attribute
+	extrasQuery = `SELECT format('ALTER TABLE ONLY %s ALTER COLUMN %I SET STATISTICS %s', $2::text, attname, attstattarget) FROM pg_attribute
 			WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attstattarget >= 0
-		UNION ALL SELECT format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', $2::text, attname, string_agg(o, ', ')) FROM pg_attribute, unnest(attoptions) o
+		UNION ALL SELECT format('ALTER TABLE ONLY %s ALTER COLUMN %I SET (%s)', $2::text, attname, string_agg(o, ', ')) FROM pg_attribute, unnest(attoptions) o
 			WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND o ~ '` + schema.ColumnOption + `' GROUP BY attname
-		UNION ALL SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', $2::text, conname) FROM pg_constraint
+		UNION ALL SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', $2::text, conname) FROM pg_constraint
 			WHERE conrelid = $1 AND contype IN ('c', 'n') AND NOT convalidated
 		UNION ALL SELECT format('ALTER TABLE %s REPLICA IDENTITY %s', $2::text, CASE relreplident WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END) FROM pg_class
 			WHERE oid = $1 AND relreplident IN ('f', 'n')
@@ -214,12 +238,23 @@ func (c *copying) create(ctx context.Context, t *table) (string, error) {
 		return fmt.Sprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES);\n", t.staged(), feed.Quote(t.home, t.Name)), nil
 	}
 	var text, bound, owner string
+	var columns *string // nil has those of the model
 	var parent uint32
 	var own bool
-	if err := c.target.QueryRow(ctx, likeQuery, t.model, t.staged()).Scan(&text, &parent, &bound, &own, &owner); err != nil {
+	if t.inherits() {
+		none := t.parentList()
+		columns = &none
+	}
+	if err := c.target.QueryRow(ctx, likeQuery, t.model, t.staged(), columns).Scan(&text, &parent, &bound, &own, &owner); err != nil {
 		return "", err
 	}
 	statements := []string{text}
+	if !own {
+		t.owner = owner
+	}
+	if t.inherits() {
+		return text + ";\n", nil // the rest follows when all of the family are there
+	}
 	if parent != 0 {
 		above := c.byModel(parent)
 		if above == nil {
@@ -227,19 +262,21 @@ func (c *copying) create(ctx context.Context, t *table) (string, error) {
 		}
 		statements = append(statements, fmt.Sprintf("ALTER TABLE %s ATTACH PARTITION %s %s", above.staged(), t.staged(), bound))
 	}
+	extras, err := c.extras(ctx, t)
+	return strings.Join(append(statements, extras...), ";\n") + ";\n", err
+}
+
+// extras writes what follows the making of t's new table.
+func (c *copying) extras(ctx context.Context, t *table) ([]string, error) {
 	rows, err := c.target.Query(ctx, extrasQuery, t.model, t.staged())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	extras, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return "", err
+	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if t.owner != "" {
+		statements = append(statements, fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s", t.staging, t.owner), fmt.Sprintf("ALTER TABLE %s OWNER TO %s", t.staged(), t.owner))
 	}
-	statements = append(statements, extras...)
-	if !own {
-		statements = append(statements, fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s", t.staging, owner), fmt.Sprintf("ALTER TABLE %s OWNER TO %s", t.staged(), owner))
-	}
-	return strings.Join(statements, ";\n") + ";\n", nil
+	return statements, err
 }
 
 func (c *copying) byModel(oid uint32) *table {

@@ -17,8 +17,13 @@ type table struct {
 	// live is its OID on the replica, 0 where it has none yet. model is the OID of the table
 	// that its new one is made like: the live one, or one that has the primary's definition.
 	live, model uint32
+	// owner is that of the live one as SQL, "" where the feed's role is it.
+	owner string
 	// foreign is set where the live one is a foreign table of the feed, which makes way for a copy.
 	foreign bool
+	// above are the tables of the copy that it inherits from, in order, or is a partition of;
+	// below are those of which it is above.
+	above, below []*table
 	// home is the schema of model, staging that of the new table.
 	home, staging string
 	// chosen are the columns that the configuration names, nil for all. columns are those that
@@ -53,25 +58,31 @@ func (t *table) columnList() string {
 	return "(" + strings.Join(quoted, ", ") + ")"
 }
 
-// choose lists the tables of the primary that a run copies: what is selected, and the
-// partitions of what is selected. Foreign tables have no rows there.
+// choose lists the tables of the primary that a run copies: what is selected, what inherits
+// from that, and the partitions of what is selected. Foreign tables have no rows there.
 func choose(ctx context.Context, conn *pgx.Conn, run *feed.Run) ([]*feed.Table, error) {
-	every, err := feed.Tables(ctx, conn, func(schema, name string) bool {
+	every, err := every(ctx, conn, run)
+	return selected(run, every), err
+}
+
+// every lists the tables of the primary.
+func every(ctx context.Context, conn *pgx.Conn, run *feed.Run) ([]*feed.Table, error) {
+	all, err := feed.Tables(ctx, conn, func(schema, name string) bool {
 		return schema != "pgml" && schema != feed.JournalSchema && !strings.HasPrefix(schema, feed.JournalSchema+"_")
 	})
 	if err != nil {
 		return nil, &feed.Error{Server: run.Primary.Name, Doing: "look at its tables", Err: err}
 	}
-	return selected(run, every), nil
+	return all, nil
 }
 
-// selected are those of the tables that are selected, and the partitions of those. It
-// reorders what it is given.
+// selected are those of the tables that are selected, their heirs, and the partitions of what is
+// selected. It reorders what it is given.
 func selected(run *feed.Run, every []*feed.Table) []*feed.Table {
-	byName := feed.Index(every)
+	byName, heirs := feed.Index(every), feed.Index(run.Selection.WithHeirs(every))
 	chosen := func(t *feed.Table) bool {
 		for ; t != nil; t = byName[t.ParentSchema+"."+t.ParentName] {
-			if run.Selection.Has(t.Schema, t.Name) {
+			if heirs[t.Plain()] != nil {
 				return true
 			}
 		}
@@ -80,38 +91,33 @@ func selected(run *feed.Run, every []*feed.Table) []*feed.Table {
 	return slices.DeleteFunc(every, func(t *feed.Table) bool { return t.Kind == 'f' || !chosen(t) })
 }
 
-// ofSelection calls get with the table, then with the tables that it is a partition of,
-// until it returns something: a column list or a condition is that of the whole table.
-func ofSelection[T any](t *feed.Table, byName map[string]*feed.Table, get func(schema, name string) (T, bool)) (found T) {
-	for ; t != nil; t = byName[t.ParentSchema+"."+t.ParentName] {
-		if value, ok := get(t.Schema, t.Name); ok {
-			return value
-		}
-	}
-	return found
-}
-
 // newTables prepares the tables of a copy.
 func newTables(run *feed.Run, all []*feed.Table) []*table {
 	byName := feed.Index(all)
 	tables := make([]*table, len(all))
+	made := make(map[string]*table)
 	for i, t := range all {
-		one := &table{Table: t}
-		list := ofSelection(t, byName, func(schema, name string) ([]string, bool) {
-			columns := run.Selection.Columns(schema, name)
-			return columns, columns != nil
-		})
-		one.where = ofSelection(t, byName, func(schema, name string) (string, bool) {
-			where := run.Selection.Where(schema, name)
-			return where, where != ""
-		})
-		one.chosen = list
+		one := &table{Table: t, chosen: run.Selection.FedColumns(t, byName)}
+		for whole := t; whole != nil && one.where == ""; whole = byName[whole.ParentSchema+"."+whole.ParentName] {
+			one.where = run.Selection.Where(whole.Schema, whole.Name)
+		}
 		for _, c := range t.Columns {
 			if c.Generated == 0 && one.fed(c.Name) {
 				one.columns = append(one.columns, c.Name)
 			}
 		}
-		tables[i] = one
+		tables[i], made[t.Plain()] = one, one
+	}
+	for _, t := range tables {
+		names := t.Parents
+		if t.Partition() {
+			names = []string{t.ParentSchema + "." + t.ParentName}
+		}
+		for _, name := range names {
+			if above := made[name]; above != nil {
+				t.above, above.below = append(t.above, above), append(above.below, t)
+			}
+		}
 	}
 	return tables
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"pgshunt/configs"
 	"pgshunt/feed"
 )
 
@@ -60,7 +59,7 @@ func (s *session) tables(ctx context.Context) ([]*table, error) {
 	if err != nil {
 		return nil, s.failed(s.run.Primary, "read the tables", err)
 	}
-	chosen := choose(s.run.Selection, s.run.Replica.Tables, all)
+	chosen := choose(s.run.Selection, all)
 	if err := s.facts(ctx, chosen); err != nil {
 		return nil, s.failed(s.run.Primary, "read the tables' keys and privileges", err)
 	}
@@ -68,20 +67,14 @@ func (s *session) tables(ctx context.Context) ([]*table, error) {
 }
 
 // choose picks the tables of a selection, in the order of all.
-func choose(selection feed.Selection, patterns configs.Patterns, all []*feed.Table) []*table {
-	var excluding configs.Patterns
-	for _, p := range patterns {
-		if strings.HasPrefix(p, "!") {
-			excluding = append(excluding, p)
-		}
-	}
+func choose(selection feed.Selection, all []*feed.Table) []*table {
 	byName := feed.Index(all)
 	// from is the table that brings t in: itself, or the nearest one above it that is named.
 	from := func(t *feed.Table) *feed.Table {
 		if selection.Has(t.Schema, t.Name) {
 			return t
 		}
-		if len(excluding) > 0 && !excluding.MatchQualified(t.Schema, t.Name) {
+		if selection.Excludes(t.Schema, t.Name) {
 			return nil
 		}
 		for up := parent(byName, t); up != nil; up = parent(byName, up) {

@@ -106,7 +106,7 @@ func TestWhichTablesAConfigurationBrings(t *testing.T) {
 	} {
 		replica := &configs.Replica{Tables: c.patterns, Where: map[string]string{"s.p": "x > 0", "s.p_2": "x > 1"}}
 		var names []string
-		for _, one := range choose(feed.NewSelection(replica), c.patterns, all) {
+		for _, one := range choose(feed.NewSelection(replica), all) {
 			names = append(names, one.Plain())
 			if want := map[string]string{"p": "x > 0", "p_1": "x > 0", "p_2": "x > 1", "p_2_a": "x > 1"}[one.Name]; one.where != want {
 				t.Errorf("%s has the condition %q", one.Name, one.where)

@@ -163,7 +163,7 @@ func (r *replica) align(ctx context.Context, s *Step) error {
 
 // alignAll does that for all tables of the feed.
 func (r *replica) alignAll(ctx context.Context) error {
-	tables, err := feed.Tables(ctx, r.primary, r.run.Selection.Has)
+	tables, err := r.run.Tables(ctx, r.primary)
 	if err != nil {
 		return err
 	}

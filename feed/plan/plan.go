@@ -95,12 +95,17 @@ func (p *planning) primary(runs []*feed.Run) (err error) {
 	}
 	wait := time.NewTimer(watch)
 	defer wait.Stop()
-	anyHas := func(schema, name string) bool {
-		return slices.ContainsFunc(runs, func(r *feed.Run) bool { return r.Selection.Has(schema, name) })
-	}
-	if p.all, err = feed.Tables(p.ctx, p.conn, anyHas); err != nil {
+	every, err := feed.Tables(p.ctx, p.conn, func(string, string) bool { return true })
+	if err != nil {
 		return err
 	}
+	wanted := make(map[*feed.Table]bool)
+	for _, r := range runs {
+		for _, t := range r.Selected(every) {
+			wanted[t] = true
+		}
+	}
+	p.all = slices.DeleteFunc(every, func(t *feed.Table) bool { return !wanted[t] })
 	if err := p.sizes(); err != nil {
 		return err
 	}
@@ -141,8 +146,8 @@ func (p *planning) sizes() error {
 // replica plans for one.
 func (p *planning) replica(run *feed.Run, r *Replica) error {
 	var fed []*feed.Table
-	for _, t := range p.all {
-		if run.Selection.Has(t.Schema, t.Name) && t.Kind != 'f' {
+	for _, t := range run.Selected(p.all) {
+		if t.Kind != 'f' {
 			fed = append(fed, t)
 			r.Tables = append(r.Tables, p.table(t))
 		}

@@ -45,7 +45,7 @@ func drift(run *feed.Run, primary, replica []*feed.Table) []Difference {
 // both reads the tables that are fed: on the primary what is selected, on the replica what
 // of it is there, and what the feed has brought before.
 func both(ctx context.Context, run *feed.Run, at, target *pgx.Conn) (primary, replica []*feed.Table, err error) {
-	if primary, err = feed.Tables(ctx, at, run.Selection.Has); err != nil {
+	if primary, err = run.Tables(ctx, at); err != nil {
 		return nil, nil, &feed.Error{Server: run.Primary.Name, Doing: "read the tables", Err: err}
 	}
 	known := feed.Index(primary)
@@ -95,9 +95,12 @@ func brought(ctx context.Context, target *pgx.Conn, run *feed.Run) (map[string]b
 // Listed returns the tables as the feed brings them: without the columns that a column list
 // of the configuration leaves out. The given tables stay as they are.
 func Listed(run *feed.Run, tables []*feed.Table) []*feed.Table {
-	all := slices.Clone(tables)
+	all, byName := slices.Clone(tables), feed.Index(tables)
 	for i, t := range all {
 		list := run.Selection.Columns(t.Schema, t.Name)
+		if len(t.Parents) > 0 {
+			list = run.Selection.FedColumns(t, byName)
+		}
 		if list == nil {
 			continue
 		}

@@ -179,7 +179,7 @@ func Memberships(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 		return nil, err
 	}
 	defer target.Close(ctx)
-	tables, err := feed.Tables(ctx, at, run.Selection.Has)
+	tables, err := run.Tables(ctx, at)
 	if err != nil {
 		return nil, &feed.Error{Server: run.Primary.Name, Doing: "read the tables", Err: err}
 	}

@@ -235,17 +235,15 @@ func (r *relations) statistics() string {
 // fedColumns is the list of columns of a table that are fed, as its own or an ancestor's
 // name has it in the configuration; nil is all.
 func (b *bringing) fedColumns(t *feed.Table) []string {
-	for t != nil {
-		if columns := b.run.Selection.Columns(t.Schema, t.Name); columns != nil {
-			return columns
-		}
-		t = b.byName[t.ParentSchema+"."+t.ParentName]
+	if t == nil {
+		return nil
 	}
-	return nil
+	return b.run.Selection.FedColumns(t, b.byName)
 }
 
 // dropColumns takes the columns that are not fed from tables just made. Indexes and checks
-// of theirs go with them. Partitions follow the table that they were attached to.
+// of theirs go with them. Partitions follow the table that they were attached to, and heirs their
+// parents, which pg_dump writes before them.
 func (r *relations) dropColumns(made []*feed.Table) (string, error) {
 	var sql strings.Builder
 	for _, t := range made {
@@ -260,7 +258,7 @@ func (r *relations) dropColumns(made []*feed.Table) (string, error) {
 		}
 		for _, c := range t.Columns {
 			if !slices.Contains(columns, c.Name) {
-				fmt.Fprintf(&sql, "ALTER TABLE %s DROP COLUMN %s;\n", t.Qualified(), feed.Quote("", c.Name))
+				fmt.Fprintf(&sql, "ALTER TABLE %s DROP COLUMN IF EXISTS %s;\n", t.Qualified(), feed.Quote("", c.Name))
 			}
 		}
 	}

@@ -72,12 +72,14 @@ func (v *verification) all(ctx context.Context) (err error) {
 	if err := v.prepare(ctx); err != nil {
 		return err
 	}
-	primary, err := feed.Tables(ctx, v.primary, v.run.Selection.Has)
+	primary, err := v.run.Tables(ctx, v.primary)
 	if err != nil {
 		return &feed.Error{Server: v.run.Primary.Name, Doing: "read the tables", Err: err}
 	}
 	known := feed.Index(primary)
-	replica, err := feed.Tables(ctx, v.target, v.run.Selection.Has)
+	replica, err := feed.Tables(ctx, v.target, func(schema, name string) bool {
+		return known[schema+"."+name] != nil || v.run.Selection.Has(schema, name)
+	})
 	if err != nil {
 		return &feed.Error{Server: v.run.Target.Name, Doing: "read the tables", Err: err}
 	}
