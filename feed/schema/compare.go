@@ -22,6 +22,7 @@ const (
 	KindIdentity      = "identity"        // GENERATED .. AS IDENTITY
 	KindOrder         = "order"           // of the columns
 	KindRelation      = "kind"            // a plain table here, a partitioned one there
+	KindInheritance   = "inheritance"     // from tables that are fed, in the old style
 	KindBound         = "bound"           // of a partition
 	KindPartitionKey  = "partition_key"   // of a partitioned table
 	KindPrimaryKey    = "primary_key"     // by which changes find their rows
@@ -120,8 +121,8 @@ func (c *comparison) logical() bool { return c.way == configs.FeedLogical }
 
 func (c *comparison) foreign() bool { return c.way == configs.FeedFDW }
 
-// table compares one table, after the one that it is a partition of: in this order the
-// repairs can be made.
+// table compares one table, after those that it is a partition of or inherits from: in this
+// order the repairs can be made.
 func (c *comparison) table(p *feed.Table) {
 	if c.done[p] {
 		return
@@ -129,6 +130,11 @@ func (c *comparison) table(p *feed.Table) {
 	c.done[p] = true
 	if whole := c.primary[p.ParentSchema+"."+p.ParentName]; whole != nil && p.Partition() {
 		c.table(whole)
+	}
+	for _, name := range p.Parents {
+		if parent := c.primary[name]; parent != nil {
+			c.table(parent)
+		}
 	}
 	r := c.replica[p.Plain()]
 	if r == nil {
@@ -144,7 +150,14 @@ func (c *comparison) table(p *feed.Table) {
 	if !c.foreign() && r.Kind != 'f' {
 		c.key(p, r)
 	}
+	before := len(c.all)
 	c.columns(p, r)
+	if len(r.Parents) > 0 && !c.foreign() {
+		c.ofParents(p, r, before)
+	}
+	if !c.foreign() && r.Kind != 'f' {
+		c.inheritance(p, r)
+	}
 }
 
 // missing tells of a table that the replica lacks. A partition whose parent is there is made

@@ -132,7 +132,7 @@ func Fill(state *feed.State, all []Difference) {
 
 func (d Difference) visible() bool {
 	switch d.Kind {
-	case KindOrder, KindNotNull, KindIdentity, KindRelation, KindPrimaryKey, KindBound, KindPartitionKey, KindDomain:
+	case KindOrder, KindInheritance, KindNotNull, KindIdentity, KindRelation, KindPrimaryKey, KindBound, KindPartitionKey, KindDomain:
 		return false
 	case KindExtraColumn:
 		return d.Repair != nil // else it is the replica's own
