@@ -109,6 +109,18 @@ var compareCases = []struct {
 		replica: `CREATE TABLE s.p (a int, b int)`, want: []string{"kind "}, left: []string{"kind "},
 	},
 	{
+		name:    "what heirs have from their parents",
+		primary: "CREATE TABLE s.base (a bigint NOT NULL, b int); CREATE TABLE s.heir (c int, d int) INHERITS (s.base)",
+		replica: "CREATE TABLE s.base (a int, gone int); CREATE TABLE s.heir (c int) INHERITS (s.base)",
+		want:    []string{"type a!", "not_null a", "renamed_column b!", "missing_column d!"},
+	},
+	{
+		name:    "inheritance",
+		primary: "CREATE TABLE s.a (x int, y int); CREATE TABLE s.z (x int); CREATE TABLE s.heir () INHERITS (s.a, s.z); CREATE TABLE s.gone (x int)",
+		replica: "CREATE TABLE s.a (x int); CREATE TABLE s.z (x int); CREATE TABLE s.heir () INHERITS (s.z); CREATE TABLE s.gone () INHERITS (s.z)",
+		want:    []string{"missing_column y!", "inheritance !", "missing_column y!", "inheritance !"}, left: []string{"inheritance "},
+	},
+	{
 		name: "keys", primary: "CREATE TABLE s.t (a int PRIMARY KEY); CREATE TABLE s.u (a int PRIMARY KEY, b int NOT NULL)",
 		replica: "CREATE TABLE s.t (a int NOT NULL); CREATE TABLE s.u (a int NOT NULL, b int PRIMARY KEY)",
 		want:    []string{"primary_key !", "primary_key !"}, left: []string{"primary_key !"},
