@@ -3,6 +3,7 @@ package parser
 import (
 	"bytes"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -32,7 +33,7 @@ func Parse(text string) *Statement {
 func parse(text string, maxParse int) *Statement {
 	st := &Statement{Text: text}
 	if len(text) > maxParse {
-		st.Unparsed = UnparsedTooLong
+		st.Unparsed, st.Backslashes = UnparsedTooLong, strings.Contains(text, `\`)
 		return st
 	}
 	raw := []byte(text)

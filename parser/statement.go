@@ -27,7 +27,8 @@ type Statement struct {
 	// Serial tells Statements apart in tables that have one Part, which reads or changes rows;
 	// it is 0 on others and comes round after 2^32.
 	Serial uint32
-	// Backslashes is set when a plain string literal contains a backslash. Text was
+	// Backslashes is set when a plain string literal contains a backslash, or anything does in a
+	// Text that is too long to be looked at. Text was
 	// read as standard_conforming_strings = on reads it; a session that has turned
 	// that off must treat such a Statement as unparsed.
 	Backslashes bool

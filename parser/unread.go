@@ -1,7 +1,6 @@
 package parser
 
 import (
-	"slices"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v5"
@@ -31,24 +30,20 @@ func Unread(script string) (statements []string, list []Change) {
 	return statements, list
 }
 
-// defines tells by its first word whether a statement may be one of DDL, so that the rows of a long
+// MaxDefinition is the length in bytes up to which a statement of DDL is read. Others are parsed up to
+// DefaultMaxParse; their trees grow with their rows.
+const MaxDefinition = 1 << 20
+
+// defines tells by its first words whether a statement may be one of DDL, so that the rows of a long
 // script are not parsed.
 func defines(text string) bool {
-	l := lexer{src: []byte(text)}
-	for {
-		switch t, start, end := l.next(); t {
-		case tokenSpace, tokenComment:
-		case tokenWord:
-			return slices.Contains([]string{"alter", "create", "drop", "grant", "revoke"}, strings.ToLower(text[start:end]))
-		default:
-			return false
-		}
-	}
+	var f Finder
+	return f.Find([]byte(text + ";"))
 }
 
 // readable is the tree of a statement, nil where it is not read.
 func readable(text string) *pg.ParseResult {
-	if len(text) > DefaultMaxParse || strings.IndexByte(text, 0) >= 0 || survey([]byte(text)).deep {
+	if len(text) > MaxDefinition || strings.IndexByte(text, 0) >= 0 || survey([]byte(text)).deep {
 		return nil
 	}
 	tree, err := parseTree(text)
