@@ -89,6 +89,9 @@ func (s *session) warm(target string) bool {
 // unreadable stands for a text that nobody here can read.
 var unreadable = &parser.Statement{Unparsed: "syntax"}
 
+// unreadableChange is one that changes the schema, where that is ordered.
+var unreadableChange = &parser.Statement{Unparsed: "syntax"}
+
 // facts returns what is known of a text; nil is one that cannot be looked at.
 func (s *session) facts(text []byte) *parser.Statement {
 	if text == nil {
@@ -99,6 +102,9 @@ func (s *session) facts(text []byte) *parser.Statement {
 	}
 	st := s.srv.parser.Statement(text)
 	if s.misread(st, text) {
+		if f := s.finder(); s.ordersTexts() && f.Find(text) {
+			return unreadableChange
+		}
 		return unreadable
 	}
 	return st
@@ -107,7 +113,7 @@ func (s *session) facts(text []byte) *parser.Statement {
 // lastingFacts is facts, and tells whether they hold for the text whatever the session sets.
 func (s *session) lastingFacts(text []byte) (st *parser.Statement, lasting bool) {
 	st = s.facts(text)
-	return st, st != unreadable && !st.Backslashes && isASCII(text)
+	return st, st != unreadable && st != unreadableChange && !st.Backslashes && isASCII(text)
 }
 
 // consult asks the router, by the session's plan, unless the answer is known.

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"pgshunt/internal/pgerr"
+	"pgshunt/internal/wire"
 	"pgshunt/parser"
 	"pgshunt/pool"
 )
@@ -67,6 +69,16 @@ type seldom struct {
 	block bool
 	// training is set where the message trains, or ends a batch that does.
 	training *training
+	// instead is what the client is told in place of the error that the message was made to have.
+	instead *pgerr.Error
+}
+
+// instead is what the client gets in place of the error m, nil where it gets that.
+func (r *reply) instead(m *wire.Message) *pgerr.Error {
+	if r.seldom == nil || !m.Whole() || isFatal(m.Body()) {
+		return nil
+	}
+	return r.seldom.instead
 }
 
 // blocks tells whether the message is about a block on a replica.
@@ -141,6 +153,14 @@ func (q *inflight) first() *reply {
 func (q *inflight) settingFirst() bool {
 	r := q.first()
 	return r != nil && r.kind == 'Q' && r.action == mute
+}
+
+// last returns the reply to what was sent last, or nil.
+func (q *inflight) last() *reply {
+	if q.len() == 0 {
+		return nil
+	}
+	return &q.queue[len(q.queue)-1]
 }
 
 // fakeFirst tells whether the next reply is made here.

@@ -15,6 +15,8 @@ type Orderer interface {
 	// It returns nil where the statement is of no concern to any; an error that is a
 	// *pgerr.Error is the client's answer, and leaves nothing changed.
 	Order(ctx context.Context, c SchemaChange) (Ordering, error)
+	// Orders tells whether changes of a database are ordered at all. It does not wait.
+	Orders(database string) bool
 }
 
 // Ordering is one change that has been prepared.
@@ -53,8 +55,8 @@ func (s *session) ordersChanges(st *parser.Statement) bool {
 		return false
 	}
 	if st.Unparsed != "" {
-		_, list := parser.Unread(st.Text)
-		return len(list) > 0
+		f := s.finder()
+		return st == unreadableChange || f.Find([]byte(st.Text))
 	}
 	for i := range st.Parts {
 		if st.Parts[i].Kind == parser.DDL || st.Parts[i].Grants {
@@ -71,10 +73,16 @@ func (s *session) order(st *parser.Statement, alone bool) error {
 		return &attachError{pgerr.New(pgerr.FeatureNotSupported, "a schema change that reaches PostgresML servers must be the only statement of its transaction").
 			WithHint("Send each with a Sync of its own.").In("order")}
 	}
+	if st == unreadableChange {
+		return &attachError{pgerr.New(pgerr.FeatureNotSupported, "a text that may change the schema cannot be read, and so not be ordered with the PostgresML servers").
+			WithDetail("Its strings have backslashes while standard_conforming_strings is off, or it is in an encoding that has ASCII characters within others.").
+			WithHint("SET standard_conforming_strings = on and client_encoding = 'UTF8' before it.").In("order")}
+	}
+	alone = alone && (len(st.Parts) == 1 || st.Unparsed != "" && len(parser.Split(st.Text)) == 1)
 	s.mu.Lock()
 	c := SchemaChange{
 		SQL: st.Text, User: s.who.user, Database: s.who.database, SearchPath: s.view.SearchPath, Temporary: s.view.Temporary,
-		Alone: alone && len(st.Parts) == 1 && s.status == 'I',
+		Alone: alone && s.status == 'I',
 	}
 	if s.primary != nil {
 		c.PID, c.Cancel = s.primary.PID, s.primary.Cancel

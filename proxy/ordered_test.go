@@ -53,6 +53,8 @@ func (c *changes) Order(ctx context.Context, change proxy.SchemaChange) (proxy.O
 	return c, nil
 }
 
+func (c *changes) Orders(string) bool { return true }
+
 func (c *changes) Finish(_ context.Context, answered bool) error {
 	c.finished <- answered
 	return nil

@@ -195,7 +195,12 @@ func (s *session) accept(b *pool.Backend, m *wire.Message) (pass bool, err error
 		if first.blocks() && m.Whole() {
 			return false, s.blockFailed(b, m)
 		}
-		return s.acceptError(b, first, m), nil
+		instead := first.instead(m)
+		if pass := s.acceptError(b, first, m); instead == nil {
+			return pass, nil
+		}
+		s.state.due = append(s.state.due, appendError(nil, instead)...)
+		return false, nil
 	case 'S':
 		return s.acceptParameter(b, m, pass), nil
 	case 'Z':

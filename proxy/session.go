@@ -51,6 +51,7 @@ type session struct {
 	// that something of the batch at hand has been. Both only for the session's goroutine.
 	ordering Ordering
 	ran      bool
+	large    large
 
 	// passing tells whether the pieces that follow of a large message go to the
 	// current backend; refused, that everything up to Sync is dropped because of an
@@ -322,10 +323,7 @@ func (s *session) idle() bool {
 // dispatch executes one message, or a piece of one.
 func (s *session) dispatch(m *wire.Message) error {
 	if !m.First {
-		if s.passing {
-			return s.pass(m)
-		}
-		return nil
+		return s.piece(m)
 	}
 	s.passing = false
 	if s.refused && m.Type != 'S' {
@@ -345,6 +343,11 @@ func (s *session) dispatch(m *wire.Message) error {
 		}
 		if s.copySent = s.copying(); s.copySent {
 			return s.interruptCopy(m)
+		}
+	}
+	if m.Rest > 0 {
+		if done, err := s.beginLarge(m); done || err != nil {
+			return err
 		}
 	}
 	if s.rec.on && m.Type != 'B' {

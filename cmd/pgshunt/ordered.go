@@ -60,22 +60,10 @@ func (o *orderer) tell(e feed.Event) {
 
 // Order implements proxy.Orderer.
 func (o *orderer) Order(ctx context.Context, c proxy.SchemaChange) (proxy.Ordering, error) {
-	if c.Database != o.database {
-		return nil, nil // feeds work on one database
+	if !o.Orders(c.Database) {
+		return nil, nil
 	}
-	var st migrate.Statement
-	definitions, err := parser.Definitions(c.SQL)
-	if err != nil {
-		var changes []parser.Change
-		st.Unread, changes = parser.Unread(c.SQL)
-		for _, one := range changes {
-			st.Changes = append(st.Changes, migrate.Change(one))
-		}
-	}
-	for _, one := range statementsOf(definitions) {
-		st.Changes = append(st.Changes, one.Changes...)
-	}
-	st.SQL = c.SQL
+	st := changesOf(c.SQL)
 	if len(st.Changes) == 0 {
 		return nil, nil
 	}
@@ -96,6 +84,28 @@ func (o *orderer) Order(ctx context.Context, c proxy.SchemaChange) (proxy.Orderi
 		return nil, nil
 	}
 	return ordering{live, o.left}, nil
+}
+
+// Orders implements proxy.Orderer: feeds work on one database.
+func (o *orderer) Orders(database string) bool { return database == o.database }
+
+// changesOf reads a text. One that is too long for its rows to be parsed has its DDL read alone.
+func changesOf(sql string) (st migrate.Statement) {
+	st.SQL = sql
+	if len(sql) <= parser.DefaultMaxParse {
+		if definitions, err := parser.Definitions(sql); err == nil {
+			for _, one := range statementsOf(definitions) {
+				st.Changes = append(st.Changes, one.Changes...)
+			}
+			return st
+		}
+	}
+	var changes []parser.Change
+	st.Unread, changes = parser.Unread(sql)
+	for _, one := range changes {
+		st.Changes = append(st.Changes, migrate.Change(one))
+	}
+	return st
 }
 
 // ordering is a change that tells the orderer where replicas have not followed it.

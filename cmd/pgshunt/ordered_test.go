@@ -158,6 +158,7 @@ func TestSchemaChangesOfClientsAreOrdered(t *testing.T) {
 	for i, sql := range []string{
 		"ALTER TABLE items ADD score numeric(8,2) NOT NULL DEFAULT 2.5",
 		"ALTER TABLE items DROP spare",
+		"ALTER TABLE items ADD motto text DEFAULT 'x' /* " + strings.Repeat("long ", parser.DefaultMaxParse) + "*/",
 		"ALTER TABLE items ADD made timestamptz NOT NULL DEFAULT now()",
 		"ALTER TABLE items RENAME label TO name",
 		"ALTER TABLE items ALTER n TYPE bigint",
@@ -221,6 +222,8 @@ func TestSchemaChangesThatFailLeaveNothing(t *testing.T) {
 	run("0A000", "BEGIN", "ALTER TABLE items ADD c int", "ROLLBACK")
 	run("0A000", "ALTER TABLE items ADD c int; SELECT 1")
 	run("0A000", "ALTER TABLE items ADD c int; SELECT '"+strings.Repeat("x", parser.DefaultMaxParse)+"'") // too long to be read as a whole
+	run("0A000", "SELECT '"+strings.Repeat("x", 4*parser.DefaultMaxParse)+"'; ALTER TABLE items ADD c int")
+	run("54000", "SELECT '"+strings.Repeat("x", parser.MaxDefinition)+"'; ALTER TABLE items ADD c int")
 	run("0A000", "ALTER TABLE whole ADD c uuid DEFAULT gen_random_uuid()")
 	run("0A000", "ALTER TABLE whole RENAME TO other")
 	run("0A000", "BEGIN", "ALTER TABLE items RENAME TO other", "ROLLBACK")

@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"pgshunt/internal/pgerr"
+	"pgshunt/internal/wire"
+	"pgshunt/parser"
+)
+
+// large is a Query or Parse that comes in pieces, since it has no room in a buffer, while schema changes
+// are ordered: none may pass unseen. Up to parser.MaxDefinition its text is gathered where it may have
+// one, and then handled like any other. A larger one passes piece by piece while somebody looks
+// for the first words of statements of DDL, and with the first of them it is spoiled. What is
+// copied, and the values of Bind, are no texts. For the session's goroutine.
+type large struct {
+	// gathered is the message as far as it has come, nil where it passes.
+	gathered []byte
+	// finder is nil where the message is none of these.
+	finder *parser.Finder
+	size   int
+	// spoiled: the rest of it is sent as zeros, which no server takes for a message. It says so, and
+	// has carried out nothing.
+	spoiled bool
+}
+
+// finder looks for statements of DDL as the session's settings have strings read. Where these are on
+// their way to the server it waits for the answer, as misread does.
+func (s *session) finder() parser.Finder {
+	s.mu.Lock()
+	unsure := s.maySet("standard_conforming_strings", "client_encoding")
+	s.mu.Unlock()
+	if unsure {
+		_ = s.settle()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return parser.Finder{Escapes: !s.state.conforming(), Wide: s.state.asciiInside()}
+}
+
+// ordersTexts tells whether texts of the session may have changes that are ordered.
+func (s *session) ordersTexts() bool {
+	o := s.srv.plan.Load().Orderer
+	return o != nil && o.Orders(s.who.database)
+}
+
+// beginLarge looks at the first piece of a large message. done means that it is dealt with.
+func (s *session) beginLarge(m *wire.Message) (done bool, err error) {
+	s.large = large{}
+	if m.Type != 'Q' && m.Type != 'P' || !s.ordersTexts() {
+		return false, nil
+	}
+	f := s.finder()
+	s.large.size = len(m.Data) + m.Rest
+	found := f.Find(m.Body()) // a Parse has its name first, which ends with a zero byte
+	switch {
+	case s.large.size <= parser.MaxDefinition && (m.Type == 'Q' || f.Undecided()):
+		s.rec.cannot()
+		s.large.gathered = append(make([]byte, 0, s.large.size), m.Data...)
+		return true, nil
+	case found:
+		s.plan = s.srv.plan.Load()
+		return true, s.fail(tooLarge(s.large.size), m.Type == 'Q')
+	}
+	s.large.finder = &f
+	return false, nil
+}
+
+// piece handles what follows of a large message.
+func (s *session) piece(m *wire.Message) error {
+	l := &s.large
+	switch {
+	case l.gathered != nil:
+		l.gathered = append(l.gathered, m.Data...)
+		if m.Rest > 0 {
+			return nil
+		}
+		whole := wire.Message{Type: l.gathered[0], Data: l.gathered, First: true}
+		s.large = large{}
+		s.untouched = false // it is not where it could be put back
+		return s.dispatch(&whole)
+	case !s.passing:
+		return nil
+	case l.finder != nil:
+		s.spoil(m)
+	}
+	return s.pass(m)
+}
+
+// spoil has the server refuse what has turned out to change the schema.
+func (s *session) spoil(m *wire.Message) {
+	l := &s.large
+	if !l.spoiled && l.finder.Find(m.Data) {
+		l.spoiled = true
+		s.mu.Lock()
+		if r := s.inflight.last(); r != nil && r.kind == m.Type {
+			also := seldom{}
+			if r.seldom != nil {
+				also = *r.seldom
+			}
+			also.instead = tooLarge(l.size)
+			r.seldom = &also
+		}
+		s.mu.Unlock()
+	}
+	if l.spoiled {
+		clear(m.Data)
+	}
+}
+
+func tooLarge(size int) *pgerr.Error {
+	return pgerr.New(pgerr.ProgramLimit, "a text of %d bytes that may change the schema is too large to be ordered with the PostgresML servers", size).
+		WithHint("Send statements of DDL by themselves, in texts of at most %d bytes, or use \"pgshunt feed migrate -f FILE\".", parser.MaxDefinition).In("beginLarge")
+}
