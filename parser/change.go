@@ -43,19 +43,21 @@ type Change struct {
 	After    bool
 	// Unique is set for a unique index and for constraints that hold by one.
 	Unique bool
+	// AsIndex is set where ALTER INDEX gives something a new name, which may be a table all the same.
+	AsIndex bool
 }
 
 // The actions.
 const (
 	AddColumn          = "add column"
 	DropColumn         = "drop column"
-	RenameColumn       = "rename column"
+	RenameColumn       = "rename column" // of a relation of any kind, or of a composite type
 	AlterColumnType    = "alter type"
 	SetNotNull         = "set not null"
 	DropNotNull        = "drop not null"
 	ColumnDefault      = "default" // set or dropped
 	Identity           = "replica identity"
-	RenameTable        = "rename table"
+	RenameTable        = "rename table" // or of another relation: ALTER TABLE and ALTER INDEX take both
 	SetSchema          = "set schema"
 	CreateTable        = "create table"
 	CreatePartition    = "create partition"
@@ -239,10 +241,9 @@ func rename(s *pg.RenameStmt) []Change {
 	switch s.RenameType {
 	case pg.ObjectType_OBJECT_TABLE, pg.ObjectType_OBJECT_FOREIGN_TABLE:
 		c.Action, c.Column = RenameTable, ""
-	case pg.ObjectType_OBJECT_COLUMN:
-		if s.RelationType != pg.ObjectType_OBJECT_TABLE && s.RelationType != pg.ObjectType_OBJECT_FOREIGN_TABLE {
-			return nil
-		}
+	case pg.ObjectType_OBJECT_INDEX:
+		c.Action, c.Column, c.AsIndex = RenameTable, "", true
+	case pg.ObjectType_OBJECT_COLUMN, pg.ObjectType_OBJECT_ATTRIBUTE: // ALTER VIEW and ALTER TYPE take a table's, too
 		c.Action = RenameColumn
 	case pg.ObjectType_OBJECT_TABCONSTRAINT:
 		c.Action = RenameConstraint
@@ -250,11 +251,9 @@ func rename(s *pg.RenameStmt) []Change {
 		c = Change{Action: RowPolicy, To: Wider, IfExists: s.MissingOk} // nobody sees more or less
 	case pg.ObjectType_OBJECT_TRIGGER, pg.ObjectType_OBJECT_RULE:
 		c.Action = Local
-	case pg.ObjectType_OBJECT_TYPE, pg.ObjectType_OBJECT_DOMAIN, pg.ObjectType_OBJECT_ATTRIBUTE:
+	case pg.ObjectType_OBJECT_TYPE, pg.ObjectType_OBJECT_DOMAIN:
 		c.Action = AlterType
-		if s.Relation == nil {
-			return []Change{named(namesOf(s.Object), c)}
-		}
+		return []Change{named(namesOf(s.Object), c)}
 	case pg.ObjectType_OBJECT_SCHEMA:
 		return []Change{{Action: Unknown, Schema: s.Subname, To: "ALTER SCHEMA .. RENAME"}}
 	default:

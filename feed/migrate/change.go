@@ -19,6 +19,7 @@ type Change struct {
 	Neighbor                               string
 	After                                  bool
 	Unique                                 bool
+	AsIndex                                bool
 }
 
 // The actions, as package parser names them.
@@ -44,6 +45,7 @@ const (
 	validateConstraint = "validate constraint"
 	createIndex        = "create index"
 	dropIndex          = "drop index"
+	renameIndex        = "rename index" // Column is the index; resolve makes it of renameTable
 	addLabel           = "add value"
 	renameLabel        = "rename value"
 	createType         = "create type"

@@ -80,6 +80,8 @@ func (s *situation) follow(o *Order, c *Change) error {
 		}
 	case (c.Action == addConstraint || c.Action == createIndex) && !foreign:
 		o.After = append(o.After, Step{Kind: bringKeys, What: "bring the constraints and indexes of " + c.table(), Schema: c.Schema, Name: c.Name})
+	case c.Action == renameIndex && !foreign:
+		o.After = append(o.After, renameIndexStep(c))
 	case c.Action == dropConstraint && find(s.replicaKeys[c.table()], c.Column) != nil:
 		after("drop constraint "+c.Column, change(c, "DROP CONSTRAINT IF EXISTS %s", quoted(c.Column)))
 	}

@@ -47,6 +47,8 @@ func happened(ctx context.Context, primary *pgx.Conn, p *plan) (bool, error) {
 			query, args, want = key, append(args, c.Column), ""
 		case dropIndex:
 			query, args, want = table, []any{c.Schema, c.Column}, ""
+		case renameIndex:
+			query, args = table, []any{c.Schema, c.To}
 		case renameTable:
 			query, args = table+" AND $3::oid IN (0, c.oid)", []any{c.Schema, c.To, p.Table}
 		case setSchema:

@@ -63,8 +63,17 @@ func (s *situation) logical(o *Order, c *Change) error {
 		}
 	case dropIndex:
 		return s.dropIndex(o, c)
+	case renameIndex:
+		o.After = append(o.After, renameIndexStep(c))
 	}
 	return nil
+}
+
+// renameIndexStep gives an index its new name, or a constraint that holds by one. A replica that has it by
+// its old name would keep a unique one when the primary drops it. One that has others is left alone.
+func renameIndexStep(c *Change) Step {
+	sql := "ALTER INDEX IF EXISTS " + feed.Quote(c.Schema, c.Column) + " RENAME TO " + quoted(c.To)
+	return Step{What: "rename index " + c.Column, SQL: "DO " + feed.Literal("BEGIN "+sql+"; EXCEPTION WHEN duplicate_table OR duplicate_object THEN NULL; END")}
 }
 
 // inherited are the changes that tables pass on, and that a replica which lacks them can break by.

@@ -71,6 +71,9 @@ func (s *situation) moveTable(o *Order, c *Change) error {
 	if name == "" || err != nil {
 		return err
 	}
+	if c.AsIndex && s.locks == locksBehind { // it takes a weaker lock first, behind which writers pass
+		return refuse("ALTER INDEX of a table, %s, cannot be ordered", sprintf("write ALTER TABLE %s RENAME TO %s", feed.Quote(c.Schema, c.Name), quoted(c.To)), c.table())
+	}
 	if err := s.stop(o, c, "a new name of fed table %s", true); err != nil {
 		return err
 	}

@@ -65,6 +65,8 @@ func resolve(ctx context.Context, conn *pgx.Conn, path []string, as Settings, ch
 			}
 		case dropIndex:
 			err = resolveIndex(ctx, conn, path, &c)
+		case renameTable, renameColumn:
+			err = resolveRenamed(ctx, conn, path, &c)
 		default:
 			if c.Schema == "" {
 				c.Schema, err = find1(ctx, conn, relationQuery, path, c.Name)
@@ -139,6 +141,29 @@ func resolveIndex(ctx context.Context, conn *pgx.Conn, path []string, c *Change)
 	c.Name, err = find1(ctx, conn, `SELECT t.relname FROM pg_class i JOIN pg_namespace n ON n.oid = i.relnamespace
 		JOIN pg_index x ON x.indexrelid = i.oid JOIN pg_class t ON t.oid = x.indrelid WHERE n.nspname = $1 AND i.relname = $2`, c.Schema, c.Column)
 	return err
+}
+
+// resolveRenamed tells what a new name is for: PostgreSQL takes ALTER TABLE for an index, ALTER INDEX for
+// a table, and ALTER VIEW and ALTER TYPE for a column of one.
+func resolveRenamed(ctx context.Context, conn *pgx.Conn, path []string, c *Change) (err error) {
+	if c.Schema == "" {
+		if c.Schema, err = find1(ctx, conn, relationQuery, path, c.Name); err != nil {
+			return err
+		}
+	}
+	kind, err := find1(ctx, conn, "SELECT c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2", c.Schema, c.Name)
+	switch {
+	case err != nil, kind == "", kind == "r", kind == "p", kind == "f":
+		return err
+	case kind == "c":
+		c.Action = alterType
+	case (kind == "i" || kind == "I") && c.Action == renameTable:
+		c.Action = renameIndex
+		return resolveIndex(ctx, conn, path, c)
+	default: // a view, a sequence
+		c.Action = local
+	}
+	return nil
 }
 
 // resolveType has the primary read a column's type, its collation and its default.
