@@ -50,14 +50,14 @@ func (t *Target) login(ctx context.Context, key Key) (*pgconn.HijackedConn, erro
 	if err != nil {
 		return nil, loginError(t.Name, err)
 	}
-	if err := pc.SyncConn(ctx); err != nil {
-		return nil, loginError(t.Name, err)
+	if err = pc.SyncConn(ctx); err == nil {
+		var hc *pgconn.HijackedConn
+		if hc, err = takeOver(pc); err == nil {
+			return hc, nil
+		}
 	}
-	hc, err := takeOver(pc)
-	if err != nil {
-		return nil, loginError(t.Name, err)
-	}
-	return hc, nil
+	_ = pc.Conn().Close() // neither error has to have closed it, and no goodbye is owed
+	return nil, loginError(t.Name, err)
 }
 
 // takeOver parts a connection from pgconn, which has left a deadline on it.
