@@ -230,27 +230,3 @@ func (s *session) binary(ctx context.Context, wanted []*table) bool {
 	}
 	return true
 }
-
-// settle takes back what was right for the first copy only; see the package's comment.
-func (s *session) settle(ctx context.Context) error {
-	st, err := s.standing(ctx)
-	if err != nil || st.sub == nil {
-		return err
-	}
-	var options []string
-	if st.sub.DisableOnError {
-		options = append(options, "disable_on_error = false")
-	}
-	if st.sub.Binary {
-		options = append(options, "binary = false")
-	}
-	step := feed.Step{
-		On: s.run.Target, What: "have the subscription connect again after any error", Next: busy,
-		SQL: "ALTER SUBSCRIPTION " + feed.Quote("", s.run.Name) + " SET (" + strings.Join(options, ", ") + ")",
-	}
-	if len(options) == 0 {
-		s.run.Done(step)
-		return nil
-	}
-	return s.run.Do(ctx, s.target, step)
-}

@@ -29,8 +29,9 @@
 //
 // While tables are copied the subscription has disable_on_error (PostgreSQL 15), since a
 // copy that fails would begin from its start every five seconds. Afterwards it has not:
-// there a lost connection is an error too, and a feed would stand still after each
-// restart of a network until somebody enables it. A conflict is found by [State] all the
+// a lost connection is an error too, and a feed would stand still after each restart of
+// the primary or of a network until somebody enables it. Apply ends once the worker goes by that
+// (settle.go), and State tells of a subscription that still has the option. A conflict is found by [State] all the
 // same, which reads the transaction that cannot be applied from the slot.
 //
 // The rows come as text (as binary only for the copy, PostgreSQL 16, and only where every

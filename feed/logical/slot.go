@@ -140,6 +140,9 @@ func (s *session) dropSlot(ctx context.Context, name string) error {
 	})
 }
 
+// confirmedQuery tells whether what reads from a slot has confirmed a position.
+const confirmedQuery = "SELECT coalesce((SELECT confirmed_flush_lsn >= $2::pg_lsn FROM pg_replication_slots WHERE slot_name = $1), false)"
+
 func dropSlotSQL(name string) string {
 	return "SELECT pg_drop_replication_slot(" + feed.Literal(name) + ")"
 }

@@ -85,6 +85,10 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 		p.block("unpublished", list(some)+": taken out of the publication, while the replica has the rows of that time", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
 	}
 	s.unfed(p, st, all)
+	if st.sub.DisableOnError && st.sub.ready() {
+		p.warn("disable_on_error", "the next error, as a lost connection, disables the subscription: the command that set it up has not ended, or somebody has set disable_on_error", "",
+			"pgshunt feed apply --replica "+s.run.Replica.Name+" has it connect again after any error")
+	}
 	if err := s.missing(ctx, p, st.sub); err != nil {
 		p.warn("missing", err.Error(), "", "")
 	}
@@ -144,11 +148,10 @@ func (s *session) failing(ctx context.Context, st *standing, failures int64) boo
 	if s.to >= v15 && failures == 0 || s.to < v15 && st.sub.ready() && st.slot.Behind <= 0 {
 		return false
 	}
-	const confirmed = "SELECT coalesce((SELECT confirmed_flush_lsn >= $2::pg_lsn FROM pg_replication_slots WHERE slot_name = $1), false)"
 	now, err := one[string](ctx, s.primary, "SELECT pg_current_wal_lsn()::text")
 	for ; err == nil && time.Now().Before(until); err = wait(ctx, pace) {
 		if st.sub.ready() {
-			if there, err := one[bool](ctx, s.primary, confirmed, s.run.Name, now); err != nil || there {
+			if there, err := one[bool](ctx, s.primary, confirmedQuery, s.run.Name, now); err != nil || there {
 				return false
 			}
 		}
