@@ -25,6 +25,16 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 }
 
 func (w *work) check(ctx context.Context) ([]feed.Problem, error) {
+	var standby bool
+	if err := w.target.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
+		return nil, &feed.Error{Server: w.run.Target.Name, Doing: "look at it", Err: err}
+	}
+	if standby { // what it has is its primary's, and nothing of that can be changed
+		return []feed.Problem{{
+			Server: w.run.Target.Name, Check: "standby", Blocks: true, What: "it is a standby, on which no foreign table can be made",
+			Note: "name the server that it follows in replicas[].url, or another",
+		}}, nil
+	}
 	all := w.selectionProblems()
 	for _, look := range []func(context.Context) ([]feed.Problem, error){
 		w.sourceProblems, w.effectProblems, w.extensionProblems, w.roleProblems, w.schemaProblems, w.sortProblems, w.copyProblems,

@@ -40,7 +40,7 @@ func (s *session) checkTarget(ctx context.Context) ([]feed.Problem, error) {
 	}
 	p := &problems{server: s.run.Target.Name}
 	if f.Recovery {
-		p.block("recovery", "it is a standby, which cannot subscribe", "", "use feed: native, or a server of its own")
+		p.block("standby", "it is a standby, which cannot subscribe", "", "use feed: native, or a server of its own")
 	}
 	user := role(f.User)
 	if !f.Subscribes {

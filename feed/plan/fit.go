@@ -12,13 +12,11 @@ import (
 )
 
 // fit says what keeps a replica from having what the fed tables need: extensions, types,
-// collations, an encoding. target is a connection to it, facts what a look at it told.
+// collations, an encoding. target is a connection to it, facts what a look at it told. That a
+// standby can be brought nothing is said by each way.
 func fit(ctx context.Context, target *pgx.Conn, facts, primary *Server, need surroundings) ([]feed.Problem, error) {
 	f := &fitting{server: facts}
 	f.encoding(primary)
-	if facts.Standby {
-		f.block("standby", "it is a hot standby, and nothing can be brought to one; its primary is what would be fed", "", "")
-	}
 	if !facts.Creates {
 		f.block("create", fmt.Sprintf("role %s may not make schemas in database %s", feed.Quote("", facts.Role), facts.Database),
 			"GRANT CREATE ON DATABASE "+feed.Quote("", facts.Database)+" TO "+feed.Quote("", facts.Role)+";", "")
