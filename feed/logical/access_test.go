@@ -139,3 +139,25 @@ func TestSettingsThatStandAgainstAFeed(t *testing.T) {
 		t.Errorf("not told: %v in %+v", want, found)
 	}
 }
+
+// A role that may not replicate is let in by no line of pg_hba.conf, and is not told to look there.
+func TestWhyTheReplicaDoesNotReachThePrimary(t *testing.T) {
+	r := guarded(t)
+	r.primary.Exec(t, "ALTER ROLE feeder SUPERUSER; GRANT USAGE ON SCHEMA app TO source; GRANT SELECT ON app.t TO source")
+	note := func() string {
+		t.Helper()
+		found, err := Check(limited(t), r.run(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return problem(t, feed.State{Problems: found}, "source").Note
+	}
+	if got := note(); strings.Contains(got, "pg_hba") || !strings.Contains(got, "as long as source may not replicate") {
+		t.Errorf("without REPLICATION: %s", got)
+	}
+	r.primary.Exec(t, "ALTER ROLE source REPLICATION")
+	r.cfg.Replicas[0].Source.Password = "wrong"
+	if got := note(); !strings.Contains(got, "pg_hba.conf of the primary needs a line as: host postgres source ") {
+		t.Errorf("with a wrong password: %s", got)
+	}
+}

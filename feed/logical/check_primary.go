@@ -23,10 +23,12 @@ type primaryFacts struct {
 	Version           string
 }
 
-// primaryQuery: on RDS a role replicates by membership in rds_replication, and wal_level
-// follows a parameter of its own.
-const primaryQuery = `WITH may AS (SELECT r.oid, r.rolname, r.rolsuper, r.rolsuper OR r.rolreplication OR coalesce(
-		(SELECT pg_has_role(r.oid, g.oid, 'MEMBER') FROM pg_roles g WHERE g.rolname = 'rds_replication'), false) AS replicates FROM pg_roles r)
+// mayQuery begins queries of the primary that ask whether a role replicates: on RDS it does by
+// membership in rds_replication.
+const mayQuery = `WITH may AS (SELECT r.oid, r.rolname, r.rolsuper, r.rolsuper OR r.rolreplication OR coalesce(
+		(SELECT pg_has_role(r.oid, g.oid, 'MEMBER') FROM pg_roles g WHERE g.rolname = 'rds_replication'), false) AS replicates FROM pg_roles r) `
+
+const primaryQuery = mayQuery + `
 	SELECT current_setting('wal_level'), pg_is_in_recovery(),
 	current_setting('max_replication_slots')::int, (SELECT count(*) FROM pg_replication_slots),
 	current_setting('max_wal_senders')::int, (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'),

@@ -67,13 +67,27 @@ func (s *session) checkSource(ctx context.Context) (found []feed.Problem, err er
 	case code == "":
 		return nil, err
 	}
+	note, err := s.reachNote(ctx)
+	p.block("source", "it does not reach the primary: "+cause, "", note)
+	return p.all, err
+}
+
+// reachNote says what to look at where the replica does not reach the primary. A role that may not
+// replicate is let in by no line of pg_hba.conf.
+func (s *session) reachNote(ctx context.Context) (string, error) {
+	role := s.run.Source.User()
+	may, err := one[bool](ctx, s.primary, mayQuery+"SELECT coalesce((SELECT replicates FROM may WHERE rolname = $1), false)", role)
+	if err != nil {
+		return "", s.failed(s.run.Primary, "ask whether "+role+" replicates", err)
+	}
+	if !may {
+		return "it cannot as long as " + role + " may not replicate; whether anything else is in its way is seen once that is right", nil
+	}
 	address, err := one[string](ctx, s.target, "SELECT coalesce(host(inet_server_addr()), '<address of "+s.run.Replica.Name+">')")
 	if err != nil {
-		return nil, s.failed(s.run.Target, "ask for its address", err)
+		return "", s.failed(s.run.Target, "ask for its address", err)
 	}
-	p.block("source", "it does not reach the primary: "+cause, "",
-		fmt.Sprintf("look at the replica's source in the configuration; pg_hba.conf of the primary needs a line as: host %s %s %s scram-sha-256", s.run.Source.Database(), s.run.Source.User(), address))
-	return p.all, nil
+	return fmt.Sprintf("look at the replica's source in the configuration; pg_hba.conf of the primary needs a line as: host %s %s %s scram-sha-256", s.run.Source.Database(), role, address), nil
 }
 
 // subscribe makes the subscription, with the tables that are published now.
