@@ -40,7 +40,7 @@ func (s *session) settle(ctx context.Context) error {
 // heedQuery looks at the worker that applies: whether the subscription is enabled, and whether
 // it goes by options that were read after $2. None that runs will read them when it starts; one in
 // a transaction has read them at its beginning.
-const heedQuery = `SELECT s.subenabled, w.pid IS NULL OR a.backend_start > $2 OR coalesce(a.xact_start > $2, false)
+const heedQuery = `SELECT s.subenabled, w.pid IS NULL OR coalesce(a.backend_start > $2, false) OR coalesce(a.xact_start > $2, false)
 	FROM pg_subscription s
 	LEFT JOIN pg_stat_subscription w ON w.subid = s.oid AND w.relid IS NULL AND w.pid IS NOT NULL AND to_jsonb(w) ->> 'leader_pid' IS NULL
 	LEFT JOIN pg_stat_activity a ON a.pid = w.pid WHERE s.oid = $1`
