@@ -6,8 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -95,17 +93,6 @@ func (c *Config) Login(target, user, database string) (*pgconn.Config, error) {
 		base.Password = string(u.Password)
 	}
 	return base, nil
-}
-
-// Hosts lists the servers that a login tries in turn, each once, as host:port.
-func Hosts(cfg *pgconn.Config) (hosts []string) {
-	for _, way := range waysOf(cfg) {
-		host := net.JoinHostPort(way.Host, strconv.Itoa(int(way.Port)))
-		if !slices.Contains(hosts, host) {
-			hosts = append(hosts, host)
-		}
-	}
-	return hosts
 }
 
 // with returns the connection string for another user and database. Later settings

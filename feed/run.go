@@ -62,6 +62,9 @@ func Open(cfg *configs.Config, replica string, opts Options) (*Run, error) {
 		if err != nil {
 			return nil, err
 		}
+		if end.server != &run.Target {
+			configs.AtPrimary(login)
+		}
 		*end.server = NewServer(end.name, login)
 	}
 	run.Name = Name(run.Primary.Database(), r.Name)

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"net"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -40,16 +38,7 @@ func (s *serverCheck) hosts(ctx context.Context) {
 
 // inRecovery asks one host of a login.
 func inRecovery(ctx context.Context, login *pgconn.Config, host string) (is bool, err error) {
-	only := login.Copy()
-	ways := append([]*pgconn.FallbackConfig{{Host: only.Host, Port: only.Port, TLSConfig: only.TLSConfig}}, only.Fallbacks...)
-	only.Fallbacks, only.ValidateConnect = nil, nil
-	for i := len(ways) - 1; i >= 0; i-- {
-		if way := ways[i]; net.JoinHostPort(way.Host, strconv.Itoa(int(way.Port))) == host {
-			only.Fallbacks = append([]*pgconn.FallbackConfig{way}, only.Fallbacks...)
-		}
-	}
-	first := only.Fallbacks[0]
-	only.Host, only.Port, only.TLSConfig, only.Fallbacks = first.Host, first.Port, first.TLSConfig, only.Fallbacks[1:]
+	only := configs.At(login, host)
 	only.RuntimeParams["application_name"] = "pgshunt check"
 	cc, err := pgx.ParseConfig("")
 	if err != nil {

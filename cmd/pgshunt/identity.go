@@ -133,9 +133,7 @@ func (id *identity) atPrimary(cfg *pgconn.Config) {
 	if w := id.watch.Load(); w != nil {
 		w.AtPrimary(cfg)
 	}
-	if len(configs.Hosts(cfg)) > 1 && cfg.ValidateConnect == nil {
-		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
-	}
+	configs.AtPrimary(cfg)
 }
 
 // login is how to log in to a target, for pgshunt itself where user is "".
