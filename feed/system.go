@@ -3,6 +3,9 @@ package feed
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -11,6 +14,30 @@ import (
 // Follows begins the comment of what a replica has to reach its primary by, a subscription or a
 // foreign server. The primary's [Server.System] stands after it.
 const Follows = "made by pgshunt to follow primary "
+
+// Followed is whom a replica follows, as the comment that begins with [Follows] has it.
+type Followed struct {
+	System string
+	// Timeline is that of the primary which the rows came from last, 0 where it is not told.
+	Timeline int64
+}
+
+// Comment writes it down.
+func (f Followed) Comment() string {
+	if f.Timeline == 0 {
+		return Follows + f.System
+	}
+	return fmt.Sprintf("%s%s, timeline %d", Follows, f.System, f.Timeline)
+}
+
+// ReadFollowed reads a comment; marked tells whether it is such a one.
+func ReadFollowed(comment string) (f Followed, marked bool) {
+	rest, marked := strings.CutPrefix(comment, Follows)
+	system, timeline, _ := strings.Cut(rest, ", timeline ")
+	f.System = system
+	f.Timeline, _ = strconv.ParseInt(timeline, 10, 64)
+	return f, marked
+}
 
 // System is a server's system identifier, which it shares with its physical copies and with no
 // other; "" where the role of conn may not know.

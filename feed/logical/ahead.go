@@ -24,30 +24,48 @@ func (s *session) ahead(ctx context.Context, st *standing) (bool, error) {
 	if err != nil {
 		return false, s.failed(s.run.Primary, "read its position", err)
 	}
-	if !ahead && !st.slot.Active && s.source != "" && st.sub.Conninfo != s.source {
-		ahead, err = s.parted(ctx, applied)
+	elsewhere := s.source != "" && st.sub.Conninfo != s.source && !st.slot.Active
+	if !ahead && (elsewhere || s.failedOver(st.sub)) {
+		ahead, err = s.parted(ctx, st, applied)
 	}
 	return ahead, err
 }
 
 // parted tells whether the primary parted from one that it followed before the position that
-// the replica has applied. Its own position has passed that soon. Only a slot that was not read
-// from since can tell, so this is asked before the subscription is told of this primary.
-func (s *session) parted(ctx context.Context, applied int64) (bool, error) {
+// the replica has applied, or never followed the one that the replica has. Its own position has
+// passed that soon. Only a slot that was not read from since can tell the first, so this is asked
+// before the subscription is told of this primary.
+func (s *session) parted(ctx context.Context, st *standing, applied int64) (bool, error) {
 	switches, err := s.switches(ctx)
 	if err != nil || len(switches) == 0 {
 		return false, err
 	}
+	var places []string
+	before := st.sub.followed().Timeline
+	came := before == 0 || before >= s.timeline
+	for _, at := range switches {
+		places = append(places, at.place)
+		came = came || at.timeline == before
+	}
+	if !came || st.slot.Active {
+		return !came, nil
+	}
 	const between = `SELECT EXISTS (SELECT FROM pg_replication_slots, unnest($2::text[]::pg_lsn[]) place
 		WHERE slot_name = $1 AND confirmed_flush_lsn <= place AND place - '0/0' < $3)`
-	parted, err := one[bool](ctx, s.primary, between, s.run.Name, switches, applied)
+	parted, err := one[bool](ctx, s.primary, between, s.run.Name, places, applied)
 	return parted, s.failed(s.run.Primary, "compare its history with what the replica has", err)
+}
+
+// promotion is where a timeline ended.
+type promotion struct {
+	timeline int64
+	place    string
 }
 
 // switches are the positions at which the primary, or one that it goes back to, was promoted.
 // Only replication's protocol tells them to a role that is no superuser. Where that is not to be
 // had, as through a pooler, or the history is gone, there are none.
-func (s *session) switches(ctx context.Context) (places []string, err error) {
+func (s *session) switches(ctx context.Context) (all []promotion, err error) {
 	login := s.run.Primary.Login()
 	login.RuntimeParams["replication"] = "database"
 	conn, err := pgconn.ConnectConfig(ctx, login)
@@ -69,11 +87,11 @@ func (s *session) switches(ctx context.Context) (places []string, err error) {
 		if len(words) < 2 {
 			continue
 		}
-		if _, err := strconv.ParseUint(words[0], 10, 32); err == nil {
-			places = append(places, words[1])
+		if ended, err := strconv.ParseInt(words[0], 10, 64); err == nil {
+			all = append(all, promotion{ended, words[1]})
 		}
 	}
-	return places, nil
+	return all, nil
 }
 
 // unlessRefused is err as the primary's, nil where that says that it does not answer such a question.

@@ -172,6 +172,9 @@ func (s *session) attach(ctx context.Context, st *standing, wanted []*table) err
 	if err := s.reconnect(ctx, st.sub); err != nil {
 		return err
 	}
+	if err := s.acknowledge(ctx, st.sub); err != nil {
+		return err
+	}
 	if st.sub.Slot != s.run.Name {
 		// Somebody has begun to remove it.
 		err := s.run.Do(ctx, s.target, feed.Step{

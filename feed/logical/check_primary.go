@@ -51,6 +51,7 @@ func (s *session) checkPrimary(ctx context.Context) ([]feed.Problem, error) {
 		return nil, s.failed(s.run.Primary, "read the settings", err)
 	}
 	p := &problems{server: s.run.Primary.Name}
+	s.checkHosts(ctx, p)
 	if f.Recovery {
 		p.block("recovery", "it is a standby, which has no publication of its own", "", "let primary.url name the server that takes writes")
 	}

@@ -176,15 +176,25 @@ func (s *session) checkStanding(p *problems, st *standing, all []*table, anew bo
 	if anew || st.sub == nil {
 		return
 	}
-	if what := st.broken(s.run.Name); what != "" {
-		p.block("slot_lost", what, "", s.renew())
-	}
+	s.checkBroken(p, st)
 	if c := publicationChange(st.publication, leaves(all)); st.publication != nil && len(c.altered) > 0 {
 		p.block("partial", list(c.altered)+": fed with other columns or conditions than are configured now", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
 	}
 	if some := st.untold(all); len(some) > 0 {
 		p.block("unpublished", list(some)+": taken out of the publication, while the replica goes on having the rows of that time", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
 	}
+}
+
+// checkBroken blocks a feed that cannot go on from where it is.
+func (s *session) checkBroken(p *problems, st *standing) bool {
+	what := st.broken(s.run.Name)
+	switch {
+	case st.returned != "":
+		p.block("returned", what, "", "let primary.url name the server that has taken its place, and make this one a standby of that (pg_rewind), or stop it; if this one shall be the primary again, "+s.renew())
+	case what != "":
+		p.block("slot_lost", what, "", s.renew())
+	}
+	return what != ""
 }
 
 // renew is the way out of a feed that cannot go on.
@@ -195,6 +205,8 @@ func (s *session) renew() string {
 // broken says why the subscription cannot go on from where it is, or "".
 func (st *standing) broken(name string) string {
 	switch {
+	case st.returned != "":
+		return st.returned
 	case st.slot == nil:
 		return fmt.Sprintf("the primary has no slot %s: it was dropped, or this primary was a standby when the slot was made; what was written since the last change that arrived is lost to the feed", name)
 	case st.slot.lost() && st.slot.Why == "idle_timeout":

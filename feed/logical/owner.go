@@ -116,29 +116,36 @@ func (s *session) strange(st *standing) *stranger {
 // strangeSubscription judges one whose comment names a primary, if this one tells what it is. What
 // pg_upgrade makes is another one by its identifier, and has the slot from PostgreSQL 17 on.
 func (s *session) strangeSubscription(st *standing) *stranger {
-	system, marked := strings.CutPrefix(st.sub.comment, feed.Follows)
-	if !marked || s.system == "" || system == s.system {
+	followed, marked := feed.ReadFollowed(st.sub.comment)
+	if !marked || s.system == "" || followed.System == s.system {
 		return nil
 	}
 	f := &stranger{
 		server: s.run.Target,
-		what:   fmt.Sprintf("subscription %s follows another primary than this one (system %s, and this is %s)", s.run.Name, system, s.system),
+		what:   fmt.Sprintf("subscription %s follows another primary than this one (system %s, and this is %s)", s.run.Name, followed.System, s.system),
 		next: "give this replica another name in the configuration; or, if that primary is gone, or was upgraded and is this one now, remove the subscription there: " +
 			unsubscribeSQL(s.run.Name) + "; then pgshunt feed refresh --replica " + s.run.Replica.Name + " copies every table again",
 	}
 	if st.slot != nil && st.publication != nil && st.publication.mark.owner == st.installation {
 		f.next = "if pg_upgrade has made this primary of that one, with its slots, nothing is lost: COMMENT ON SUBSCRIPTION " + feed.Quote("", s.run.Name) + " IS " +
-			feed.Literal(feed.Follows+s.system) + " there, and pgshunt feed apply --replica " + s.run.Replica.Name + "; else " + f.next
+			feed.Literal(s.followed().Comment()) + " there, and pgshunt feed apply --replica " + s.run.Replica.Name + "; else " + f.next
 	}
 	return f
 }
 
-// identify reads who the primary is; "" where its role may not know.
+// identify reads who the primary is, and its timeline; "" and 0 where its role may not know.
 func (s *session) identify(ctx context.Context) (err error) {
-	if s.primary != nil && s.system == "" {
-		s.system, err = s.run.Primary.System(ctx, s.primary)
+	if s.primary == nil || s.system != "" {
+		return nil
 	}
-	return err
+	if s.system, err = s.run.Primary.System(ctx, s.primary); err != nil {
+		return err
+	}
+	s.timeline, err = one[int64](ctx, s.primary, timelineQuery)
+	if sqlstate(err) == codeNotAllowed {
+		err = nil
+	}
+	return s.failed(s.run.Primary, "read its timeline", err)
 }
 
 // firm is how long a worker has to be there to be the one that a slot in use is sent to. Where another

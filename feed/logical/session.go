@@ -22,8 +22,10 @@ type session struct {
 	discarded bool
 	// source is how the replica reaches the primary, with the password.
 	source string
-	// system is the primary's system identifier, "" where it is not known.
-	system string
+	// system is the primary's system identifier, "" where it is not known; timeline is its own, 0
+	// where that is not known or it is a standby.
+	system   string
+	timeline int64
 }
 
 // The versions that matter, as server_version_num.

@@ -17,8 +17,10 @@ type standing struct {
 	sub         *subscription
 	// silent is set once the subscription's worker is known to be connected, though nothing has come.
 	silent bool
-	// ahead is set where the replica has applied what this primary never had.
-	ahead bool
+	// ahead is set where the replica has applied what this primary never had; returned says so of a
+	// primary that was failed over from, and has come back.
+	ahead    bool
+	returned string
 	// blind is set where the role may not look at the replica's subscriptions.
 	blind bool
 	// others are the tables of the replica that another subscription brings, with its name.
@@ -86,6 +88,9 @@ type subscription struct {
 
 func (s *session) standing(ctx context.Context) (*standing, error) {
 	st := &standing{others: make(map[string]string)}
+	if err := s.identify(ctx); err != nil {
+		return nil, err
+	}
 	if s.primary != nil {
 		if err := s.standingOnPrimary(ctx, st); err != nil {
 			return nil, s.failed(s.run.Primary, "look for the publication and the slot", err)
@@ -106,7 +111,10 @@ func (s *session) standing(ctx context.Context) (*standing, error) {
 	if s.discarded {
 		st.sub, st.slot = nil, nil
 	}
-	if st.sub != nil && st.slot != nil {
+	if st.sub != nil {
+		st.returned = s.returned(st.sub)
+	}
+	if st.sub != nil && st.slot != nil && st.returned == "" {
 		var err error
 		if st.ahead, err = s.ahead(ctx, st); err != nil {
 			return nil, err

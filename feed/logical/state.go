@@ -51,6 +51,9 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	if s.target == nil || s.primary == nil {
 		return state, nil
 	}
+	hosts := &problems{server: s.run.Primary.Name}
+	s.checkHosts(ctx, hosts)
+	state.Problems = append(state.Problems, hosts.all...)
 	if state.LagSeconds, err = s.lag(ctx, st); err != nil {
 		return state, s.failed(run.Primary, "read the lag", err)
 	}
@@ -77,10 +80,10 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 		p.block("subscription", "there is no subscription "+s.run.Name+"; the feed was not finished, or not removed", "", "pgshunt feed apply --replica "+s.run.Replica.Name+" finishes it, pgshunt feed drop removes it")
 		return "broken"
 	}
-	if what := st.broken(s.run.Name); what != "" {
-		p.block("slot_lost", what, "", s.renew())
+	if s.checkBroken(p, st) {
 		return "broken"
 	}
+	s.checkFollowed(p, st.sub)
 	if some := st.untold(all); len(some) > 0 {
 		p.block("unpublished", list(some)+": taken out of the publication, while the replica has the rows of that time", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
 	}

@@ -115,10 +115,8 @@ func (s *session) subscribe(ctx context.Context, binary bool) error {
 
 // subscribed notes in the transaction of conn that there is a subscription, and whom it follows.
 func (s *session) subscribed(ctx context.Context, conn *pgx.Conn) error {
-	if s.system != "" {
-		if _, err := conn.Exec(ctx, "COMMENT ON SUBSCRIPTION "+feed.Quote("", s.run.Name)+" IS "+feed.Literal(feed.Follows+s.system)); err != nil {
-			return s.failed(s.run.Target, "make the subscription", err)
-		}
+	if err := s.follow(ctx, conn); err != nil {
+		return err
 	}
 	return s.run.Applied(ctx, conn)
 }
@@ -156,7 +154,12 @@ func (s *session) reconnect(ctx context.Context, sub *subscription) error {
 		s.run.Done(step)
 		return nil
 	}
-	return s.secretly(ctx, step, func(context.Context, *pgx.Conn) error { return nil })
+	return s.secretly(ctx, step, func(ctx context.Context, conn *pgx.Conn) error {
+		if s.system != "" {
+			sub.comment = s.followed().Comment()
+		}
+		return s.follow(ctx, conn)
+	})
 }
 
 const codeNotAllowed = "42501"

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -38,13 +37,13 @@ func (v *verification) follows(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	other, marked := strings.CutPrefix(comment, feed.Follows)
-	if !marked || other == "" || system == "" || other == system {
+	other, marked := feed.ReadFollowed(comment)
+	if !marked || other.System == "" || system == "" || other.System == system {
 		return nil
 	}
 	return &feed.Error{
 		Server: v.run.Target.Name, Doing: "repair its tables",
-		Err:  fmt.Errorf("it follows another primary than this one (system %s, and this is %s)", other, system),
+		Err:  fmt.Errorf("it follows another primary than this one (system %s, and this is %s)", other.System, system),
 		Next: "run pgshunt feed status",
 	}
 }

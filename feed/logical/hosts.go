@@ -1,0 +1,54 @@
+package logical
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"pgshunt/configs"
+	"pgshunt/feed"
+)
+
+// hostPatience bounds the look at one of several hosts: most of them are standbys, and one that
+// does not answer is nobody's primary.
+const hostPatience = 3 * time.Second
+
+// checkHosts looks at each server that primary.url names where it names several. The subscription
+// and pgshunt go each by itself to the first that takes writes: two that do so, as when a primary
+// comes back after a failover, are two different truths.
+func (s *session) checkHosts(ctx context.Context, p *problems) {
+	login := s.run.Primary.Login()
+	hosts := configs.Hosts(login)
+	if len(hosts) < 2 {
+		return
+	}
+	lines := make([]int64, len(hosts))
+	var looks sync.WaitGroup
+	for i, host := range hosts {
+		looks.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, hostPatience)
+			defer cancel()
+			conn, err := feed.NewServer(host, configs.At(login, host)).Connect(ctx)
+			if err != nil {
+				return
+			}
+			defer conn.Close(context.WithoutCancel(ctx))
+			if lines[i], err = one[int64](ctx, conn, timelineQuery); err != nil {
+				lines[i] = 0
+			}
+		})
+	}
+	looks.Wait()
+	var writable []string
+	for i, host := range hosts {
+		if lines[i] != 0 {
+			writable = append(writable, fmt.Sprintf("%s (timeline %d)", host, lines[i]))
+		}
+	}
+	if len(writable) > 1 {
+		p.block("hosts", strings.Join(writable, " and ")+" take writes, and only one may: the replica follows either, as it comes", "",
+			"stop the one that was the primary before the failover, which is on the lower timeline, or make it a standby again (pg_rewind); then pgshunt feed verify --replica "+s.run.Replica.Name+" --repair")
+	}
+}
