@@ -133,3 +133,15 @@ func TestOptionsAndMappingsFollowTheConfiguration(t *testing.T) {
 		t.Error("fetch_size is not in force")
 	}
 }
+
+// primary.url may have what only libpq of PostgreSQL 17 knows.
+func TestAReplicaIsGivenNoParameterThatItDoesNotKnow(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) { r.Source = configs.Server{} })
+	b.cfg.Primary.URL += "&sslnegotiation=postgres"
+	b.onPrimary(t, "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+	b.apply(t)
+	b.apply(t)
+	if steps := b.done(); !slices.Equal(steps, []string{"log in to the primary from the replica"}) {
+		t.Errorf("done again: %q", steps)
+	}
+}

@@ -25,7 +25,7 @@ const wrapper = "postgres_fdw"
 // serverOptions are those of the foreign server that the feed wants. Others, that somebody
 // has added by hand, are left alone.
 func (w *work) serverOptions(ctx context.Context) (map[string]string, error) {
-	options, err := w.run.Config.SourceSettings(w.run.Replica.Name)
+	options, err := w.run.SourceSettings(w.version)
 	if err != nil {
 		return nil, err
 	}

@@ -8,10 +8,11 @@ import (
 	"pgshunt/feed"
 )
 
-// conninfo is how the replica reaches the primary, as libpq reads it, with the password.
-// Where several hosts are named the one that takes writes is the primary.
-func conninfo(run *feed.Run) (string, error) {
-	settings, err := run.Config.SourceSettings(run.Replica.Name)
+// conninfo is how the replica, whose server_version_num is version, reaches the primary, as
+// libpq reads it, with the password. Where several hosts are named the one that takes writes
+// is the primary.
+func conninfo(run *feed.Run, version int) (string, error) {
+	settings, err := run.SourceSettings(version)
 	if err != nil {
 		return "", err
 	}

@@ -139,6 +139,23 @@ func TestTwoReplicasSideBySideUnderPgbench(t *testing.T) {
 	rigs[1].equal(t)
 }
 
+// primary.url may have what only libpq of PostgreSQL 17 knows.
+func TestAReplicaIsGivenNoParameterThatItDoesNotKnow(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
+	r.cfg.Primary.URL += "&sslnegotiation=postgres"
+	r.valid(t)
+	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY)")
+	r.apply(t)
+	if state := r.state(t); state.State != "ready" {
+		t.Errorf("%+v", state)
+	}
+	r.told()
+	r.apply(t)
+	if done := did(r.told(), feed.StatusDone); len(done) > 0 {
+		t.Errorf("done again: %q", done)
+	}
+}
+
 func TestPrintingChangesNothing(t *testing.T) {
 	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
 	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY)")

@@ -20,7 +20,7 @@ type session struct {
 	// discarded is set once the subscription and the slot are only said to be dropped, since
 	// nothing is done but printed.
 	discarded bool
-	// source is how the replica reaches the primary, with the password.
+	// source is how the replica reaches the primary, with the password; "" for Drop.
 	source string
 	// system is the primary's system identifier, "" where it is not known; timeline is its own, 0
 	// where that is not known or it is a standby.
@@ -35,12 +35,12 @@ const (
 
 // open connects to both servers.
 func open(ctx context.Context, run *feed.Run) (*session, error) {
-	source, err := conninfo(run)
-	if err != nil {
-		return nil, err
+	s := &session{run: run}
+	err := errors.Join(s.openPrimary(ctx), s.openTarget(ctx))
+	if err == nil {
+		s.source, err = conninfo(run, s.to)
 	}
-	s := &session{run: run, source: source}
-	if err := errors.Join(s.openPrimary(ctx), s.openTarget(ctx)); err != nil {
+	if err != nil {
 		s.close()
 		return nil, err
 	}

@@ -16,11 +16,7 @@ import (
 // and not an error.
 func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	state := feed.State{Replica: run.Replica.Name, Feed: string(run.Replica.Feed), State: "absent", LagBytes: -1, LagSeconds: -1, Retained: -1}
-	source, err := conninfo(run)
-	if err != nil {
-		return state, err
-	}
-	s := &session{run: run, source: source}
+	s := &session{run: run}
 	defer s.close()
 	if err := s.openPrimary(ctx); err != nil {
 		state.Unreached(run.Primary, true, err, "the replica has the rows that it had, and goes on by itself once the primary answers")
@@ -28,6 +24,10 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	if err := s.openTarget(ctx); err != nil {
 		state.State = "broken"
 		state.Unreached(run.Target, true, err, "until it answers its slot keeps WAL on the primary")
+	}
+	var err error
+	if s.source, err = conninfo(run, s.to); err != nil {
+		return state, err
 	}
 	if err := s.identify(ctx); err != nil {
 		return state, err

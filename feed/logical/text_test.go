@@ -58,7 +58,7 @@ func TestTheReplicasConnectionString(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := conninfo(run)
+	got, err := conninfo(run, v18)
 	if err != nil {
 		t.Fatal(err)
 	}
