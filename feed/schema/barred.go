@@ -54,8 +54,7 @@ func (r *relations) bar(ctx context.Context) (map[object]bool, error) {
 // barNotNull leaves out NOT NULL without validation, for which PostgreSQL has no words before 18:
 // the replica is laxer then. Others are a part of their column.
 func (r *relations) barNotNull(ctx context.Context, bar func(pgx.Rows, error) error) error {
-	const since = 18
-	if r.primary == nil || program.Major(r.target.PgConn().ParameterStatus("server_version")) >= since {
+	if r.primary == nil || program.Major(r.target.PgConn().ParameterStatus("server_version")) >= namedNotNull {
 		return nil
 	}
 	var oids []uint32

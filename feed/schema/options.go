@@ -54,6 +54,8 @@ func token(text string) int {
 		return len(text)
 	}
 	switch {
+	case text[0] == '\n': // an empty line's
+		return 1
 	case text[0] == '\'' || text[0] == '"':
 		return end(1, text[:1])
 	case strings.HasPrefix(text, "--"):

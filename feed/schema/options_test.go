@@ -35,6 +35,7 @@ func TestOnlyOptionsOfColumnsLeaveTheText(t *testing.T) {
 		"a;\n" + option + option + "b;\n": "a;\nb;\n",
 		"ALTER FOREIGN TABLE ONLY t ALTER COLUMN \"x \"\"y\" SET (n_distinct=5, pg_attver=1, n_distinct_inherited=-1);\n": "ALTER FOREIGN TABLE ONLY t ALTER COLUMN \"x \"\"y\" SET (n_distinct=5, n_distinct_inherited=-1);\n",
 		"-- it's\n" + option:                        "-- it's\n",
+		"a;\n\n" + option:                           "a;\n\n",
 		"SELECT 'it''s\n" + option + "';\n":         "SELECT 'it''s\n" + option + "';\n",
 		"SELECT \"\n" + option + "\";\n" + option:   "SELECT \"\n" + option + "\";\n",
 		"AS $_$ it's $$\n" + option + "$_$;\n":      "AS $_$ it's $$\n" + option + "$_$;\n",

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"pgshunt/feed"
+	"pgshunt/feed/program"
 )
 
 // writeDown makes the archive of the tables, or opens the one that has been saved.
@@ -101,6 +102,9 @@ func (r *relations) bringTables(ctx context.Context) error {
 	})
 	if err != nil {
 		return &feed.Error{Server: r.run.Primary.Name, Doing: "write down its tables by pg_restore", Err: err}
+	}
+	if program.Major(r.target.PgConn().ParameterStatus("server_version")) < namedNotNull {
+		sql = spellNotNull(sql)
 	}
 	drops, err := r.dropColumns(made)
 	if err != nil {
