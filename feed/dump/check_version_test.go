@@ -24,6 +24,7 @@ var brought = []struct {
 	{17, "parts", "the identity of the partitioned table, id", "CREATE TABLE parts (id int GENERATED ALWAYS AS IDENTITY, d date) PARTITION BY RANGE (d)"},
 	{18, "virtual", "the virtual column v", "CREATE TABLE virtual (id int, v int GENERATED ALWAYS AS (id + 1))"},
 	{18, "drafts", "titled, NOT NULL that is not valid", "CREATE TABLE drafts (id int, t text); ALTER TABLE drafts ADD CONSTRAINT titled NOT NULL t NOT VALID"},
+	{18, "heads", "headed, NOT NULL NO INHERIT", "CREATE TABLE heads (id int, t text CONSTRAINT headed NOT NULL NO INHERIT)"},
 	{18, "loose", "positive, which is NOT ENFORCED", "CREATE TABLE loose (id int, CONSTRAINT positive CHECK (id > 0) NOT ENFORCED)"},
 	{18, "periods", "one_at_a_time, which is of periods", "CREATE TABLE periods (id int4range, at daterange, CONSTRAINT one_at_a_time UNIQUE (id, at WITHOUT OVERLAPS))"},
 }

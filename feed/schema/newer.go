@@ -37,10 +37,10 @@ var newerQueries = []struct {
 	{17, `SELECT a.attrelid, format('the identity of the partitioned table, %s', a.attname), ARRAY[a.attname::text]
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid AND c.relkind = 'p' WHERE a.attrelid = ANY($1) AND a.attidentity <> ''`},
 	{18, `SELECT attrelid, format('the virtual column %s', attname), ARRAY[attname::text] FROM pg_attribute WHERE attrelid = ANY($1) AND attgenerated = 'v' AND NOT attisdropped
-		UNION ALL SELECT conrelid, CASE WHEN contype = 'n' THEN format('%s, NOT NULL that is not valid', conname) WHEN conperiod THEN format('%s, which is of periods', conname)
+		UNION ALL SELECT conrelid, CASE WHEN contype = 'n' THEN format(CASE WHEN convalidated THEN '%s, NOT NULL NO INHERIT' ELSE '%s, NOT NULL that is not valid' END, conname) WHEN conperiod THEN format('%s, which is of periods', conname)
 				ELSE format('%s, which is NOT ENFORCED', conname) END,
 			(SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY(conkey))
-		FROM pg_constraint WHERE conrelid = ANY($1) AND (contype = 'n' AND NOT convalidated OR conperiod OR NOT conenforced)`},
+		FROM pg_constraint WHERE conrelid = ANY($1) AND (contype = 'n' AND (connoinherit OR NOT convalidated) OR conperiod OR NOT conenforced)`},
 }
 
 // FindNewer lists what the tables of the primary have that came after PostgreSQL 13.
