@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-
-	"pgshunt/feed/program"
 )
 
 // bar lists the objects of the tables that the replica cannot have: those over columns that
@@ -54,7 +52,7 @@ func (r *relations) bar(ctx context.Context) (map[object]bool, error) {
 // barNotNull leaves out NOT NULL without validation, for which PostgreSQL has no words before 18:
 // the replica is laxer then. Others are a part of their column.
 func (r *relations) barNotNull(ctx context.Context, bar func(pgx.Rows, error) error) error {
-	if r.primary == nil || program.Major(r.target.PgConn().ParameterStatus("server_version")) >= namedNotNull {
+	if r.primary == nil || major(r.target) >= namedNotNull {
 		return nil
 	}
 	var oids []uint32

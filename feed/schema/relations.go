@@ -3,11 +3,11 @@ package schema
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"pgshunt/feed"
-	"pgshunt/feed/program"
 )
 
 // writeDown makes the archive of the tables, or opens the one that has been saved.
@@ -103,8 +103,8 @@ func (r *relations) bringTables(ctx context.Context) error {
 	if err != nil {
 		return &feed.Error{Server: r.run.Primary.Name, Doing: "write down its tables by pg_restore", Err: err}
 	}
-	if program.Major(r.target.PgConn().ParameterStatus("server_version")) < namedNotNull {
-		sql = spellNotNull(sql)
+	if sql, err = r.spell(ctx, sql, made); err != nil {
+		return err
 	}
 	drops, err := r.dropColumns(made)
 	if err != nil {
@@ -123,6 +123,28 @@ func (r *relations) bringTables(ctx context.Context) error {
 		return err
 	}
 	return r.make(ctx, feed.Step{On: r.run.Target, What: "make the tables"}, sql+drops+revokes+grants)
+}
+
+// spell is pg_dump's text of tables in words that the replica knows.
+func (r *relations) spell(ctx context.Context, sql string, made []*feed.Table) (string, error) {
+	if major(r.target) < namedNotNull {
+		sql = spellNotNull(sql)
+	}
+	functions, err := r.laterFunctions(ctx)
+	if err != nil {
+		return "", &feed.Error{Server: r.run.Target.Name, Doing: "look for the functions of defaults", Err: err}
+	}
+	barred := make(map[string]map[string]string)
+	for _, t := range made {
+		defaults := unknown(t, functions)
+		for _, column := range slices.Sorted(maps.Keys(defaults)) {
+			r.run.Note(r.run.Target.Name, "the default of column %s of %s is left out: the server is too old for %s", column, t.Plain(), defaults[column])
+		}
+		if len(defaults) > 0 {
+			barred[t.Plain()] = defaults
+		}
+	}
+	return withoutDefaults(sql, barred), nil
 }
 
 func (r *relations) ofTable(e entry) bool {
