@@ -2,7 +2,6 @@ package proxy_test
 
 import (
 	"errors"
-	"strings"
 	"testing"
 
 	"pgshunt/internal/pgerr"
@@ -26,25 +25,3 @@ func FuzzStartupParams(f *testing.F) {
 		}
 	})
 }
-
-// FuzzOptions: the words of an options string hold no unquoted blank, none is
-// lost, and each is a setting or an error that names it.
-func FuzzOptions(f *testing.F) {
-	for _, seed := range []string{"-c a=b", `-c a=x\ y  --b=c`, "-c", "-x", `\\`, "-c =1", "--a-b=c", "\t\n -ca=b"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		words := proxy.SplitOptions(s)
-		if !strings.ContainsAny(s, "\\") && strings.Join(words, " ") != strings.Join(strings.FieldsFunc(s, isBlank), " ") {
-			t.Errorf("%q splits into %q", s, words)
-		}
-		if err := proxy.StartupOptions(s); err != nil {
-			if e := (*pgerr.Error)(nil); !errors.As(err, &e) || e.Code != "42601" {
-				t.Errorf("%q: %v", s, err)
-			}
-		}
-	})
-}
-
-// isBlank is isspace() of the C locale, by which the server splits.
-func isBlank(r rune) bool { return strings.ContainsRune(" \t\n\v\f\r", r) }

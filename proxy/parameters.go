@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"pgshunt/internal/pgerr"
+	"pgshunt/internal/pgoptions"
 	"pgshunt/pool"
 )
 
@@ -37,7 +39,10 @@ func startupParams(body []byte) ([]param, error) {
 
 // identify reads user, database and settings from the startup packet.
 func (s *session) identify(params []param) (*pool.Settings, error) {
-	var startup *pool.Settings
+	startup, err := optionsOf(params)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range params {
 		switch {
 		case p.name == "user":
@@ -49,17 +54,9 @@ func (s *session) identify(params []param) (*pool.Settings, error) {
 			if s.who.replication, err = replicationOf(p.value); err != nil {
 				return nil, err
 			}
-		case p.name == "options":
-			opts, err := startupOptions(p.value)
-			if err != nil {
-				return nil, err
-			}
-			for _, o := range opts {
-				startup = startup.With(startupSetting(o))
-			}
-		case strings.HasPrefix(p.name, "_pq_."):
+		case p.name == "options" || strings.HasPrefix(p.name, "_pq_."):
 		default:
-			startup = startup.With(startupSetting(p))
+			startup = withStartup(startup, p)
 		}
 	}
 	if s.who.user == "" {
@@ -75,6 +72,34 @@ func (s *session) identify(params []param) (*pool.Settings, error) {
 		s.who.application = app.Value
 	}
 	return startup, nil
+}
+
+// optionsOf returns what the last parameter options sets, as a server does: it gives way to
+// parameters with a name of their own, wherever they stand.
+func optionsOf(params []param) (startup *pool.Settings, err error) {
+	for _, p := range slices.Backward(params) {
+		if p.name != "options" {
+			continue
+		}
+		all, err := pgoptions.Parse(p.value)
+		if err != nil {
+			return nil, pgerr.Fatal(pgerr.SyntaxError, "%s", err.Error()).In("optionsOf")
+		}
+		for _, set := range all {
+			startup = withStartup(startup, param{set.Name, set.Value})
+		}
+		break
+	}
+	return startup, nil
+}
+
+// withStartup adds a startup parameter. A session_authorization counts for nothing in a
+// server either, which has set its own by then.
+func withStartup(startup *pool.Settings, p param) *pool.Settings {
+	if set := startupSetting(p); set.Name != "session_authorization" {
+		startup = startup.With(set)
+	}
+	return startup
 }
 
 // startupSetting makes a setting of a startup parameter. set_config reads the
@@ -100,58 +125,4 @@ func quoteLiteral(s string) string {
 		return "E" + strings.ReplaceAll(quoted, `\`, `\\`)
 	}
 	return quoted
-}
-
-// startupOptions reads command-line options as the server does
-// (pg_split_opts in utils/init/postinit.c): blanks separate, a backslash quotes.
-func startupOptions(s string) ([]param, error) {
-	var out []param
-	args := splitOptions(s)
-	for i := 0; i < len(args); i++ {
-		arg := args[i]
-		switch {
-		case arg == "-c" && i+1 < len(args):
-			i++
-			arg = args[i]
-		case strings.HasPrefix(arg, "-c"):
-			arg = arg[2:]
-		case strings.HasPrefix(arg, "--"):
-			arg = arg[2:]
-		default:
-			return nil, pgerr.Fatal(pgerr.SyntaxError, "invalid command-line argument for server process: %s", arg).In("startupOptions")
-		}
-		name, value, ok := strings.Cut(arg, "=")
-		if !ok || name == "" {
-			return nil, pgerr.Fatal(pgerr.SyntaxError, "-c %s requires a value", arg).In("startupOptions")
-		}
-		out = append(out, param{strings.ReplaceAll(name, "-", "_"), value})
-	}
-	return out, nil
-}
-
-func splitOptions(s string) []string {
-	var args []string
-	var arg strings.Builder
-	inside := false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\\' && i+1 < len(s):
-			i++
-			arg.WriteByte(s[i])
-			inside = true
-		case strings.IndexByte(" \t\n\v\f\r", c) >= 0:
-			if inside {
-				args = append(args, arg.String())
-				arg.Reset()
-				inside = false
-			}
-		default:
-			arg.WriteByte(c)
-			inside = true
-		}
-	}
-	if inside {
-		args = append(args, arg.String())
-	}
-	return args
 }
