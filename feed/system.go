@@ -2,17 +2,15 @@ package feed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Follows begins the comment of what a replica has to reach its primary by, a subscription or a
-// foreign server. The primary's [Server.System] stands after it.
+// foreign server, and the source of copies in the journal. The primary's [Server.System] stands after it.
 const Follows = "made by pgshunt to follow primary "
 
 // Followed is whom a replica follows, as the comment that begins with [Follows] has it.
@@ -40,11 +38,12 @@ func ReadFollowed(comment string) (f Followed, marked bool) {
 }
 
 // System is a server's system identifier, which it shares with its physical copies and with no
-// other; "" where the role of conn may not know.
+// other; "" where the role of conn may not know. A transaction goes on in either case.
 func (s *Server) System(ctx context.Context, conn *pgx.Conn) (id string, err error) {
-	err = conn.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&id)
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == codeNotAllowed {
-		return "", nil
+	var may bool
+	err = conn.QueryRow(ctx, "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')").Scan(&may)
+	if err == nil && may {
+		err = conn.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&id)
 	}
 	if err != nil {
 		return "", &Error{Server: s.Name, Doing: "read its system identifier", Err: err}

@@ -32,6 +32,13 @@ func Check(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 	if err := k.versions(ctx, primary, target); err != nil {
 		return nil, err
 	}
+	system, err := run.Primary.System(ctx, primary)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.stranger(ctx, target, system); err != nil {
+		return nil, err
+	}
 	if err := k.replica(ctx, target); err != nil {
 		return nil, &feed.Error{Server: run.Target.Name, Doing: "check the tables there", Err: err}
 	}
@@ -89,6 +96,15 @@ func (k *checking) others(ctx context.Context, conn *pgx.Conn) error {
 			"DELETE FROM pgshunt.feeds WHERE name = "+feed.Literal(name)+";", "there, if that feed is no more; else drop it by its configuration, or feed another database")
 	}
 	return nil
+}
+
+// stranger refuses to put tables of one primary in the place of another's.
+func (k *checking) stranger(ctx context.Context, target *pgx.Conn, system string) error {
+	p, err := k.run.Stranger(ctx, target, system)
+	if p != nil {
+		k.problems = append(k.problems, *p)
+	}
+	return err
 }
 
 type checking struct {

@@ -29,6 +29,8 @@ type copying struct {
 	// values are those of sequences; later has what is done after the swap.
 	values []reached
 	later  []string
+	// system is the primary's system identifier, "" where it is not known.
+	system string
 	// theirs are the primary's rights on the tables, as the swap has them follow.
 	theirs *schema.Rights
 }
@@ -162,6 +164,9 @@ func (c *copying) look(ctx context.Context) (err error) {
 		return &feed.Error{Server: c.run.Target.Name, Doing: "ask for the time", Err: err}
 	}
 	if c.snapshot, err = take(ctx, c.run); err != nil {
+		return err
+	}
+	if c.system, err = c.run.Primary.System(ctx, c.snapshot.guard); err != nil {
 		return err
 	}
 	if c.primaryVersion, err = versionOf(ctx, c.snapshot.keeper); err != nil {

@@ -82,6 +82,9 @@ func (m *manifest) check(ctx context.Context, run *feed.Run) ([]feed.Problem, er
 		return nil, &feed.Error{Server: run.Target.Name, Doing: "ask for its version", Err: err}
 	}
 	k.version(m.Newer, version)
+	if err := k.stranger(ctx, target, m.System); err != nil {
+		return nil, err
+	}
 	if err := k.replica(ctx, target); err != nil {
 		return nil, &feed.Error{Server: run.Target.Name, Doing: "check the tables there", Err: err}
 	}

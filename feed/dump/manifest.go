@@ -46,7 +46,9 @@ type manifest struct {
 	// Primary is the host and the port, Server its version as 150018.
 	Primary  string `json:"primary"`
 	Database string `json:"database"`
-	Server   int    `json:"server_version_num"`
+	// System is the primary's system identifier, "" where it was not known.
+	System string `json:"system,omitempty"`
+	Server int    `json:"server_version_num"`
 	// At is the moment of the snapshot by the primary's clock, Snapshot its pg_current_snapshot().
 	At          time.Time     `json:"snapshot_at"`
 	Snapshot    string        `json:"snapshot"`

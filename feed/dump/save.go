@@ -86,6 +86,9 @@ func Save(ctx context.Context, run *feed.Run, dir, version string) (err error) {
 		Primary: net.JoinHostPort(login.Host, strconv.Itoa(int(login.Port))), Database: run.Primary.Database(),
 	}
 	m.Format = m.format()
+	if m.System, err = run.Primary.System(ctx, c.snapshot.guard); err != nil {
+		return err
+	}
 	if m.Server, err = versionOf(ctx, c.snapshot.keeper); err == nil {
 		err = c.snapshot.keeper.QueryRow(ctx, "SELECT now()").Scan(&m.At)
 	}

@@ -54,7 +54,10 @@ func copies(ctx context.Context, run *feed.Run, target *pgx.Conn) (map[string]co
 // State tells how old the copies are.
 func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	state := feed.State{Replica: run.Replica.Name, Feed: string(run.Replica.Feed), State: "absent", LagBytes: -1, LagSeconds: -1, Retained: -1}
-	unreached(ctx, run, &state)
+	system, err := look(ctx, run, &state)
+	if err != nil {
+		return state, err
+	}
 	target, err := run.Target.Connect(ctx)
 	if err != nil {
 		state.State = "broken"
@@ -87,6 +90,13 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 		}
 		state.Tables = append(state.Tables, t)
 	}
+	stranger, err := run.Stranger(ctx, target, system)
+	if err != nil {
+		return state, err
+	}
+	if stranger != nil {
+		state.State, state.Problems = "broken", append(state.Problems, *stranger)
+	}
 	var copying bool
 	if err := target.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE starts_with(nspname, $1))`, stagingPrefix).Scan(&copying); err != nil {
 		return state, &feed.Error{Server: run.Target.Name, Doing: "look for a copy being made", Err: err}
@@ -97,17 +107,19 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	return state, nil
 }
 
-// unreached tells of a primary that no connection is made to, which the copies do not need. That
-// may be so for good, where they come by a directory; a login that is refused is a mistake.
-func unreached(ctx context.Context, run *feed.Run, state *feed.State) {
+// look asks the primary for its system identifier, and tells of one that no connection is made
+// to, which the copies do not need. That may be so for good, where they come by a directory; a
+// login that is refused is a mistake.
+func look(ctx context.Context, run *feed.Run, state *feed.State) (system string, err error) {
 	primary, err := run.Primary.Connect(ctx)
 	if err == nil {
-		_ = closeConn(primary)
-		return
+		defer func() { _ = closeConn(primary) }()
+		return run.Primary.System(ctx, primary)
 	}
 	refused := (*pgconn.PgError)(nil)
 	state.Unreached(run.Primary, errors.As(err, &refused) && refused.Code != codeNotNow, err,
 		"the copies are as they were, none is made until it answers, and what differs from its definitions is not known")
+	return "", nil
 }
 
 // codeNotNow is that of a server that starts or stops.

@@ -233,5 +233,8 @@ func (c *copying) record(ctx context.Context) error {
 	if err := c.run.Brought(ctx, c.target, names); err != nil {
 		return err
 	}
-	return c.run.Applied(ctx, c.target)
+	if err := c.run.Applied(ctx, c.target); err != nil {
+		return err
+	}
+	return c.run.Follow(ctx, c.target, c.system)
 }

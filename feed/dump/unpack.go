@@ -23,7 +23,7 @@ import (
 // lookInto takes from the directory what look reads from the primary.
 func (c *copying) lookInto(ctx context.Context) (err error) {
 	m := c.from
-	c.at, c.primaryVersion = m.At, m.Server
+	c.at, c.primaryVersion, c.system = m.At, m.Server, m.System
 	c.snapshot = &snapshot{tables: selected(c.run, m.Tables), visible: m.Snapshot}
 	c.tables, c.byName = newTables(c.run, c.snapshot.tables), feed.Index(c.snapshot.tables)
 	for _, v := range m.Sequences {

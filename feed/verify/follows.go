@@ -21,6 +21,9 @@ var followsQueries = map[configs.Feed]string{
 // follows fails where the replica says that it follows another primary: two may have databases of
 // one name, and the rows of one are not to be written over those of the other.
 func (v *verification) follows(ctx context.Context) error {
+	if v.run.Replica.Feed == configs.FeedDump {
+		return v.copied(ctx)
+	}
 	query, marked := followsQueries[v.run.Replica.Feed]
 	if !marked {
 		return nil
@@ -46,4 +49,17 @@ func (v *verification) follows(ctx context.Context) error {
 		Err:  fmt.Errorf("it follows another primary than this one (system %s, and this is %s)", other.System, system),
 		Next: "run pgshunt feed status",
 	}
+}
+
+// copied is follows for copies.
+func (v *verification) copied(ctx context.Context) error {
+	system, err := v.run.Primary.System(ctx, v.primary)
+	if err != nil {
+		return err
+	}
+	p, err := v.run.Stranger(ctx, v.target, system)
+	if err != nil || p == nil {
+		return err
+	}
+	return &feed.Error{Server: p.Server, Doing: "repair its tables", Err: errors.New(p.What), Next: "run pgshunt feed status"}
 }
