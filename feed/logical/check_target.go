@@ -117,6 +117,7 @@ func (s *session) checkRows(ctx context.Context, all []*table, anew func(schema,
 	if err != nil {
 		return nil, s.failed(s.run.Target, "read the tables", err)
 	}
+	s.checkParents(p, all, there)
 	foreign, err := s.foreigners(ctx, there)
 	if err != nil {
 		return nil, s.failed(s.run.Target, "read the tables' owners", err)
@@ -154,6 +155,20 @@ func (s *session) checkRows(ctx context.Context, all []*table, anew func(schema,
 		}
 	}
 	return p.all, nil
+}
+
+// checkParents refuses heirs that are to be made there and whose parents are not fed: their
+// definition needs these.
+func (s *session) checkParents(p *problems, all []*table, there []*feed.Table) {
+	fed, have := feed.Index(plain(all)), feed.Index(there)
+	for _, t := range all {
+		for _, parent := range t.Parents {
+			if fed[parent] == nil && have[t.Plain()] == nil {
+				p.block("inheritance", fmt.Sprintf("%s inherits from %s, which is not fed", t.Plain(), parent), "",
+					"add "+parent+" to tables, or make "+t.Plain()+" there as a table of its own")
+			}
+		}
+	}
 }
 
 func states(st *standing) map[string]string {
