@@ -69,7 +69,8 @@ func shares(sizes []int64, jobs int, each, all int64) []int64 {
 // table, then foreign keys. The second result has, by table, the task that begins with its rows.
 func (c *copying) tasks(ctx context.Context) (all []*task, begin map[*table]*task, err error) {
 	begin = make(map[*table]*task)
-	whole := make(map[*feed.Table][]*task) // by the table that others are in the end partitions of
+	whole := make(map[uint32][]*task) // by the head of a family
+	head := heads(c.tables)
 	deepestFirst := byDepth(c.tables)
 	slices.Reverse(deepestFirst)
 	for _, t := range deepestFirst {
@@ -87,13 +88,14 @@ func (c *copying) tasks(ctx context.Context) (all []*task, begin map[*table]*tas
 			continue
 		}
 		one := &task{step: feed.Step{On: c.run.Target, What: what, SQL: strings.Join(sql, ";\n")}, size: t.volume(), sorts: true}
-		root := c.root(t.Table)
 		if t.data() {
 			begin[t] = one
-		} else {
-			one.after(whole[root]...) // its index takes up those of its partitions
 		}
-		whole[root] = append(whole[root], one)
+		family := head(t.Table)
+		if len(t.below) > 0 {
+			one.after(whole[family]...) // its index takes up those of its partitions, its statistics are of its heirs' rows too
+		}
+		whole[family] = append(whole[family], one)
 		all = append(all, one)
 	}
 	touched := make(map[uint32]*task) // by a foreign key, the last one: it locks both tables
@@ -107,12 +109,11 @@ func (c *copying) tasks(ctx context.Context) (all []*task, begin map[*table]*tas
 		}
 		for _, key := range keys {
 			one := &task{step: key.step, size: t.volume()}
-			roots := []uint32{c.root(t.Table).OID, key.other}
-			one.after(whole[c.root(t.Table)]...)
+			roots := []uint32{head(t.Table), key.other}
+			one.after(whole[roots[0]]...)
 			if key.to != nil {
-				other := c.root(key.to.Table)
-				if roots[1] = other.OID; roots[1] != roots[0] {
-					one.after(whole[other]...)
+				if roots[1] = head(key.to.Table); roots[1] != roots[0] {
+					one.after(whole[roots[1]]...)
 				}
 			}
 			for _, root := range slices.Compact(roots) {

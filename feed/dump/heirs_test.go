@@ -71,6 +71,27 @@ func TestTablesThatInheritStayAFamily(t *testing.T) {
 	}
 }
 
+// The statistics of a parent are of its heirs' rows too, and a key of it locks them.
+func TestAParentIsBuiltAfterItsHeirs(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.primary, `CREATE TABLE base (id int PRIMARY KEY, v int); INSERT INTO base SELECT i, 1 FROM generate_series(1, 5000) i;
+		CREATE TABLE heir (w int REFERENCES base) INHERITS (base); INSERT INTO heir SELECT i, i % 17, 1 FROM generate_series(1, 500) i; CREATE INDEX ON heir (id)`)
+	b.Jobs = 1
+	b.refresh(t)
+	var built []string
+	for _, e := range b.events {
+		if e.Status == feed.StatusDone && strings.HasPrefix(e.Step, "make the indexes of") {
+			built = append(built, strings.Fields(e.Step)[4])
+		}
+	}
+	if diff := cmp.Diff([]string{"public.heir", "public.base"}, built); diff != "" {
+		t.Error(diff)
+	}
+	if got := value(t, b.replica, "SELECT n_distinct FROM pg_stats WHERE tablename = 'base' AND attname = 'v' AND inherited"); got != "17" {
+		t.Errorf("%s values are known", got)
+	}
+}
+
 func TestADirectoryHasTheFamilyToo(t *testing.T) {
 	b := newBed(t, nil)
 	exec(t, b.primary, family)

@@ -194,6 +194,17 @@ func families(tables []*table) map[string]int {
 	return number
 }
 
+// heads tells of each table by which of the primary's OIDs its family is called: see families.
+func heads(tables []*table) func(*feed.Table) uint32 {
+	family, oids := families(tables), make(map[int]uint32)
+	for _, t := range tables {
+		if oids[family[t.Plain()]] == 0 {
+			oids[family[t.Plain()]] = t.OID
+		}
+	}
+	return func(t *feed.Table) uint32 { return oids[family[t.Plain()]] }
+}
+
 // byDepth orders tables so that each follows what it inherits from or is a partition of.
 func byDepth(tables []*table) []*table {
 	var depth func(t *table) int
