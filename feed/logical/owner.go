@@ -64,6 +64,17 @@ func (m *mark) comment() string {
 	return marker + " for " + m.owner + " (" + m.where + "): " + string(text)
 }
 
+// ForgetCondition is the comment of a publication without how the condition of a table was configured; a
+// comment that is no mark, or has none, as it is. What the publication has then counts as configured.
+func ForgetCondition(comment, table string) string {
+	m := readMark(comment)
+	if _, known := m.conditions[table]; !known {
+		return comment
+	}
+	delete(m.conditions, table)
+	return m.comment()
+}
+
 // where says how the replica is reached, without a secret.
 func (s *session) where() string {
 	login := s.run.Target.Login()

@@ -22,11 +22,10 @@ func (s *situation) renameColumn(o *Order, c *Change) error {
 	switch {
 	case t.Column(c.Column) == nil || there == nil || t.Column(c.To) != nil || t.Partition(): // PostgreSQL complains
 		return nil
-	case s.selection.Columns(c.Schema, c.Name) != nil:
-		return refuse("the configuration feeds a list of columns of %s", "leave the list out first (\"columns\" in the configuration, then \"pgshunt feed apply\"), and write it with the new name afterwards", c.table())
 	case r.Column(c.To) != nil:
 		return refuse("%s has a column %s on the replica already", "drop it there, or rename it", c.table(), c.To)
 	}
+	defer s.reword(o, c)
 	rename := alter(c, "RENAME COLUMN %s TO %s", quoted(c.Column), quoted(c.To))
 	if t.Column(c.Column).Generated != 0 {
 		o.After = append(o.After, Step{What: "rename column " + c.Column, SQL: rename})

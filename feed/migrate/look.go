@@ -85,7 +85,7 @@ func keysOf(ctx context.Context, conn *pgx.Conn) (map[string][]constraint, error
 // lookAt is the situation of one replica. conn leads to it, primary to the primary.
 func lookAt(ctx context.Context, run *feed.Run, conn, primary *pgx.Conn, f *primaryFacts) (*situation, error) {
 	s := &situation{
-		feed: run.Replica.Feed, name: run.Name, selection: run.Selection,
+		feed: run.Replica.Feed, name: run.Name, replicaName: run.Replica.Name, selection: run.Selection,
 		primary: f.tables, keys: f.keys, indexes: f.indexes, users: f.users, parents: f.parents,
 		published: map[string]bool{}, options: map[string]bool{}, copied: map[string]bool{},
 	}

@@ -37,6 +37,8 @@ const (
 	caughtUp kind = "caught up"
 	// valued puts a new column in the place of its letter box, see addMoment.
 	valued kind = "value"
+	// reworded has the publication forget how a condition was configured, see reword.
+	reworded kind = "reword"
 )
 
 // Step is one thing that is done to a replica, or to the publication for its sake.
@@ -101,9 +103,10 @@ type constraint struct {
 // situation is what is known of one replica, and of the primary as it concerns it, before
 // the statement.
 type situation struct {
-	feed      configs.Feed
-	name      string // of publication and subscription
-	selection feed.Selection
+	feed        configs.Feed
+	name        string // of publication and subscription
+	replicaName string
+	selection   feed.Selection
 	// primary and replica are tables by schema and name with a dot between.
 	primary, replica map[string]*feed.Table
 	// published are the tables of the publication; viaRoot, that partitions are published
@@ -121,6 +124,8 @@ type situation struct {
 	copied map[string]bool
 	// users are the tables with a column of a type, by the type as format_type writes it.
 	users map[string][]string
+	// named are the columns that a configured condition on rows names, as table.column.
+	named map[string]bool
 	// parents are the primary's tables that others inherit from, other than partitions.
 	parents map[string]bool
 	// mark is a text that no value is, random and new for each statement; see box.
@@ -222,8 +227,9 @@ func orderOf(changes []Change, s *situation) (*Order, error) {
 	}
 	for i := range changes {
 		c := s.notNull(&changes[i])
-		var err error
+		err := s.configured(c)
 		switch {
+		case err != nil:
 		case c.Action == addColumn && goes(changes, c) && s.fed(c.table()):
 			err = refuse("column %s of %s cannot be dropped and added in one statement", "use a statement for each", c.Column, c.table())
 		case ofAccess(c):

@@ -217,6 +217,9 @@ func (m *migration) plan(ctx context.Context, path []string, as Settings, writte
 		if err != nil {
 			return nil, r.wrong("look at the tables", err)
 		}
+		if s.named, err = conditions(ctx, m.primary, s, changes); err != nil {
+			return nil, m.onPrimary("read the conditions of the configuration", err)
+		}
 		s.locks, s.recopy, s.mark, s.settings = how, m.opts.Recopy, "pgshunt: not delivered "+rand.Text(), as
 		if r.order, err = orderOf(changes, s); err != nil {
 			return nil, &feed.Error{Server: r.run.Target.Name, Doing: "order the change", Err: err}

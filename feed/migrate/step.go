@@ -44,11 +44,13 @@ func (r *replica) step(ctx context.Context, s *Step, phase string, done int) err
 		sql, err = r.closedSQL(ctx, s)
 	case aligned:
 		err = r.align(ctx, s)
+	case reworded:
+		err = r.reworded(ctx, s)
 	}
 	if err != nil {
 		return r.wrong(s.What, err)
 	}
-	if s.Kind == publish || s.Kind == unpublish || s.Kind == refresh || s.Kind == copied {
+	if s.Kind == publish || s.Kind == unpublish || s.Kind == refresh || s.Kind == copied || s.Kind == reworded {
 		if _, err := r.conn.Exec(ctx, "UPDATE pgshunt.changes SET phase = $2, step = $3 WHERE id = $1", r.entry.id, phase, done); err != nil {
 			return r.wrong(s.What, err)
 		}
