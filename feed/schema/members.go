@@ -166,8 +166,9 @@ func (c *accessComparison) insiders(of RowPolicy) (roles []string) {
 }
 
 // Memberships tells of roles that may read fed tables on the primary as members of others, and not
-// on the replica, and of memberships that only the replica has. They belong to all databases of a
-// server, so no feed changes them. Nothing is changed.
+// on the replica, of memberships that only the replica has, and of roles that row-level security
+// binds on one of the two only. They belong to all databases of a server, so no feed changes them.
+// Nothing is changed.
 func Memberships(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 	at, err := run.Primary.Connect(ctx)
 	if err != nil {
@@ -196,14 +197,19 @@ func Memberships(ctx context.Context, run *feed.Run) ([]feed.Problem, error) {
 	if err := c.readMembers(ctx, target); err != nil {
 		return nil, &feed.Error{Server: run.Target.Name, Doing: "read who may do what", Err: err}
 	}
-	return append(c.fewer(run.Target.Name, tables), c.more(run.Target.Name, tables)...), nil
+	who, err := readActing(ctx, target)
+	if err != nil {
+		return nil, &feed.Error{Server: run.Target.Name, Doing: "read who logs in", Err: err}
+	}
+	past, err := c.past(ctx, run, at, target, tables, who)
+	return slices.Concat(c.fewer(run.Target.Name, tables, who), c.more(run.Target.Name, tables), past), err
 }
 
 // membership is of a role of the primary in another.
 type membership struct{ member, group string }
 
-// fewer tells of members that read less on the replica.
-func (c *accessComparison) fewer(server string, tables []*feed.Table) (all []feed.Problem) {
+// fewer tells of members that read less on the replica, where somebody acts as them.
+func (c *accessComparison) fewer(server string, tables []*feed.Table, who acting) (all []feed.Problem) {
 	lacking := make(map[membership][]*feed.Table)
 	for _, t := range tables {
 		theirs := c.primary.Tables[t.Plain()]
@@ -225,6 +231,9 @@ func (c *accessComparison) fewer(server string, tables []*feed.Table) (all []fee
 		}
 	}
 	for _, m := range sortedMemberships(lacking) {
+		if c.idle(m, lacking, who) {
+			continue
+		}
 		group, member := c.of(m.group), feed.Quote("", c.of(m.member))
 		var written []string
 		for _, t := range lacking[m] {
@@ -268,11 +277,16 @@ func (c *accessComparison) lacks(t *feed.Table, theirs *TableRights, role string
 			}
 		}
 	}
-	mine := slices.Clone(ours.Grants)
-	for i := range mine { // of some columns is something
-		mine[i].Column = ""
+	return !c.replica.reads(ours, to)
+}
+
+// reads tells whether a role of this server may read a table, or some columns of it.
+func (r *Rights) reads(t *TableRights, role string) bool {
+	some := slices.Clone(t.Grants)
+	for i := range some {
+		some[i].Column = ""
 	}
-	return !c.replica.gives(&TableRights{Owner: ours.Owner, Grants: mine}, to, right{to, "SELECT", ""})
+	return r.gives(&TableRights{Owner: t.Owner, Grants: some}, role, right{role, "SELECT", ""})
 }
 
 // more tells of memberships of the replica's own that would have others read more.

@@ -20,6 +20,7 @@ func TestMembershipsAreToldWithTheStatementThatMendsThem(t *testing.T) {
 		exec(t, b.primary, accessRoles)
 		exec(t, b.replica, accessRoles)
 	})
+	const secured = "ALTER TABLE s.t ENABLE ROW LEVEL SECURITY; "
 	for _, c := range []struct {
 		name, primary, replica string
 		want                   []string
@@ -33,6 +34,13 @@ func TestMembershipsAreToldWithTheStatementThatMendsThem(t *testing.T) {
 		{name: "a group that is not here", primary: "GRANT r_far TO r_ann; GRANT SELECT ON s.t TO r_far", want: []string{`CREATE ROLE "r_far"; GRANT "r_far" TO "r_ann"`}},
 		{name: "the owner's", primary: "ALTER TABLE s.t OWNER TO r_grp", want: []string{`GRANT "r_grp" TO "r_bob"`}},
 		{name: "a privilege that reads nothing", primary: "GRANT INSERT ON s.t TO r_grp"},
+		{name: "a group that nobody acts as", primary: "GRANT SELECT ON s.t TO r_grp", replica: "CREATE ROLE r_far; GRANT r_grp TO r_bob; GRANT SELECT ON s.t TO r_grp"},
+		{name: "a group and its member", primary: "GRANT r_far TO r_ann; GRANT SELECT ON s.t TO r_grp", replica: "CREATE ROLE r_far; GRANT r_far TO r_ann; GRANT r_grp TO r_bob; GRANT SELECT ON s.t TO r_grp", want: []string{`GRANT "r_grp" TO "r_far"`}},
+		{name: "past policies here", primary: secured + "GRANT SELECT ON s.t TO r_ann", replica: "ALTER ROLE r_ann BYPASSRLS; GRANT SELECT ON s.t TO r_ann", want: []string{`ALTER ROLE "r_ann" NOBYPASSRLS`}},
+		{name: "past policies there", primary: secured + "ALTER ROLE r_ann BYPASSRLS; GRANT SELECT (id) ON s.t TO r_ann", replica: "GRANT SELECT (id) ON s.t TO r_ann", want: []string{`ALTER ROLE "r_ann" BYPASSRLS`}},
+		{name: "past policies that there are not", primary: "GRANT SELECT ON s.t TO r_ann", replica: "ALTER ROLE r_ann BYPASSRLS; GRANT SELECT ON s.t TO r_ann"},
+		{name: "past policies of what is not read", primary: secured + "GRANT SELECT ON s.t TO r_bob", replica: "ALTER ROLE r_ann BYPASSRLS; GRANT SELECT ON s.t TO r_bob"},
+		{name: "past policies by a role of the replica's own", primary: secured, replica: "ALTER ROLE r_own BYPASSRLS; GRANT SELECT ON s.t TO r_own"},
 		{name: "a member here only", primary: "GRANT SELECT ON s.t TO r_grp", replica: "GRANT r_grp TO r_ann, r_bob", want: []string{`REVOKE "r_grp" FROM "r_ann"`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
