@@ -74,33 +74,24 @@ func withoutDefaults(text string, barred map[string]map[string]string) string {
 	if len(barred) == 0 {
 		return text
 	}
-	var b strings.Builder
 	table := ""
-	for begins := true; len(text) > 0; { // a line does
-		if begins {
-			if m := createTable.FindStringSubmatch(text); m != nil {
-				table = unquoted.Replace(m[1])
-			} else if m := setDefault.FindStringSubmatch(text); m != nil {
-				if rest, is := strings.CutPrefix(text[len(m[0]):], barred[unquoted.Replace(m[1])][unquoted.Replace(m[2])]+";\n"); is {
-					text = rest
-					continue
-				}
-			} else if m := columnLine.FindStringSubmatch(text); m != nil {
-				if value := barred[table][unquoted.Replace(m[1])]; value != "" {
-					column, rest, is := strings.Cut(text, " DEFAULT "+value)
-					if is && !strings.Contains(column, "\n") {
-						b.WriteString(column)
-						begins, text = false, rest
-						continue
-					}
-				}
-			} else if text[0] == ')' {
-				table = ""
+	return rewrite(text, func(text string) (int, string) {
+		if m := createTable.FindStringSubmatch(text); m != nil {
+			table = unquoted.Replace(m[1])
+		} else if m := setDefault.FindStringSubmatch(text); m != nil {
+			value := barred[unquoted.Replace(m[1])][unquoted.Replace(m[2])] + ";\n"
+			if strings.HasPrefix(text[len(m[0]):], value) {
+				return len(m[0]) + len(value), ""
 			}
+		} else if m := columnLine.FindStringSubmatch(text); m != nil && barred[table][unquoted.Replace(m[1])] != "" {
+			value := " DEFAULT " + barred[table][unquoted.Replace(m[1])]
+			column, _, is := strings.Cut(text, value)
+			if is && !strings.Contains(column, "\n") {
+				return len(column) + len(value), column
+			}
+		} else if text[0] == ')' {
+			table = ""
 		}
-		n := token(text)
-		b.WriteString(text[:n])
-		begins, text = text[n-1] == '\n', text[n:]
-	}
-	return b.String()
+		return 0, ""
+	})
 }

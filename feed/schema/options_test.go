@@ -28,6 +28,23 @@ func TestOptionsOfTheServersOwnAreLeftOut(t *testing.T) {
 	}
 }
 
+func TestCompressionIsLeftOutWhereItIsNotKnown(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.primary, `CREATE TABLE "c c" (id int PRIMARY KEY, "B b" text DEFAULT E'\nALTER TABLE ONLY public."c c" ALTER COLUMN "B b" SET COMPRESSION pglz;\n')`)
+	want := ""
+	if major(b.primary) >= columnCompression {
+		exec(t, b.primary, `ALTER TABLE "c c" ALTER "B b" SET COMPRESSION pglz`)
+		if major(b.replica) >= columnCompression {
+			want = "p"
+		}
+	}
+	b.bring(t, Indexes)
+	var got string
+	if err := b.replica.QueryRow(t.Context(), `SELECT coalesce(to_jsonb(a) ->> 'attcompression', '') FROM pg_attribute a WHERE attrelid = '"c c"'::regclass AND attname = 'B b'`).Scan(&got); err != nil || got != want {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestOnlyOptionsOfColumnsLeaveTheText(t *testing.T) {
 	const option = "ALTER TABLE ONLY s.\"a b\" ALTER COLUMN c SET (pg_attver=1);\n"
 	for text, want := range map[string]string{

@@ -130,6 +130,9 @@ func (r *relations) spell(ctx context.Context, sql string, made []*feed.Table) (
 	if major(r.target) < namedNotNull {
 		sql = spellNotNull(sql)
 	}
+	if major(r.target) < columnCompression {
+		sql = withoutCompression(sql)
+	}
 	functions, err := r.laterFunctions(ctx)
 	if err != nil {
 		return "", &feed.Error{Server: r.run.Target.Name, Doing: "look for the functions of defaults", Err: err}
