@@ -77,6 +77,10 @@ func (c *Config) SourceSettings(replica string) (map[string]string, error) {
 		}
 		hosts, ports = append(hosts, way.Host), append(ports, port)
 	}
+	if role := login.RuntimeParams["role"]; role != "" { // pgconn takes it, libpq knows options
+		escaped := strings.NewReplacer(`\`, `\\`, " ", `\ `).Replace(role)
+		settings["options"] = strings.TrimSpace(settings["options"] + " -c role=" + escaped)
+	}
 	settings["host"], settings["port"] = strings.Join(hosts, ","), strings.Join(ports, ",")
 	settings["dbname"], settings["user"] = login.Database, login.User
 	if login.Password != "" {

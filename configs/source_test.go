@@ -24,6 +24,10 @@ func TestHowAReplicaReachesThePrimary(t *testing.T) {
 			},
 		},
 		{
+			"as another role", `{url: "postgres://app@db/production?role=the%20owner&options=-c%20work_mem%3D1MB"}`, "",
+			map[string]string{"host": "db", "port": "5432", "dbname": "production", "user": "app", "options": `-c work_mem=1MB -c role=the\ owner`},
+		},
+		{
 			"as names and values", `{url: "postgres://app@db/production"}`,
 			`{url: "host = a,b port=5432,5433 user='o\\'b' dbname=d sslmode=prefer target_session_attrs=read-write sslrootcert='/no ne'"}`,
 			map[string]string{

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/internal/pgoptions"
 )
 
 // Server is one end of a feed: how to reach one database of one PostgreSQL server.
@@ -18,6 +20,7 @@ type Server struct {
 	// Name is "primary" or the replica's, for people.
 	Name  string
 	login *pgconn.Config
+	user  string
 }
 
 // connectPatience bounds one attempt to connect.
@@ -26,11 +29,10 @@ const connectPatience = 15 * time.Second
 // settings are those of every connection of a feed. Names are qualified in what the
 // server prints, values look the same on both servers, nothing is cut short, and a role
 // that row-level security would show only a part of a table gets an error and not the part.
-// What ALTER ROLE ... SET says gives way to them: the role is the one that logs in.
+// What ALTER ROLE ... SET says gives way to them.
 var settings = map[string]string{
 	"application_name":                    "pgshunt feed",
 	"search_path":                         "pg_catalog",
-	"role":                                "none",
 	"client_encoding":                     "UTF8",
 	"DateStyle":                           "ISO, YMD",
 	"IntervalStyle":                       "postgres",
@@ -59,14 +61,42 @@ func NewServer(name string, login *pgconn.Config) *Server {
 	for key, value := range settings {
 		login.RuntimeParams[key] = value
 	}
-	return &Server{Name: name, login: login}
+	// Options give way to parameters, and earlier ones to later: so the role is one that the
+	// connection string names, else the one that logs in, but not one that ALTER ROLE names.
+	named := login.RuntimeParams["options"]
+	login.RuntimeParams["options"] = strings.TrimSpace("-c role=none " + named)
+	return &Server{Name: name, login: login, user: roleOf(login, named)}
+}
+
+// roleOf is the role that a login ends up as; which options are no options the server tells.
+func roleOf(login *pgconn.Config, options string) string {
+	role := "none"
+	if settings, err := pgoptions.Parse(options); err == nil {
+		for _, set := range settings {
+			if strings.EqualFold(set.Name, "role") {
+				role = set.Value
+			}
+		}
+	}
+	for name, value := range login.RuntimeParams {
+		if strings.EqualFold(name, "role") {
+			role = value
+		}
+	}
+	if role == "none" {
+		return login.User
+	}
+	return role
 }
 
 // Database is the database's name.
 func (s *Server) Database() string { return s.login.Database }
 
 // User is the role that works there.
-func (s *Server) User() string { return s.login.User }
+func (s *Server) User() string { return s.user }
+
+// LoginUser is the role that logs in: it is User unless the connection string names another.
+func (s *Server) LoginUser() string { return s.login.User }
 
 // Login returns a copy of how to reach the server, with its password.
 func (s *Server) Login() *pgconn.Config { return s.login.Copy() }

@@ -50,12 +50,19 @@ func bedIn(t *testing.T, primary, replica *pgtest.Server, at, on string, change 
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	b := &bed{primary: primary.Super(t, at), replica: replica.Super(t, on)}
-	var err error
-	if b.Run, err = feed.Open(cfg, "ml1", feed.Options{Jobs: 2, Sink: b.sink}); err != nil {
+	b := &bed{primary: primary.Super(t, at), replica: replica.Super(t, on), Run: &feed.Run{Config: cfg}}
+	b.reopen(t)
+	return b
+}
+
+// reopen opens the run by what the configuration says now.
+func (b *bed) reopen(t *testing.T) {
+	t.Helper()
+	run, err := feed.Open(b.Config, "ml1", feed.Options{Jobs: 2, Sink: b.sink})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	b.Run = run
 }
 
 // awkward are the tables of testdata that both servers know.

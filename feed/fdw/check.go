@@ -114,14 +114,14 @@ func (w *work) effectProblems(ctx context.Context) (all []feed.Problem, err erro
 		WHERE c LIKE 'idle_in_transaction_session_timeout=%' AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 		AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = $1)) ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1),
 		(SELECT 'idle_in_transaction_session_timeout=' || reset_val || CASE reset_val WHEN '0' THEN '' ELSE ' ms' END FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'))`
-	if err := w.primary.QueryRow(ctx, query, w.run.Source.User()).Scan(&limit); err != nil {
+	if err := w.primary.QueryRow(ctx, query, w.run.Source.LoginUser()).Scan(&limit); err != nil {
 		return nil, &feed.Error{Server: name, Doing: "read its settings", Err: err}
 	}
 	if _, value, _ := strings.Cut(limit, "="); value != "0" {
 		all = append(all, feed.Problem{
 			Server: name, Check: "idle_in_transaction",
 			What:   "a training that reads foreign tables and then computes for longer than idle_in_transaction_session_timeout (" + value + ") is lost when it ends",
-			Remedy: "ALTER ROLE " + feed.Quote("", w.run.Source.User()) + " SET idle_in_transaction_session_timeout = 0;",
+			Remedy: "ALTER ROLE " + feed.Quote("", w.run.Source.LoginUser()) + " SET idle_in_transaction_session_timeout = 0;",
 			Note:   "or train on tables of fdw.materialize",
 		})
 	}
@@ -206,7 +206,7 @@ func (w *work) roleProblems(ctx context.Context) ([]feed.Problem, error) {
 	}
 	if password == "" {
 		if !w.super {
-			add("password", "", "set replicas[].source.password", "only a superuser may map roles to "+w.run.Source.User()+" of the primary without a password")
+			add("password", "", "set replicas[].source.password", "only a superuser may map roles to "+w.run.Source.LoginUser()+" of the primary without a password")
 		}
 		return all, nil
 	}
@@ -218,7 +218,7 @@ func (w *work) roleProblems(ctx context.Context) ([]feed.Problem, error) {
 		role := feed.Quote("", w.run.Target.User())
 		name, _, _ := strings.Cut(heard[0], " ")
 		add("password_in_log", fmt.Sprintf("ALTER ROLE %s SET %s = %s;", role, name, quietest(name)), "run it as a superuser of that server, and take it back afterwards",
-			"the server would write the password of "+w.run.Source.User()+" down, by "+strings.Join(heard, ", "))
+			"the server would write the password of "+w.run.Source.LoginUser()+" down, by "+strings.Join(heard, ", "))
 	}
 	return all, nil
 }

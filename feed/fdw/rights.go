@@ -142,7 +142,7 @@ func (w *work) least(role string) string {
 
 // sourceProblems are those of the role by which the replica reaches the primary.
 func (w *work) sourceProblems(ctx context.Context) ([]feed.Problem, error) {
-	role := w.run.Source.User()
+	role := w.run.Source.LoginUser()
 	r, err := w.rights(ctx, role)
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ const primaryQuery = mayQuery + `
 // checkPrimary is about the server and the roles, not the tables.
 func (s *session) checkPrimary(ctx context.Context) ([]feed.Problem, error) {
 	var f primaryFacts
-	source, database := s.run.Source.User(), s.run.Primary.Database()
+	source, database := s.run.Source.LoginUser(), s.run.Primary.Database()
 	err := s.primary.QueryRow(ctx, primaryQuery, source, s.run.Name).Scan(&f.Level, &f.Recovery, &f.Slots, &f.SlotsUsed, &f.Senders, &f.Sending, &f.KeepMB, &f.Idle,
 		&f.Super, &f.Create, &f.Replicates, &f.SourceReplicates, &f.SourceConnects, &f.SourceKnown, &f.Have, &f.Version)
 	if err != nil {

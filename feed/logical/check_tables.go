@@ -61,7 +61,7 @@ func (s *session) checkPrivileges(p *problems, t *table) {
 	if !t.leaf() {
 		return
 	}
-	user, source := s.run.Primary.User(), s.run.Source.User()
+	user, source := s.run.Primary.User(), s.run.Source.LoginUser()
 	if !t.owned {
 		p.block("owner", fmt.Sprintf("%s does not own %s and so may not publish it", user, t.Plain()), "GRANT "+role(t.owner)+" TO "+role(user), "")
 	}

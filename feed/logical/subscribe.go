@@ -75,7 +75,7 @@ func (s *session) checkSource(ctx context.Context) (found []feed.Problem, err er
 // reachNote says what to look at where the replica does not reach the primary. A role that may not
 // replicate is let in by no line of pg_hba.conf.
 func (s *session) reachNote(ctx context.Context) (string, error) {
-	role := s.run.Source.User()
+	role := s.run.Source.LoginUser()
 	may, err := one[bool](ctx, s.primary, mayQuery+"SELECT coalesce((SELECT replicates FROM may WHERE rolname = $1), false)", role)
 	if err != nil {
 		return "", s.failed(s.run.Primary, "ask whether "+role+" replicates", err)

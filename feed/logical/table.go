@@ -147,7 +147,7 @@ func (s *session) facts(ctx context.Context, chosen []*table) error {
 	for i, t := range chosen {
 		ask[i], byOID[t.OID] = question{t.OID, t.columns}, t
 	}
-	rows, err := s.primary.Query(ctx, factsQuery, ask, s.run.Source.User())
+	rows, err := s.primary.Query(ctx, factsQuery, ask, s.run.Source.LoginUser())
 	if err != nil {
 		return err
 	}
