@@ -132,11 +132,11 @@ func (ps *Pools) Release(b *Backend, s State) {
 	case InBlock:
 		b.finish(false, "COMMIT")
 	case Finished:
-		b.reset("COMMIT", "DISCARD ALL")
+		b.reset("COMMIT", discard, resetRole)
 	case Dirty:
-		b.reset("DISCARD ALL")
+		b.reset(discard, resetRole)
 	case InTransaction:
-		b.reset("ROLLBACK", "DISCARD ALL")
+		b.reset("ROLLBACK", discard, resetRole)
 	default:
 		_ = b.Attach(b.pool)
 		b.Close()

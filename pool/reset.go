@@ -13,6 +13,10 @@ import (
 
 var errReset = errors.New("the server refused to reset the session")
 
+// What makes a session as it was after its login. DISCARD ALL leaves no role, also where ALTER
+// ROLE .. SET role gave it one when it logged in.
+const discard, resetRole = "DISCARD ALL", "RESET ROLE"
+
 // reset runs statements that must all succeed and end outside a transaction;
 // then b is as new and goes back to its pool. The output goes to the pool, which
 // counts the answers.

@@ -118,11 +118,14 @@ func TestFaultPoolFailedResetCloses(t *testing.T) {
 	fake := startFake(t, func(fc *fakeConn) {
 		fc.say(&pgproto3.CommandComplete{CommandTag: []byte("LISTEN")}, ready)
 		q, _ := await[*pgproto3.Query](fc)
+		first := fmt.Sprintf("%+v", q)
 		fc.say(&pgproto3.ErrorResponse{Severity: "ERROR", Code: "XX000", Message: "no"}, ready)
+		_, _ = await[*pgproto3.Query](fc) // RESET ROLE, sent with it
+		fc.say(&pgproto3.CommandComplete{CommandTag: []byte("RESET")}, ready)
 		if _, ok := await[*pgproto3.Query](fc); ok {
 			t.Error("a backend that could not be reset is used again")
 		}
-		ended <- fmt.Sprintf("%+v", q)
+		ended <- first
 	})
 	f := start(t, setup{primary: fake.server(), pool: pool.Config{Size: 1}})
 	for range 3 {
