@@ -151,12 +151,17 @@ func (s *stage) calls(port int, host string) {
 // write puts a file there in which what the page calls servers are their addresses.
 func (s *stage) write(t *testing.T, name, text string) {
 	t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(s.here(text)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// here is a text with addresses of the stage in the place of those of the page.
+func (s *stage) here(text string) string {
 	for i := 0; i < len(s.names); i += 2 {
 		text = strings.ReplaceAll(text, s.names[i+1], s.names[i])
 	}
-	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return text
 }
 
 // blanks at the end of a line nobody sees.
@@ -164,7 +169,7 @@ var blanks = regexp.MustCompile(` +\n`)
 
 // run runs a command of a page and returns what it prints.
 func (s *stage) run(ctx context.Context, e *pageEntry) (string, error) {
-	cmd := exec.CommandContext(ctx, "sh", "-c", e.script())
+	cmd := exec.CommandContext(ctx, "sh", "-c", s.here(e.script()))
 	cmd.Dir, cmd.Env = s.dir, s.env
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
@@ -184,7 +189,7 @@ var varying = []struct {
 	as      string
 }{
 	{regexp.MustCompile(`(?m)^  \.\.\. .*\n`), ""},                                                         // progress, told every five seconds
-	{regexp.MustCompile(`\b\d+ ms\b|\b\d+(\.\d+)? ?s\b|\b\d+(:\d\d){1,2}\b`), "TIME"},                      // how long it took
+	{regexp.MustCompile(`\b\d+(\.\d+)? ?m?s\b|\b\d+(:\d\d){1,2}\b`), "TIME"},                               // how long it took
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?`), "MOMENT"}, //
 	{regexp.MustCompile(`, \d+(\.\d+)? (bytes|[kMGT]B) to apply`), ""},                                     // a lag that may be over
 	{regexp.MustCompile(`\b\d+(\.\d+)? (bytes|[kMGT]B)\b`), "SIZE"},                                        //
@@ -192,6 +197,10 @@ var varying = []struct {
 	{regexp.MustCompile(`\b(OID|oid|pid|PID|transaction) \d+\b`), "$1 N"},                                  //
 	{regexp.MustCompile(`\(\d+ errors\)`), "(N errors)"},                                                   // a worker fails again until it is asked
 	{regexp.MustCompile(`PostgreSQL \d+\.\d+( \([^)]*\))?`), "PostgreSQL VERSION"},                         //
+	{regexp.MustCompile(`\(PostgreSQL\) \d+\.\d+( \([^)]*\))?`), "(PostgreSQL) VERSION"},                   //
+	{regexp.MustCompile(`\bpgshunt-demo-\d+`), "pgshunt-demo-N"},                                           //
+	{regexp.MustCompile(`\bport +\d+|127\.0\.0\.1:\d+`), "PORT"},                                           //
+	{regexp.MustCompile(`"fit_time": .*`), `"fit_time": `},                                                 // and what is cut short behind it
 	{regexp.MustCompile(` {2,}`), "  "},                                                                    // columns are as wide as what is in them
 	{regexp.MustCompile(`-{4,}`), "----"},                                                                  //
 	{regexp.MustCompile(` +\n`), "\n"},                                                                     //
