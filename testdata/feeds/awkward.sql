@@ -73,6 +73,17 @@ CREATE TABLE shop.visits_rest PARTITION OF shop.visits DEFAULT;
 CREATE INDEX visits_seconds ON shop.visits (seconds);
 INSERT INTO shop.visits SELECT i, '2024-11-01'::date + i * 7, (ARRAY['de', 'fr', 'it'])[1 + i % 3], i / 3.0 FROM generate_series(1, 100) i;
 
+-- Tables that inherit, in two steps and from two parents.
+CREATE TABLE shop.places (id int PRIMARY KEY, name text NOT NULL DEFAULT 'x', area real CONSTRAINT some_area CHECK (area > 0), added int NOT NULL DEFAULT 7);
+CREATE TABLE shop.marked (mark text, area real);
+CREATE TABLE shop.towns (mayor text, PRIMARY KEY (id)) INHERITS (shop.places);
+CREATE TABLE shop.capitals (of text NOT NULL, id int PRIMARY KEY) INHERITS (shop.towns, shop.marked);
+ALTER TABLE shop.marked REPLICA IDENTITY FULL;
+INSERT INTO shop.places SELECT i, 'place ' || i, i FROM generate_series(1, 20) i;
+INSERT INTO shop.marked VALUES ('m', 1), (NULL, 2);
+INSERT INTO shop.towns (id, name, mayor) SELECT i, 'town ' || i, 'mayor ' || i FROM generate_series(21, 30) i;
+INSERT INTO shop.capitals (id, name, area, of, mark) SELECT i, 'capital ' || i, i, 'land ' || i, 'm' FROM generate_series(31, 35) i;
+
 -- A column that was dropped, one that was added with a default, and an order of columns of its own.
 CREATE TABLE shop.changed (a int PRIMARY KEY, gone text, b text);
 INSERT INTO shop.changed SELECT i, 'gone', 'b' || i FROM generate_series(1, 30) i;

@@ -14,4 +14,5 @@ INSERT INTO shop.events VALUES (now(), 'event ' || :id);
 UPDATE "Mixed Case"."Order ""Table""" SET "select" = 'w' || :customer, "with space" = NULL WHERE "Id" = 1 + :id % 20;
 UPDATE shop.wide SET c1 = 'u' || :customer, c50 = NULL WHERE id = 1 + :id % 20;
 UPDATE shop.changed SET added = :id WHERE a = 1 + :id % 30;
+UPDATE shop.places SET area = :id, name = 'n' || :customer WHERE id = 1 + :id % 35;
 END;
