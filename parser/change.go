@@ -19,8 +19,8 @@ type Change struct {
 	// To is the new name, schema or label; the identity's kind for Identity; the word for Unknown;
 	// Wider, Narrower or Either for what changes who may see what.
 	To string
-	// Roles are those of whom a REVOKE takes Privileges, or whose things are dropped or reassigned;
-	// "" for PUBLIC, nil where they are not known. Without Name it is about all tables of the schema.
+	// Roles are those of whom a REVOKE takes Privileges, whose things are dropped or reassigned, or in which
+	// others become members; "" for PUBLIC, nil where they are not known. Without Name it is about all tables of the schema.
 	Roles      []string
 	Privileges string
 	// Type, Collation, Default, Using and Bound are SQL, written anew from the tree: the type
@@ -82,6 +82,8 @@ const (
 	// What Roles own in the database, and what DROP OWNED takes from them besides.
 	DropOwned     = "drop owned"
 	ReassignOwned = "reassign owned"
+	// Membership is GRANT or REVOKE of Roles to others.
+	Membership = "membership"
 	// Local is a change that no copy of the table needs to know of: comments, triggers,
 	// storage.
 	Local = "local"
@@ -176,6 +178,10 @@ func changes(n *pg.Node) (list []Change, alone bool) {
 		return []Change{{Action: ReassignOwned, Roles: roleNames(x.ReassignOwnedStmt.Roles)}}, false
 	case *pg.Node_GrantStmt:
 		return granted(x.GrantStmt), false
+	case *pg.Node_GrantRoleStmt:
+		return []Change{grantedRole(x.GrantRoleStmt)}, false
+	case *pg.Node_AlterRoleStmt:
+		return alteredGroup(x.AlterRoleStmt), false
 	case *pg.Node_CreatePolicyStmt:
 		return []Change{createdPolicy(x.CreatePolicyStmt)}, false
 	case *pg.Node_AlterPolicyStmt:

@@ -99,6 +99,33 @@ func roleNames(specs []*pg.Node) (list []string) {
 	return list
 }
 
+// grantedRole is GRANT or REVOKE of roles. What REVOKE takes but for the membership itself is of no concern,
+// and is not told apart.
+func grantedRole(s *pg.GrantRoleStmt) Change {
+	c := Change{Action: Membership, To: Narrower}
+	if s.IsGrant {
+		c.To = Wider
+	}
+	for _, n := range s.GrantedRoles {
+		c.Roles = append(c.Roles, n.GetAccessPriv().GetPrivName())
+	}
+	return c
+}
+
+// alteredGroup is ALTER GROUP .. ADD or DROP USER, the older words for these.
+func alteredGroup(s *pg.AlterRoleStmt) []Change {
+	c := Change{Action: Membership, To: Narrower, Roles: roleNames([]*pg.Node{{Node: &pg.Node_RoleSpec{RoleSpec: s.Role}}})}
+	if s.Action > 0 {
+		c.To = Wider
+	}
+	for _, n := range s.Options {
+		if n.GetDefElem().GetDefname() == "rolemembers" && c.Roles != nil {
+			return []Change{c}
+		}
+	}
+	return nil
+}
+
 // accessCommands are those of ALTER TABLE that change who may see what.
 var accessCommands = map[pg.AlterTableType]Change{
 	pg.AlterTableType_AT_ChangeOwner:        {Action: Privileges, To: Either},

@@ -112,8 +112,10 @@ func (w *walker) maintenance(n *pg.Node) {
 		return
 	case *pg.Node_GrantStmt:
 		w.part.Kind, w.part.Grants = Other, len(granted(x.GrantStmt)) > 0
+	case *pg.Node_GrantRoleStmt:
+		w.part.Kind, w.part.Grants = Other, true
 	case *pg.Node_VacuumStmt, *pg.Node_ClusterStmt, *pg.Node_ReindexStmt, *pg.Node_CheckPointStmt,
-		*pg.Node_GrantRoleStmt, *pg.Node_AlterSystemStmt, *pg.Node_ConstraintsSetStmt,
+		*pg.Node_AlterSystemStmt, *pg.Node_ConstraintsSetStmt,
 		*pg.Node_AlterDefaultPrivilegesStmt:
 		w.part.Kind = Other
 	case *pg.Node_ReassignOwnedStmt, *pg.Node_DropOwnedStmt:

@@ -54,7 +54,7 @@ type Part struct {
 	Types []string
 	// Operators are those of pg_catalog's names that are used without a schema.
 	Operators Operators
-	// Grants is set for GRANT and REVOKE on tables and schemas, DROP OWNED and REASSIGN OWNED.
+	// Grants is set for GRANT and REVOKE of roles, and on tables and schemas, DROP OWNED and REASSIGN OWNED.
 	Grants bool
 	// Effects beyond returning rows, as far as the tree shows them.
 	Locks    bool // FOR UPDATE, FOR SHARE and the like, or LOCK TABLE

@@ -14,7 +14,7 @@ import (
 // is not.
 func TestGrantsOfClientsAreOrdered(t *testing.T) {
 	b := startOrdered(t)
-	b.primary.Exec(t, "CREATE ROLE app")
+	b.primary.Exec(t, "CREATE ROLE app; CREATE ROLE team")
 	b.replica.Exec(t, "CREATE ROLE app")
 	conn := b.served.connect(t)
 	for _, c := range []struct {
@@ -41,6 +41,15 @@ func TestGrantsOfClientsAreOrdered(t *testing.T) {
 		{sql: "GRANT SELECT (id) ON items TO app"},
 		{sql: "REASSIGN OWNED BY app TO postgres"},
 		{sql: "DROP OWNED BY app"},
+		{sql: "GRANT SELECT ON items TO team"},
+		{sql: "GRANT team TO app", may: true},
+		{sql: "BEGIN", may: true},
+		{sql: "REVOKE team FROM app", code: "0A000", may: true},
+		{sql: "ROLLBACK", may: true},
+		{sql: "REVOKE team FROM app"},
+		{sql: "BEGIN"},
+		{sql: "CREATE ROLE idle; GRANT idle TO app; REVOKE idle FROM app"},
+		{sql: "ROLLBACK"},
 		{sql: "DROP ROLE app"},
 	} {
 		_, err := conn.Exec(t.Context(), c.sql)

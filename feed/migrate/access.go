@@ -20,7 +20,7 @@ const (
 
 // ofAccess tells whether a change is about who may see what.
 func ofAccess(c *Change) bool {
-	return c.Action == privileges || c.Action == rowSecurity || c.Action == rowPolicy
+	return c.Action == privileges || c.Action == rowSecurity || c.Action == rowPolicy || c.Action == membership
 }
 
 // mayWait tells whether a replica may have a change later, and until then shows less than it could:
@@ -51,6 +51,8 @@ func (s *situation) access(o *Order, c *Change) {
 		switch {
 		case c.To != narrows && c.To != either:
 			before.Kind = ""
+		case c.Action == membership && c.To == narrows:
+			before.What, before.Groups = "take "+name+" from members of "+strings.Join(c.Roles, ", "), c.Roles
 		case c.Action == privileges && c.To == narrows && c.Roles != nil:
 			before.What, before.Privileges, before.Roles = "take privileges on "+name, c.Privileges, c.Roles
 		case c.Action == rowSecurity && s.replica[name].Kind != 'f':
@@ -95,7 +97,9 @@ func (r *replica) closedSQL(ctx context.Context, s *Step) (string, error) {
 		return "", nil
 	}
 	wanted := s.Roles
-	if wanted == nil {
+	if s.Groups != nil {
+		wanted = r.throughGroups(s.Groups, theirs, ours)
+	} else if wanted == nil {
 		wanted = append(slices.Clone(theirs.Roles), "")
 	} else if t := theirs.Tables[one.Plain()]; t != nil {
 		wanted = withMembers(withHeirs(wanted, t.Grants), theirs.Members, t.Grants)

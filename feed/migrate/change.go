@@ -56,6 +56,7 @@ const (
 	rowPolicy          = "policy"
 	dropOwned          = "drop owned"
 	reassignOwned      = "reassign owned"
+	membership         = "membership" // resolve makes one for each table that roles have to do with
 	local              = "local"
 	unknown            = "unknown"
 )

@@ -222,6 +222,12 @@ func (s *Session) may(ctx context.Context, primary *pgx.Conn, changes []Change) 
 		WHERE NOT pg_has_role($1::name, o.owner, 'MEMBER') LIMIT 1`
 	for i := range changes {
 		c := &changes[i]
+		if c.Action == membership {
+			if may, err := mayGive(ctx, primary, s.User, c.Roles); err != nil || !may {
+				return false, err
+			}
+			continue
+		}
 		if c.Name == "" && ofAccess(c) {
 			if may, err := mayAll(ctx, primary, s.User, c.Schema); err != nil || !may {
 				return false, err

@@ -55,6 +55,8 @@ type Step struct {
 	// Privileges are what closed takes, as SQL, of Roles; nil is all that the primary has.
 	Privileges string   `json:"privileges,omitempty"`
 	Roles      []string `json:"roles,omitempty"`
+	// Groups are roles in which somebody loses the membership: closed takes from all members.
+	Groups []string `json:"groups,omitempty"`
 	// Key are the columns by which fetched finds rows; Texts those of them whose type is no type of
 	// PostgreSQL's own, and may have no operator that is found: they are compared as text.
 	Key   []string `json:"key,omitempty"`

@@ -51,6 +51,13 @@ func resolve(ctx context.Context, conn *pgx.Conn, path []string, as Settings, ch
 			}
 			out = append(out, list...)
 			continue
+		case membership:
+			list, err := held(ctx, conn, &c)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, list...)
+			continue
 		case createTable, createPartition, createType:
 			err = madeIn(ctx, conn, path, &c)
 		case unknown:
