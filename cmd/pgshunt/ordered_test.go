@@ -225,7 +225,7 @@ func TestSchemaChangesThatFailLeaveNothing(t *testing.T) {
 	run("0A000", "SELECT '"+strings.Repeat("x", 4*parser.DefaultMaxParse)+"'; ALTER TABLE items ADD c int")
 	run("54000", "SELECT '"+strings.Repeat("x", parser.MaxDefinition)+"'; ALTER TABLE items ADD c int")
 	run("0A000", "ALTER TABLE whole ADD c uuid DEFAULT gen_random_uuid()")
-	run("0A000", "ALTER TABLE whole RENAME TO other")
+	run("0A000", "ALTER TABLE whole RENAME v TO w")
 	run("0A000", "BEGIN", "ALTER TABLE items RENAME TO other", "ROLLBACK")
 	run("0A000", "ALTER TABLE items SET SCHEMA private")
 	run("42P07", "ALTER TABLE items RENAME TO whole")

@@ -71,15 +71,20 @@ func (s *situation) moveTable(o *Order, c *Change) error {
 	if name == "" || err != nil {
 		return err
 	}
+	to, back := "RENAME TO "+quoted(c.To), "RENAME TO "+quoted(c.Name)
+	if c.Action == setSchema {
+		to, back = "SET SCHEMA "+quoted(c.To), "SET SCHEMA "+quoted(c.Schema)
+	}
+	if s.primary[c.table()].Kind == 'p' && !s.viaRoot { // rows carry the names of its partitions, which stay
+		o.After = append(o.After, Step{What: "rename " + c.table(), SQL: roomIn(c) + alter(c, "%s", to)})
+		s.moves(o, c)
+		return nil
+	}
 	if c.AsIndex && s.locks == locksBehind { // it takes a weaker lock first, behind which writers pass
 		return refuse("ALTER INDEX of a table, %s, cannot be ordered", sprintf("write ALTER TABLE %s RENAME TO %s", feed.Quote(c.Schema, c.Name), quoted(c.To)), c.table())
 	}
 	if err := s.stop(o, c, "a new name of fed table %s", true); err != nil {
 		return err
-	}
-	to, back := "RENAME TO "+quoted(c.To), "RENAME TO "+quoted(c.Name)
-	if c.Action == setSchema {
-		to, back = "SET SCHEMA "+quoted(c.To), "SET SCHEMA "+quoted(c.Schema)
 	}
 	o.Between = append(o.Between, Step{
 		What: "rename " + c.table(), SQL: roomIn(c) + alter(c, "%s", to), Undo: "ALTER TABLE " + feed.Quote(schema, name) + " " + back,
