@@ -72,7 +72,7 @@ func (s *session) checkTarget(ctx context.Context) ([]feed.Problem, error) {
 	}
 	const restart = "restart the server afterwards"
 	switch free := f.Workers - f.Used; {
-	case free < need:
+	case free < 1 && (st.sub == nil || st.sub.PID == 0):
 		p.block("max_logical_replication_workers", fmt.Sprintf("all %d workers of logical replication are in use", f.Workers),
 			fmt.Sprintf("ALTER SYSTEM SET max_logical_replication_workers = %d", f.Workers+4), restart)
 	case free < need*(1+syncWorkers):
@@ -232,6 +232,8 @@ func (st *standing) broken(name string) string {
 		return "the replica has applied what this primary never had: another one was lost before this one had received all, and what is written now would be lost to the feed"
 	case st.publication == nil:
 		return fmt.Sprintf("the primary has no publication %s: it was dropped, and the slot cannot be read past that", name)
+	case !st.publication.mark.ours:
+		return fmt.Sprintf("the publication %s was dropped, and made again by somebody: what was written meanwhile may be lost to the feed", name)
 	}
 	return ""
 }

@@ -3,7 +3,7 @@ package logical
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,13 +14,11 @@ import (
 // first transaction in the slot that the replica has not applied.
 type conflict struct {
 	*transaction
-	// double are rows that the transaction inserts and the replica has.
+	// double are rows of the replica that have what only one row may have, and the transaction brings.
 	double []doubleRow
-}
-
-type doubleRow struct {
-	table string // as SQL
-	where string // its key, as a condition in SQL
+	// absent are tables that the transaction changes, and lacking columns of them, that the replica
+	// does not have.
+	absent, lacking []string
 }
 
 // peekQuery reads the first transactions of the slot without taking them. It stops at the
@@ -50,24 +48,33 @@ func (s *session) conflict(ctx context.Context, sub *subscription) *conflict {
 	}
 	byName := feed.Index(there)
 	const most = 100
-	for i, change := range next.Changes {
+	for i := range next.Changes {
 		if i == most {
 			break
 		}
-		t := byName[change.Relation.Schema+"."+change.Relation.Name]
-		if change.Kind != 'I' || t == nil {
+		change := &next.Changes[i]
+		name := change.Relation.Schema + "." + change.Relation.Name
+		t := byName[name]
+		if t == nil {
+			c.absent = added(c.absent, name)
 			continue
 		}
-		where := change.key(t)
-		if where == "" {
-			continue
+		for _, theirs := range change.Relation.Columns {
+			if t.Column(theirs.Name) == nil {
+				c.lacking = added(c.lacking, name+"."+theirs.Name)
+			}
 		}
-		have, err := one[bool](ctx, s.target, "SELECT EXISTS (SELECT FROM ONLY "+t.Qualified()+" WHERE "+where+")")
-		if err == nil && have {
-			c.double = append(c.double, doubleRow{t.Qualified(), where})
-		}
+		c.double = append(c.double, s.doubled(ctx, change, t)...)
 	}
 	return c
+}
+
+// added adds a text to those that are there, once.
+func added(all []string, one string) []string {
+	if slices.Contains(all, one) {
+		return all
+	}
+	return append(all, one)
 }
 
 // peek reads the first transaction that ends after a position.
@@ -102,28 +109,6 @@ func (s *session) peek(ctx context.Context, applied uint64) *transaction {
 	return found
 }
 
-// key is the condition that finds a row on the replica by its key there, "" where it has none
-// or its values are not told.
-func (c *rowChange) key(t *feed.Table) string {
-	columns := t.PrimaryKey
-	if len(columns) == 0 {
-		columns = t.IdentityColumns
-	}
-	var all []string
-	for _, name := range columns {
-		for i, theirs := range c.Relation.Columns {
-			if theirs.Name != name || i >= len(c.Row) || !c.Row[i].Known || c.Row[i].Null {
-				continue
-			}
-			all = append(all, fmt.Sprintf("%s = %s::%s", feed.Quote("", name), feed.Literal(c.Row[i].Text), t.Column(name).Type))
-		}
-	}
-	if len(all) != len(columns) || len(all) == 0 {
-		return ""
-	}
-	return strings.Join(all, " AND ")
-}
-
 // lsn writes a position as PostgreSQL does.
 func lsn(position uint64) string { return fmt.Sprintf("%X/%X", position>>32, uint32(position)) }
 
@@ -143,58 +128,6 @@ func (t *transaction) summary() string {
 		order[i] = fmt.Sprintf("%d %s", count[what], what)
 	}
 	return list(order)
-}
-
-// conflictProblem tells of a subscription that does not go on: why, and the ways out.
-func (s *session) conflictProblem(ctx context.Context, sub *subscription, failures int64) feed.Problem {
-	p := feed.Problem{Server: s.run.Target.Name, Check: "conflict", Blocks: true}
-	name := feed.Quote("", s.run.Name)
-	c := s.conflict(ctx, sub)
-	end := ""
-	if c != nil {
-		end = lsn(c.End)
-	}
-	logged := s.lastError(ctx, end)
-	p.What = "the subscription does not go on"
-	if failures > 0 {
-		p.What += fmt.Sprintf(" (%d errors)", failures)
-	}
-	if logged.text != "" {
-		p.What += ": " + logged.text
-	}
-	var notes []string
-	if c == nil {
-		end = logged.lsn
-	} else {
-		p.What += fmt.Sprintf("; the next transaction is %d, which ends at %s: %s", c.XID, end, c.summary())
-		for i, row := range c.double {
-			if i == 0 {
-				p.What += fmt.Sprintf("; %s has the row already where %s", row.table, row.where)
-				p.Remedy = "DELETE FROM " + row.table + " WHERE " + row.where
-				continue
-			}
-			p.Remedy += "; DELETE FROM " + row.table + " WHERE " + row.where
-		}
-	}
-	if p.Remedy != "" {
-		notes = append(notes, "on the replica: the row there was not written by the feed")
-	}
-	switch {
-	case end != "" && s.to >= v15:
-		notes = append(notes, "to leave the whole transaction out, on the replica: ALTER SUBSCRIPTION "+name+" SKIP (lsn = '"+end+"')")
-	case c != nil:
-		notes = append(notes, fmt.Sprintf("to leave the whole transaction out, on the replica: ALTER SUBSCRIPTION %s DISABLE; then, once its worker has ended, SELECT pg_replication_origin_advance('%s', '%s'); ALTER SUBSCRIPTION %s ENABLE", name, origin(sub), lsn(c.After), name))
-	}
-	if !sub.Enabled {
-		notes = append(notes, "then pgshunt feed apply --replica "+s.run.Replica.Name+", which enables it")
-	} else {
-		notes = append(notes, "it tries again by itself every few seconds")
-	}
-	if logged.text == "" {
-		notes = append(notes, "the replica's log has the error")
-	}
-	p.Note = strings.Join(notes, "; ")
-	return p
 }
 
 // missing warns of changes that found no row, which PostgreSQL leaves out and counts from 18 on.

@@ -19,8 +19,9 @@ type rowChange struct {
 	// Kind is I, U, D or T.
 	Kind     byte
 	Relation *relation
-	// Row is the new row of I and U, and the old key of D; nil of T.
-	Row []value
+	// Row is the new row of I and U, and the old key of D; nil of T. Old is the old key of U, nil
+	// where it stays.
+	Row, Old []value
 }
 
 // relation is a table as the publisher describes it.
@@ -82,7 +83,7 @@ func (d *decoder) take(message []byte) (err error) {
 		c := rowChange{Kind: kind, Relation: r}
 		tuple := m.byte()
 		if kind == 'U' && (tuple == 'K' || tuple == 'O') {
-			m.tuple()
+			c.Old = m.tuple()
 			m.byte()
 		}
 		c.Row = m.tuple()

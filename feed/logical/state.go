@@ -77,7 +77,7 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 		p.all = append(p.all, feed.Problem{Server: other.server.Name, Check: "owner", Blocks: true, What: other.what, Note: other.next})
 		return "broken"
 	case st.sub == nil:
-		p.block("subscription", "there is no subscription "+s.run.Name+"; the feed was not finished, or not removed", "", "pgshunt feed apply --replica "+s.run.Replica.Name+" finishes it, pgshunt feed drop removes it")
+		s.unsubscribed(p, st)
 		return "broken"
 	}
 	if s.checkBroken(p, st) {
@@ -119,19 +119,29 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 		failures = 0
 	}
 	switch {
-	case !st.sub.Enabled && failures == 0:
+	case !st.sub.Enabled && (failures == 0 || !st.sub.DisableOnError): // errors have been counted since it was made
 		p.block("disabled", "the subscription is disabled", "ALTER SUBSCRIPTION "+feed.Quote("", s.run.Name)+" ENABLE", "on the replica, unless somebody wants it so")
 		return "stopped"
 	case !st.connected() && st.sub.Conninfo != "" && st.sub.Conninfo != s.source:
 		p.block("source", "the subscription is not connected, and goes to another address, or as another role, than is configured now", "", "pgshunt feed apply --replica "+s.run.Replica.Name+" tells it the configured one")
 		return "broken"
 	case !st.sub.Enabled, !st.connected(), s.failing(ctx, st, failures):
-		p.all = append(p.all, s.conflictProblem(ctx, st.sub, failures))
+		s.standstill(ctx, p, st, failures)
 		return "broken"
 	case !st.sub.ready():
 		return "copying"
 	}
 	return "ready"
+}
+
+// unsubscribed tells of a feed whose subscription is missing: once it was there the tables have rows,
+// and what was written since it was dropped cannot be told.
+func (s *session) unsubscribed(p *problems, st *standing) {
+	if st.way == configs.FeedLogical {
+		p.block("subscription", "the subscription "+s.run.Name+" was dropped", "", s.renew()+", pgshunt feed drop removes what is left of it")
+		return
+	}
+	p.block("subscription", "there is no subscription "+s.run.Name+"; the feed was not finished, or not removed", "", "pgshunt feed apply --replica "+s.run.Replica.Name+" finishes it, pgshunt feed drop removes it")
 }
 
 // connected tells whether the subscription has a worker that the primary sends to.

@@ -19,6 +19,11 @@ func (s *session) checkSource(ctx context.Context) (found []feed.Problem, err er
 	if err != nil || st.sub != nil {
 		return nil, err // a subscription that is there shows by its worker whether it connects
 	}
+	return s.reach(ctx)
+}
+
+// reach has the replica make a subscription, and takes it back.
+func (s *session) reach(ctx context.Context) (found []feed.Problem, err error) {
 	p := &problems{server: s.run.Target.Name}
 	heard, err := s.run.Target.Hush(ctx, s.target)
 	if err != nil {
@@ -76,9 +81,9 @@ func (s *session) checkSource(ctx context.Context) (found []feed.Problem, err er
 // replicate is let in by no line of pg_hba.conf.
 func (s *session) reachNote(ctx context.Context) (string, error) {
 	role := s.run.Source.LoginUser()
-	may, err := one[bool](ctx, s.primary, mayQuery+"SELECT coalesce((SELECT replicates FROM may WHERE rolname = $1), false)", role)
+	may, err := s.replicates(ctx)
 	if err != nil {
-		return "", s.failed(s.run.Primary, "ask whether "+role+" replicates", err)
+		return "", err
 	}
 	if !may {
 		return "it cannot as long as " + role + " may not replicate; whether anything else is in its way is seen once that is right", nil
@@ -88,6 +93,12 @@ func (s *session) reachNote(ctx context.Context) (string, error) {
 		return "", s.failed(s.run.Target, "ask for its address", err)
 	}
 	return fmt.Sprintf("look at the replica's source in the configuration; pg_hba.conf of the primary needs a line as: host %s %s %s scram-sha-256", s.run.Source.Database(), role, address), nil
+}
+
+// replicates tells whether the role as which the replica connects may replicate.
+func (s *session) replicates(ctx context.Context) (bool, error) {
+	may, err := one[bool](ctx, s.primary, mayQuery+"SELECT coalesce((SELECT replicates FROM may WHERE rolname = $1), false)", s.run.Source.LoginUser())
+	return may, s.failed(s.run.Primary, "ask whether "+s.run.Source.LoginUser()+" replicates", err)
 }
 
 // subscribe makes the subscription, with the tables that are published now.
