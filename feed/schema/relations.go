@@ -205,6 +205,7 @@ func (r *relations) bringIndexes(ctx context.Context) error {
 	if err != nil {
 		return &feed.Error{Server: r.run.Target.Name, Doing: "look at its indexes", Err: err}
 	}
+	r.keysToPartitionedLast()
 	sql, err := r.archive.sql(ctx, func(e entry) bool {
 		is := false
 		switch e.kind {
@@ -226,6 +227,19 @@ func (r *relations) bringIndexes(ctx context.Context) error {
 		return &feed.Error{Server: r.run.Primary.Name, Doing: "write down its indexes by pg_restore", Err: err}
 	}
 	return r.make(ctx, feed.Step{On: r.run.Target, What: "make the indexes and constraints"}, sql+r.statistics())
+}
+
+// keysToPartitionedLast has foreign keys to partitioned tables made after others. A server
+// before 18 gives each a key more for every partition, by a name that is free then, as
+// a_fkey1: another key of the table may be called so.
+func (r *relations) keysToPartitionedLast() {
+	late := make(map[object]int)
+	for _, key := range r.facts.ForeignKeys {
+		if to := r.byOID[key.To]; to != nil && to.Kind == 'p' {
+			late[object{classConstraint, key.OID}] = 1
+		}
+	}
+	slices.SortStableFunc(r.archive.entries, func(a, b entry) int { return late[a.object] - late[b.object] })
 }
 
 // attaches tells whether the indexes of an entry that attaches one to another are both ready, and
