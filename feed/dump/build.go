@@ -37,12 +37,13 @@ const indexQuery = `SELECT statement FROM (
 	ORDER BY n, name`
 
 // foreignQuery writes the foreign keys of table $1 for one that SQL calls $2; what it refers
-// to is told beside, with the text that names it.
+// to is told beside, with the text that names it. Those to partitioned tables come last: a server
+// before 18 gives them a key more for each partition, by a name that is free then.
 const foreignQuery = `SELECT con.confrelid, format('ALTER TABLE %s ADD CONSTRAINT %I ', $2::text, con.conname), h.head, substr(h.def, length(h.head) + length(h.other) + 1), h.other, h.def
 	FROM pg_constraint con CROSS JOIN LATERAL (SELECT pg_get_constraintdef(con.oid) AS def, con.confrelid::regclass::text AS other,
 		'FOREIGN KEY (' || (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.n) FROM unnest(con.conkey) WITH ORDINALITY k(col, n)
 			JOIN pg_attribute a ON a.attrelid = con.conrelid AND a.attnum = k.col) || ') REFERENCES ' AS head) h
-	WHERE con.conrelid = $1 AND con.contype = 'f' AND con.conparentid = 0 ORDER BY con.conname`
+	WHERE con.conrelid = $1 AND con.contype = 'f' AND con.conparentid = 0 ORDER BY (SELECT relkind = 'p' FROM pg_class WHERE oid = con.confrelid), con.conname`
 
 // memory is what the server allows for one sort, and what all connections together may take,
 // in kB, by the shared buffers, which tell what the machine can do: four times of them up to 512 MB,
