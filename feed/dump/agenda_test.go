@@ -92,7 +92,8 @@ func TestForeignKeysInACircleAreMade(t *testing.T) {
 	for range 3 {
 		b.refresh(t)
 		b.equal(t)
-		const keys = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated AND connamespace = 'public'::regnamespace"
+		// Of those that a server makes for partitions, 13 makes more where a partition is attached.
+		const keys = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated AND conparentid = 0 AND connamespace = 'public'::regnamespace"
 		if want, got := value(t, b.primary, keys), value(t, b.replica, keys); want != got {
 			t.Errorf("%s foreign keys, want %s", got, want)
 		}
