@@ -11,8 +11,9 @@ import (
 // another may follow. One goroutine at a time.
 type Finder struct {
 	// Escapes is set where a plain string has escapes (standard_conforming_strings is off), and Wide
-	// where a byte behind one of 0x80 or more may look like a backslash (encodings as SJIS).
-	Escapes, Wide bool
+	// where a byte behind one of 0x80 or more may look like a backslash (encodings as SJIS). With Halfwidth
+	// too, none stands behind those from 0xA1 to 0xDF, which are characters by themselves.
+	Escapes, Wide, Halfwidth bool
 
 	in  region
 	was byte // the byte before
@@ -23,7 +24,7 @@ type Finder struct {
 	// closed is set behind a string, beyond which it may go on: at once, or on another line.
 	closed, adjacent, newline bool
 	depth                     int // of comments
-	brackets                  int
+	brackets, outer           int // outer are those that SELECT stands in
 	word                      []byte
 	tag                       []byte // of a dollar quote; matched counts how much of it has come again
 	matched                   int
@@ -48,11 +49,12 @@ const (
 type verb uint8
 
 const (
-	verbNone   verb = iota // there was no word yet
-	verbOther              // the statement is none of DDL
-	verbMakes              // CREATE or DROP of what the next word says
-	verbAlters             // ALTER
-	verbSelects
+	verbNone    verb = iota // there was no word yet
+	verbOther               // the statement is none of DDL
+	verbMakes               // CREATE or DROP of what the next word says
+	verbAlters              // ALTER
+	verbSelects             // SELECT, which may be INTO
+	verbWith                // WITH, which SELECT may follow
 )
 
 // modifiers stand between CREATE and what is made.
@@ -83,7 +85,7 @@ func (f *Finder) Find(piece []byte) bool {
 		if f.wide && c >= 0x40 {
 			f.wide, c = false, 0x80
 		} else {
-			f.wide = f.Wide && c >= 0x80
+			f.wide = f.Wide && c >= 0x80 && !(f.Halfwidth && c >= 0xa1 && c <= 0xdf)
 		}
 		f.was = f.step(c)
 	}
@@ -97,7 +99,7 @@ func (f *Finder) Undecided() bool { return f.verb != verbOther }
 func (f *Finder) step(c byte) byte {
 	if c == 0 { // the end of a string of the protocol
 		f.endWord()
-		*f = Finder{Escapes: f.Escapes, Wide: f.Wide, word: f.word, tag: f.tag, found: f.found}
+		*f = Finder{Escapes: f.Escapes, Wide: f.Wide, Halfwidth: f.Halfwidth, word: f.word, tag: f.tag, found: f.found}
 		return c
 	}
 	switch f.in {
@@ -219,7 +221,9 @@ func (f *Finder) mark(c byte) {
 	case '$':
 		f.in, f.tag = inTag, append(f.tag[:0], c)
 	case '(':
-		f.brackets++
+		if f.brackets++; f.verb == verbNone { // a SELECT may stand in it
+			return
+		}
 	case ')':
 		f.brackets--
 	}
@@ -249,7 +253,9 @@ func (f *Finder) endWord() {
 		case "grant", "revoke", "reassign":
 			f.found = true
 		case "select":
-			f.verb = verbSelects
+			f.verb, f.outer = verbSelects, f.brackets
+		case "with":
+			f.verb, f.outer = verbWith, f.brackets
 		default:
 			f.verb = verbOther
 		}
@@ -261,7 +267,11 @@ func (f *Finder) endWord() {
 		default:
 			f.found = true
 		}
+	case verbWith: // INTO of an INSERT comes before its SELECT
+		if word == "select" && f.brackets <= f.outer {
+			f.verb = verbSelects
+		}
 	case verbSelects:
-		f.found = word == "into" && f.brackets == 0
+		f.found = word == "into" && f.brackets <= f.outer
 	}
 }

@@ -43,6 +43,13 @@ func TestFinder(t *testing.T) {
 		"REASSIGN OWNED BY a TO b":                                       true,
 		"SELECT a, (SELECT 1) INTO u FROM t":                             true,
 		"SELECT (SELECT 1 into x)":                                       false,
+		"WITH a AS (SELECT 1), b (x) AS (VALUES (2)) SELECT x INTO u":    true,
+		"((SELECT 1 INTO u))":                                            true,
+		"(SELECT (SELECT 1)); drop table t":                              true,
+		"(WITH a AS (SELECT 1) SELECT * INTO u FROM a)":                  true,
+		"WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a":             false,
+		"WITH update AS (SELECT 1) SELECT * FROM update":                 false,
+		"WITH update AS (SELECT 1) SELECT * INTO u FROM update":          true,
 		"COMMENT ON TABLE t IS 'create'":                                 false,
 		"":                                                               false,
 	} {
@@ -74,6 +81,10 @@ func TestFinder(t *testing.T) {
 	}
 	if f := (Finder{}); f.Find(text) {
 		t.Error("a backslash is none")
+	}
+	text = []byte("SELECT E'\xb1\\\\'; drop table t") // a character, an escaped backslash, and the end
+	if f := (Finder{Wide: true, Halfwidth: true}); !f.Find(text) {
+		t.Error("a backslash is taken for half of a character")
 	}
 }
 
