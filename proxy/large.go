@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+
 	"pgshunt/internal/pgerr"
 	"pgshunt/internal/wire"
 	"pgshunt/parser"
@@ -33,7 +35,7 @@ func (s *session) finder() parser.Finder {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return parser.Finder{Escapes: !s.state.conforming(), Wide: s.state.asciiInside()}
+	return parser.Finder{Escapes: !s.state.conforming(), Wide: s.state.asciiInside(), Halfwidth: s.state.halfwidth()}
 }
 
 // ordersTexts tells whether texts of the session may have changes that are ordered.
@@ -50,11 +52,17 @@ func (s *session) beginLarge(m *wire.Message) (done bool, err error) {
 	}
 	f := s.finder()
 	s.large.size = len(m.Data) + m.Rest
-	found := f.Find(m.Body()) // a Parse has its name first, which ends with a zero byte
+	text := m.Body()
+	if m.Type == 'P' { // its name comes first
+		if _, rest, ok := cut(m); ok {
+			text = rest
+		}
+	}
+	found := f.Find(text)
 	switch {
 	case s.large.size <= parser.MaxDefinition && (m.Type == 'Q' || f.Undecided()):
 		s.rec.cannot()
-		s.large.gathered = append(make([]byte, 0, s.large.size), m.Data...)
+		s.large.gathered = bytes.Clone(m.Data) // which grows with what comes, and not with what is said to come
 		return true, nil
 	case found:
 		s.plan = s.srv.plan.Load()
@@ -82,7 +90,10 @@ func (s *session) piece(m *wire.Message) error {
 	case l.finder != nil:
 		s.spoil(m)
 	}
-	return s.pass(m)
+	if err := s.pass(m); err != nil || m.Rest > 0 || m.Type != 'Q' {
+		return err
+	}
+	return s.follow() // of a batch that it has ended
 }
 
 // spoil has the server refuse what has turned out to change the schema.

@@ -1,14 +1,17 @@
 package proxy_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pgshunt/internal/pgerr"
+	"pgshunt/internal/pgtest"
 	"pgshunt/internal/wire"
 	"pgshunt/parser"
 )
@@ -133,4 +136,34 @@ func TestSchemaChangesThatCannotBeRead(t *testing.T) {
 	run("", "RESET standard_conforming_strings; SET client_encoding = 'SJIS'")
 	run("", "INSERT INTO t VALUES ('\x83\x5c')")
 	run("0A000", "ALTER TABLE t ADD \"\x83\x5c\" int")
+	run("0A000", "INSERT INTO t VALUES (E'\xb1\\\\'); ALTER TABLE t ADD b int; SELECT E''") // katakana of one byte
+}
+
+// A large text may end a batch that has changed the schema, and all of it is sent before replicas follow.
+func TestALargeTextAfterAChangeOfItsBatch(t *testing.T) {
+	c := newChanges()
+	_, conn := startChanges(t, c)
+	client := conn.PgConn().Frontend()
+	client.SendParse(&pgproto3.Parse{Query: "CREATE TABLE t (a text)"})
+	client.SendBind(&pgproto3.Bind{})
+	client.SendExecute(&pgproto3.Execute{})
+	client.SendQuery(&pgproto3.Query{String: "INSERT INTO t VALUES ('" + strings.Repeat("x", 2*parser.MaxDefinition) + "')"})
+	if err := client.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience)
+	defer cancel()
+	for {
+		switch m, err := conn.PgConn().ReceiveMessage(ctx); m.(type) {
+		case *pgproto3.ReadyForQuery:
+			if within(t, c.asked); !within(t, c.finished) {
+				t.Error("the change is not known to be answered")
+			}
+			return
+		default:
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

@@ -99,21 +99,32 @@ func (t *state) conforming() bool {
 // asciiInside tells whether the client's encoding has characters with bytes in
 // them that stand alone for ASCII ones, such as quotes and backslashes.
 func (t *state) asciiInside() bool {
-	name := strings.Map(func(c rune) rune {
+	return slices.Contains(encodingsWithASCIIInside, t.encoding())
+}
+
+// halfwidth tells whether some of its characters are one byte of 0x80 or more.
+func (t *state) halfwidth() bool {
+	return slices.Contains(encodingsOfSJIS, t.encoding())
+}
+
+// encoding is the client's, as all its names are compared.
+func (t *state) encoding() string {
+	return strings.Map(func(c rune) rune {
 		if strings.ContainsRune("-_ ", c) {
 			return -1
 		}
 		return c
 	}, strings.ToLower(t.inForce("client_encoding")))
-	return slices.Contains(encodingsWithASCIIInside, name)
 }
 
 // encodingsWithASCIIInside are the encodings that PostgreSQL takes of clients and
 // does not use itself, by all their names (mb/pg_wchar.h, common/encnames.c).
-var encodingsWithASCIIInside = []string{
-	"sjis", "mskanji", "shiftjis", "shiftjis2004", "win932", "windows932", "big5", "win950", "windows950",
+var encodingsWithASCIIInside = append([]string{
+	"big5", "win950", "windows950",
 	"gbk", "win936", "windows936", "uhc", "win949", "windows949", "gb18030", "johab",
-}
+}, encodingsOfSJIS...)
+
+var encodingsOfSJIS = []string{"sjis", "mskanji", "shiftjis", "shiftjis2004", "win932", "windows932"}
 
 // inForce is the value of a parameter that servers report: the session's own, else
 // that of a login.

@@ -73,8 +73,8 @@ func (s *session) queryPrimary(m *wire.Message, st *parser.Statement, d *router.
 		return nil
 	}
 	if !s.ordersChanges(st) {
-		if err := s.queryThere(m, st, d); err != nil || s.ordering == nil {
-			return err
+		if err := s.queryThere(m, st, d); err != nil || s.ordering == nil || !m.Whole() {
+			return err // the rest of it has to be sent first, see piece
 		}
 		return s.follow() // of a batch that this ends in place of a Sync
 	}
