@@ -3,6 +3,7 @@ package logical
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,14 +18,18 @@ const hostPatience = 3 * time.Second
 
 // checkHosts looks at each server that primary.url names where it names several. The subscription
 // and pgshunt go each by itself to the first that takes writes: two that do so, as when a primary
-// comes back after a failover, are two different truths.
+// comes back after a failover, are two different truths. One server may well have two names.
 func (s *session) checkHosts(ctx context.Context, p *problems) {
 	login := s.run.Primary.Login()
 	hosts := configs.Hosts(login)
 	if len(hosts) < 2 {
 		return
 	}
-	lines := make([]int64, len(hosts))
+	type look struct {
+		timeline int64
+		began    time.Time // no two servers were started in one microsecond
+	}
+	looked := make([]look, len(hosts))
 	var looks sync.WaitGroup
 	for i, host := range hosts {
 		looks.Go(func() {
@@ -35,16 +40,16 @@ func (s *session) checkHosts(ctx context.Context, p *problems) {
 				return
 			}
 			defer conn.Close(context.WithoutCancel(ctx))
-			if lines[i], err = one[int64](ctx, conn, timelineQuery); err != nil {
-				lines[i] = 0
+			if err := conn.QueryRow(ctx, timelineQuery+", pg_postmaster_start_time()").Scan(&looked[i].timeline, &looked[i].began); err != nil {
+				looked[i].timeline = 0
 			}
 		})
 	}
 	looks.Wait()
 	var writable []string
 	for i, host := range hosts {
-		if lines[i] != 0 {
-			writable = append(writable, fmt.Sprintf("%s (timeline %d)", host, lines[i]))
+		if l := looked[i]; l.timeline != 0 && !slices.Contains(looked[:i], l) {
+			writable = append(writable, fmt.Sprintf("%s (timeline %d)", host, l.timeline))
 		}
 	}
 	if len(writable) > 1 {

@@ -99,3 +99,15 @@ func (r *rig) comesBack(t *testing.T, old *pgtest.Server) {
 	r.apply(t)
 	r.equal(t)
 }
+
+// Two names of one server, as an address that moves and its own, are no two servers.
+func TestTwoNamesOfThePrimary(t *testing.T) {
+	r := newRig(t, func(c *configs.Replica) { c.Tables = configs.Patterns{"t"} })
+	r.primary.Exec(t, "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100)")
+	r.cfg.Primary.URL = configs.URL(fmt.Sprintf("postgres://postgres@localhost:%d,127.0.0.1:%[1]d/postgres?sslmode=disable", r.primary.Port))
+	r.apply(t)
+	r.equal(t)
+	if state := r.state(t); state.State != "ready" || slices.ContainsFunc(state.Problems, func(p feed.Problem) bool { return p.Check == "hosts" }) {
+		t.Errorf("%+v", state)
+	}
+}
