@@ -15,7 +15,7 @@ import (
 func TestGrantsOfClientsAreOrdered(t *testing.T) {
 	b := startOrdered(t)
 	b.primary.Exec(t, "CREATE ROLE app; CREATE ROLE team")
-	b.replica.Exec(t, "CREATE ROLE app")
+	b.replica.Exec(t, "CREATE ROLE app; CREATE ROLE team; GRANT team TO app")
 	conn := b.served.connect(t)
 	for _, c := range []struct {
 		sql, code string
