@@ -16,24 +16,33 @@ const Follows = "made by pgshunt to follow primary "
 // Followed is whom a replica follows, as the comment that begins with [Follows] has it.
 type Followed struct {
 	System string
-	// Timeline is that of the primary which the rows came from last, 0 where it is not told.
-	Timeline int64
+	// Timeline is that of the primary which the rows came from last, Own the replica's at that time;
+	// 0 where it is not told.
+	Timeline, Own int64
 }
+
+const ofPrimary, ofReplica = ", timeline ", ", on timeline "
 
 // Comment writes it down.
 func (f Followed) Comment() string {
-	if f.Timeline == 0 {
-		return Follows + f.System
+	text := Follows + f.System
+	if f.Timeline != 0 {
+		text += fmt.Sprint(ofPrimary, f.Timeline)
 	}
-	return fmt.Sprintf("%s%s, timeline %d", Follows, f.System, f.Timeline)
+	if f.Own != 0 {
+		text += fmt.Sprint(ofReplica, f.Own)
+	}
+	return text
 }
 
 // ReadFollowed reads a comment; marked tells whether it is such a one.
 func ReadFollowed(comment string) (f Followed, marked bool) {
 	rest, marked := strings.CutPrefix(comment, Follows)
-	system, timeline, _ := strings.Cut(rest, ", timeline ")
+	rest, own, _ := strings.Cut(rest, ofReplica)
+	system, timeline, _ := strings.Cut(rest, ofPrimary)
 	f.System = system
 	f.Timeline, _ = strconv.ParseInt(timeline, 10, 64)
+	f.Own, _ = strconv.ParseInt(own, 10, 64)
 	return f, marked
 }
 

@@ -152,11 +152,8 @@ func (s *session) identify(ctx context.Context) (err error) {
 	if s.system, err = s.run.Primary.System(ctx, s.primary); err != nil {
 		return err
 	}
-	s.timeline, err = one[int64](ctx, s.primary, timelineQuery)
-	if sqlstate(err) == codeNotAllowed {
-		err = nil
-	}
-	return s.failed(s.run.Primary, "read its timeline", err)
+	s.timeline, err = s.lineOf(ctx, s.run.Primary, s.primary)
+	return err
 }
 
 // firm is how long a worker has to be there to be the one that a slot in use is sent to. Where another

@@ -95,7 +95,7 @@ func TestASubscriptionToAnotherPrimaryIsNotTaken(t *testing.T) {
 	r.primary.Exec(t, "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)")
 	r.apply(t)
 	system := ask(t, r.primary, "SELECT system_identifier::text FROM pg_control_system()")
-	if got := ask(t, r.replica, "SELECT obj_description(oid, 'pg_subscription') FROM pg_subscription"); got != feed.Follows+system+", timeline 1" {
+	if got := ask(t, r.replica, "SELECT obj_description(oid, 'pg_subscription') FROM pg_subscription"); got != feed.Follows+system+", timeline 1, on timeline 1" {
 		t.Errorf("the subscription is said to be %q", got)
 	}
 	r.replica.Exec(t, "COMMENT ON SUBSCRIPTION "+r.run(t).Name+" IS "+feed.Literal(feed.Follows+"1"))

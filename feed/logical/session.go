@@ -23,9 +23,9 @@ type session struct {
 	// source is how the replica reaches the primary, with the password; "" for Drop.
 	source string
 	// system is the primary's system identifier, "" where it is not known; timeline is its own, 0
-	// where that is not known or it is a standby.
-	system   string
-	timeline int64
+	// where that is not known or it is a standby; own is the replica's.
+	system        string
+	timeline, own int64
 }
 
 // The versions that matter, as server_version_num.

@@ -101,6 +101,9 @@ func (s *session) standing(ctx context.Context) (*standing, error) {
 			return nil, s.failed(s.run.Target, "look for the subscription", err)
 		}
 		var err error
+		if s.own, err = s.lineOf(ctx, s.run.Target, s.target); err != nil {
+			return nil, err
+		}
 		if st.installation, err = s.run.Installation(ctx, s.target); err != nil {
 			return nil, err
 		}

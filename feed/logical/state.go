@@ -84,6 +84,7 @@ func (s *session) overall(ctx context.Context, st *standing, all []*table, state
 		return "broken"
 	}
 	s.checkFollowed(p, st.sub)
+	s.checkRestored(p, st.sub)
 	if some := st.untold(all); len(some) > 0 {
 		p.block("unpublished", list(some)+": taken out of the publication, while the replica has the rows of that time", "", "pgshunt feed refresh --replica "+s.run.Replica.Name+" copies them anew")
 	}

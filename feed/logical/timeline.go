@@ -15,7 +15,7 @@ const timelineQuery = `SELECT CASE WHEN pg_is_in_recovery() THEN 0 ELSE ('x' || 
 
 // followed is the primary as the subscription's comment has it.
 func (s *session) followed() feed.Followed {
-	return feed.Followed{System: s.system, Timeline: s.timeline}
+	return feed.Followed{System: s.system, Timeline: s.timeline, Own: s.own}
 }
 
 // followSQL writes down whom the subscription follows.
@@ -59,6 +59,25 @@ func (s *session) returned(sub *subscription) string {
 func (s *session) failedOver(sub *subscription) bool {
 	before := sub.followed().Timeline
 	return before != 0 && before < s.timeline
+}
+
+// lineOf is the timeline of a server, 0 where the role may not know.
+func (s *session) lineOf(ctx context.Context, server *feed.Server, conn *pgx.Conn) (int64, error) {
+	line, err := one[int64](ctx, conn, timelineQuery)
+	if sqlstate(err) == codeNotAllowed {
+		return 0, nil
+	}
+	return line, s.failed(server, "read its timeline", err)
+}
+
+// checkRestored tells of a replica that was restored from a backup, or whose standby has taken its
+// place. Its slot is where it was, and does not go back: what the replica had confirmed and no longer
+// has is not sent again.
+func (s *session) checkRestored(p *problems, sub *subscription) {
+	if before := sub.followed().Own; before != 0 && s.own != 0 && before != s.own {
+		p.block("restored", fmt.Sprintf("the replica was restored from a backup, or its standby has taken its place, since the last apply (its timeline %d, now %d): what it had received and lost is not sent again", before, s.own),
+			"pgshunt feed verify --replica "+s.run.Replica.Name+" --repair", "then pgshunt feed apply --replica "+s.run.Replica.Name+" ends this; or "+s.renew())
+	}
 }
 
 // checkFollowed warns of a failover that the subscription has followed by itself, as it does where
