@@ -151,7 +151,10 @@ func (c *comparison) copy(ctx context.Context, query, to string) error {
 		_ = write.CloseWithError(err) // nil is the end of the data
 		failed <- err
 	}()
-	_, err := c.replica.conn.PgConn().CopyFrom(ctx, read, "COPY "+to+" ("+columns("", c.written())+") FROM STDIN")
+	if list := columns("", c.written()); list != "" { // else the table has none
+		to += " (" + list + ")"
+	}
+	_, err := c.replica.conn.PgConn().CopyFrom(ctx, read, "COPY "+to+" FROM STDIN")
 	_, _ = io.Copy(io.Discard, read) // where it failed: the primary's connection is still needed
 	if reading := <-failed; reading != nil && err == nil {
 		return c.primary.failed("read", reading)
