@@ -88,8 +88,16 @@ var compareCases = []struct {
 		replica: `CREATE TYPE s.size AS ENUM ('s', 'l'); CREATE TABLE s.t (a s.size[])`, want: []string{"enum_labels a!"},
 	},
 	{
-		name: "labels that the primary lacks", primary: `CREATE TYPE s.size AS ENUM ('s'); CREATE TABLE s.t (a s.size)`,
-		replica: `CREATE TYPE s.size AS ENUM ('s', 'l'); CREATE TABLE s.t (a s.size)`, want: []string{"enum_labels a"}, left: []string{"enum_labels a"},
+		name: "labels renamed and added at once", primary: `CREATE TYPE s.size AS ENUM ('xs', 'small', 'm', 'large', 'huge', 'xxl'); CREATE TABLE s.t (a s.size)`,
+		replica: `CREATE TYPE s.size AS ENUM ('s', 'm', 'l', 'xl', 'xxl'); CREATE TABLE s.t (a s.size)`, want: []string{"enum_labels a!"},
+	},
+	{
+		name: "labels that the primary lacks", primary: `CREATE TYPE s.size AS ENUM ('s', 'l'); CREATE TABLE s.t (a s.size)`,
+		replica: `CREATE TYPE s.size AS ENUM ('s', 'm', 'l'); CREATE TABLE s.t (a s.size)`,
+	},
+	{
+		name: "labels in another order", primary: `CREATE TYPE s.size AS ENUM ('s', 'l'); CREATE TABLE s.t (a s.size)`,
+		replica: `CREATE TYPE s.size AS ENUM ('l', 's'); CREATE TABLE s.t (a s.size)`, want: []string{"enum_labels a"}, left: []string{"enum_labels a"},
 	},
 	{
 		name: "domains and composite types", primary: `CREATE DOMAIN s.d AS int CHECK (VALUE > 0); CREATE TYPE s.c AS (x int, z text); CREATE TABLE s.t (a s.d, b s.c)`,

@@ -33,27 +33,21 @@ func (c *comparison) types(p *feed.Table, col, have *feed.Column) {
 	}
 }
 
-// labels compares two enums. Labels are never dropped, so where they are as many and one at
-// the same place has another name, that was renamed.
+// labels compares two enums. Labels are never dropped, so those that the replica has and the
+// primary has not were renamed, where between the same neighbours as many are new. Labels that
+// only the replica has harm nothing as long as the others stand in the primary's order.
 func (c *comparison) labels(d Difference, p, r *feed.Type) {
-	if slices.Equal(p.Labels, r.Labels) {
-		return
-	}
 	d.Kind, d.Primary, d.Replica = KindEnumLabels, p.Qualified()+" "+labelList(p.Labels), labelList(r.Labels)
 	have := slices.Clone(r.Labels)
-	lacks := func(label string) bool { return !slices.Contains(have, label) }
-	if i, ok := onlyOther(p.Labels, r.Labels); ok {
-		d.Matters = true
-		d.Repair = []string{"ALTER TYPE " + p.Qualified() + " RENAME VALUE " + feed.Literal(r.Labels[i]) + " TO " + feed.Literal(p.Labels[i])}
+	for _, one := range renamedLabels(p.Labels, r.Labels) {
+		d.Repair = append(d.Repair, "ALTER TYPE "+p.Qualified()+" RENAME VALUE "+feed.Literal(one.from)+" TO "+feed.Literal(one.to))
 		d.Note = "a label was renamed"
-		c.add(d)
-		return
+		have[slices.Index(have, one.from)] = one.to
 	}
 	for i, label := range p.Labels {
-		if !lacks(label) {
+		if slices.Contains(have, label) {
 			continue
 		}
-		d.Matters = true
 		sql := "ALTER TYPE " + p.Qualified() + " ADD VALUE IF NOT EXISTS " + feed.Literal(label)
 		switch {
 		case i > 0:
@@ -68,27 +62,43 @@ func (c *comparison) labels(d Difference, p, r *feed.Type) {
 		}
 		have = slices.Insert(have, at, label)
 	}
-	if d.Repair == nil {
+	common := slices.DeleteFunc(slices.Clone(have), func(label string) bool { return !slices.Contains(p.Labels, label) })
+	switch {
+	case d.Repair != nil:
+		d.Matters = true
+	case slices.Equal(common, p.Labels):
+		return
+	default:
 		d.Note = "labels cannot be dropped or moved; values sort in the replica's order there"
 	}
 	c.add(d)
 }
 
-// onlyOther returns the one place where two lists of one length differ.
-func onlyOther(a, b []string) (at int, ok bool) {
-	if len(a) != len(b) {
-		return 0, false
-	}
-	for i := range a {
-		if a[i] == b[i] {
-			continue
+// renamedLabel is a label of an enum by its old and its new name.
+type renamedLabel struct{ from, to string }
+
+// renamedLabels compares what stands between labels that both have.
+func renamedLabels(primary, replica []string) (all []renamedLabel) {
+	for {
+		// Up to the next label that both have, or to the end of both.
+		n := slices.IndexFunc(primary, func(label string) bool { return slices.Contains(replica, label) })
+		m := len(replica)
+		if n < 0 {
+			n = len(primary)
+		} else {
+			m = slices.Index(replica, primary[n])
 		}
-		if ok || slices.Contains(b, a[i]) || slices.Contains(a, b[i]) {
-			return 0, false
+		news, olds := primary[:n], replica[:m]
+		if n == m && !slices.ContainsFunc(olds, func(label string) bool { return slices.Contains(primary, label) }) {
+			for i := range olds {
+				all = append(all, renamedLabel{olds[i], news[i]})
+			}
 		}
-		at, ok = i, true
+		if n == len(primary) {
+			return all
+		}
+		primary, replica = primary[n+1:], replica[m+1:]
 	}
-	return at, ok
 }
 
 func labelList(labels []string) string {
