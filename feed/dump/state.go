@@ -104,6 +104,7 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	if copying && state.State == "absent" {
 		state.State = "copying"
 	}
+	state.Overdue(run)
 	return state, nil
 }
 

@@ -46,8 +46,12 @@ func (c *copying) swap(ctx context.Context) error {
 		}
 		if !passing(err) || try == swapTries {
 			e := &feed.Error{Server: c.run.Target.Name, Doing: step.What, Err: err}
-			if passing(err) {
+			var stays *stayed
+			switch {
+			case passing(err):
 				e.Next = "queries on them never ended for long enough; run it again when they have"
+			case errors.As(err, &stays):
+				e.Next = "drop what this would make, run it again, and make it anew over the new tables"
 			}
 			return e
 		}
@@ -101,16 +105,19 @@ func (c *copying) swapOnce(ctx context.Context) error {
 	return err
 }
 
-// explain adds what was tried to the error of a statement that brings a dependent along.
+// stayed is the error of a statement that would have brought a dependent along.
+type stayed struct{ error }
+
+// explain adds what was tried to the error of such a statement.
 func explain(sql string, err error) error {
 	if passing(err) {
 		return err
 	}
 	const most = 200
-	if sql = strings.Join(strings.Fields(sql), " "); len(sql) > most {
+	if sql = strings.TrimSuffix(strings.Join(strings.Fields(sql), " "), ";"); len(sql) > most {
 		sql = sql[:most] + "..."
 	}
-	return fmt.Errorf("%s, at %s", feed.Cause(err), sql)
+	return &stayed{fmt.Errorf("%s, at %s", feed.Cause(err), sql)}
 }
 
 // passing tells whether an error is of a lock that another session held.

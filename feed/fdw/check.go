@@ -167,8 +167,10 @@ func (w *work) extensionProblems(ctx context.Context) ([]feed.Problem, error) {
 	}
 	switch {
 	case server == nil:
-	case server.wrapper != wrapper || !server.owned:
-		add("server", "", "drop it, or let "+w.run.Target.User()+" own it", "there is a foreign server "+w.run.Name+" that is not of this role, or not of "+wrapper)
+	case server.wrapper != wrapper:
+		add("server", "DROP SERVER "+feed.Quote("", w.run.Name)+" CASCADE;", "with all that reads through it", "there is a foreign server "+w.run.Name+" that is not of "+wrapper)
+	case !server.owned:
+		all = append(all, w.notOwned())
 	default:
 		other, err := w.strange(server)
 		if err != nil {
@@ -179,6 +181,14 @@ func (w *work) extensionProblems(ctx context.Context) ([]feed.Problem, error) {
 		}
 	}
 	return all, nil
+}
+
+// notOwned is said of a foreign server of the feed's name that another role owns.
+func (w *work) notOwned() feed.Problem {
+	return feed.Problem{
+		Server: w.run.Target.Name, Check: "server", Blocks: true, What: "the foreign server " + w.run.Name + " is not of role " + w.run.Target.User(),
+		Remedy: fmt.Sprintf("ALTER SERVER %s OWNER TO %s;", feed.Quote("", w.run.Name), feed.Quote("", w.run.Target.User())), Note: "run it as a superuser of that server",
+	}
 }
 
 // roleProblems are about the roles that are mapped, and about the password on its way.

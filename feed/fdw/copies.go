@@ -11,6 +11,7 @@ import (
 	"pgshunt/configs"
 	"pgshunt/feed"
 	"pgshunt/feed/dump"
+	"pgshunt/feed/schema"
 )
 
 // copied is a table that the journal has as copied by this way.
@@ -40,6 +41,29 @@ func (w *work) lookAtCopies(ctx context.Context) (err error) {
 		return w.failed("read the journal", err)
 	}
 	return nil
+}
+
+// copyDifferences are those of the copies from the primary's tables, which the next copy mends.
+func (w *work) copyDifferences(ctx context.Context) ([]schema.Difference, error) {
+	var there []*feed.Table
+	for _, t := range w.hot {
+		if have := w.have[t.Plain()]; have != nil && !have.ours(w.run.Name) && w.copied[t.Plain()] != nil {
+			there = append(there, t)
+		}
+	}
+	if len(there) == 0 {
+		return nil, nil
+	}
+	hot := feed.Index(there)
+	replica, err := feed.Tables(ctx, w.target, func(schema, name string) bool { return hot[schema+"."+name] != nil })
+	if err != nil {
+		return nil, w.failed("read the copies", err)
+	}
+	all := schema.Compare(there, replica, configs.FeedDump)
+	for i := range all {
+		all[i].Note = "pgshunt feed refresh --replica " + w.run.Replica.Name + " brings it"
+	}
+	return all, nil
 }
 
 // hotRun is the part of the feed that is copied, as package dump takes it.

@@ -159,6 +159,12 @@ func TestAnOrdinaryRoleOwnsTheFeed(t *testing.T) {
 	if steps := b.done(); len(steps) > 1 {
 		t.Errorf("done again: %q", steps)
 	}
+	name := b.run(t).Name
+	b.onReplica(t, "ALTER SERVER "+name+" OWNER TO "+b.replica.Superuser())
+	remedy := `ALTER SERVER "` + name + `" OWNER TO "owner";`
+	b.told(t, "broken", "server", remedy)
+	b.onReplica(t, remedy)
+	b.clear(t)
 }
 
 // Where the primary lets the replica in by its address, a superuser may say that this will do

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pgshunt/feed"
+	"pgshunt/feed/schema"
 )
 
 // State tells how the feed is: whether the replica reaches the primary, which foreign tables
@@ -36,10 +37,6 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	if err != nil {
 		return s, err
 	}
-	drift, err := w.drift(ctx)
-	if err != nil {
-		return s, err
-	}
 	s.State = "ready"
 	if server == nil {
 		s.State = "absent"
@@ -56,7 +53,6 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 	}
 	for _, t := range w.fed {
 		one := w.tableState(t)
-		one.Drift = drift[t.Plain()]
 		s.Tables = append(s.Tables, one)
 		s.LagSeconds = max(s.LagSeconds, one.Age)
 		switch {
@@ -67,7 +63,8 @@ func State(ctx context.Context, run *feed.Run) (feed.State, error) {
 			s.State = "stale"
 		}
 	}
-	return s, nil
+	s.Overdue(run)
+	return s, w.drift(ctx, &s)
 }
 
 // tableState is how one table is, but for its drift.
@@ -90,31 +87,32 @@ func (w *work) tableState(t *feed.Table) feed.TableState {
 	return one
 }
 
-// drift says by table, by schema and name, what differs from the primary's definition.
-func (w *work) drift(ctx context.Context) (map[string][]string, error) {
+// drift says of each table what differs from the primary's definition.
+func (w *work) drift(ctx context.Context, s *feed.State) error {
 	found, err := w.differences(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	who, err := w.access(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	all := make(map[string][]string)
-	for _, d := range append(found, who...) {
-		name := d.Schema + "." + d.Table
-		all[name] = append(all[name], d.String())
+	old, err := w.copyDifferences(ctx)
+	if err != nil {
+		return err
 	}
+	schema.Fill(s, slices.Concat(found, old, who))
 	renamed, err := w.unnamed(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for name, columns := range renamed {
-		for _, column := range columns {
-			all[name] = append(all[name], "column "+feed.Quote("", column)+": is asked for by another name on the primary")
+	for i := range s.Tables {
+		one := &s.Tables[i]
+		for _, column := range renamed[one.Schema+"."+one.Name] {
+			one.Drift = append(one.Drift, "column "+feed.Quote("", column)+": is asked for by another name on the primary")
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // stateProblems are those of a feed that is set up.
@@ -148,8 +146,15 @@ func (w *work) stateProblems(ctx context.Context, server *foreignServer) ([]feed
 			all = append(all, feed.Problem{Server: name, Check: "mapping", What: quoteUser(user) + " is not mapped as the configuration has it", Remedy: again})
 		}
 	}
+	if !server.owned {
+		all = append(all, w.notOwned())
+	}
 	if err := w.reach(ctx); err != nil {
-		all = append(all, feed.Problem{Server: name, Check: "connection", Blocks: true, What: "it cannot read the primary: " + feed.Cause(err), Note: "see replicas[].source"})
+		p := feed.Problem{Server: name, Check: "connection", Blocks: true, What: "it cannot read the primary: " + feed.Cause(err), Remedy: again}
+		if len(all) == 0 {
+			p.Note = "when what the primary says is mended there, or in replicas[].source"
+		}
+		all = append(all, p)
 	}
 	rights, err := w.sourceProblems(ctx)
 	if err != nil {
