@@ -76,12 +76,14 @@ func publications(version int) string {
 	return `SELECT format('ALTER PUBLICATION %I ADD TABLE ONLY %s', p.pubname, f.final)` + more + ` FROM f JOIN pg_publication_rel r ON r.prrelid = f.live JOIN pg_publication p ON p.oid = r.prpubid`
 }
 
-// Tables of the replica's own may inherit from live ones, or these from them.
+// Tables of the replica's own may inherit from live ones, or these from them. One that a feed has
+// brought and that is not copied any more is left alone: its rows are in no query of the new ones.
 const (
 	ownHeirs = ` FROM f JOIN pg_inherits i ON f.live IN (i.inhrelid, i.inhparent) JOIN pg_class h ON h.oid = i.inhrelid AND NOT h.relispartition
-		WHERE (i.inhrelid IN (SELECT live FROM f)) <> (i.inhparent IN (SELECT live FROM f)) ORDER BY i.inhrelid, i.inhseqno`
+		WHERE (i.inhrelid IN (SELECT live FROM f)) <> (i.inhparent IN (SELECT live FROM f))`
 	leaveHeirs = `SELECT format('ALTER TABLE %s NO INHERIT %s', i.inhrelid::regclass, i.inhparent::regclass)` + ownHeirs
-	takeHeirs  = `SELECT format('ALTER TABLE %s INHERIT %s', i.inhrelid::regclass, i.inhparent::regclass)` + ownHeirs
+	takeHeirs  = `SELECT format('ALTER TABLE %s INHERIT %s', i.inhrelid::regclass, i.inhparent::regclass)` + ownHeirs + `
+		AND NOT EXISTS (SELECT FROM pgshunt.fed WHERE relation IN (i.inhrelid, i.inhparent) AND relation <> f.live) ORDER BY i.inhrelid, i.inhseqno`
 )
 
 // What else refers to a live table.
