@@ -23,14 +23,18 @@ func (t *table) inherits() bool {
 
 // parentList is what follows the name in a definition without columns.
 func (t *table) parentList() string {
+	return "()" + t.inheritsFrom()
+}
+
+func (t *table) inheritsFrom() string {
 	if len(t.above) == 0 {
-		return "()"
+		return ""
 	}
 	names := make([]string, len(t.above))
 	for i, above := range t.above {
 		names[i] = above.staged()
 	}
-	return "() INHERITS (" + strings.Join(names, ", ") + ")"
+	return " INHERITS (" + strings.Join(names, ", ") + ")"
 }
 
 // heir is a table of a family that is being made.
@@ -145,6 +149,9 @@ func (c *copying) heirs(ctx context.Context) (all []*heir, err error) {
 	}
 	for _, h := range slices.Backward(all) {
 		for _, t := range h.below {
+			if made[t] == nil {
+				continue
+			}
 			for _, one := range append([]*heir{made[t]}, made[t].heirs...) {
 				if !slices.Contains(h.heirs, one) {
 					h.heirs = append(h.heirs, one)

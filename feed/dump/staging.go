@@ -246,7 +246,11 @@ const (
 // create writes the statements that make t's new table.
 func (c *copying) create(ctx context.Context, t *table) (string, error) {
 	if c.run.Print && t.model == 0 {
-		return fmt.Sprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES);\n", t.staged(), feed.Quote(t.home, t.Name)), nil
+		text := fmt.Sprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES)", t.staged(), feed.Quote(t.home, t.Name))
+		if t.inherits() {
+			text += t.inheritsFrom()
+		}
+		return text + ";\n", nil
 	}
 	var text, bound, owner string
 	var columns *string // nil has those of the model
