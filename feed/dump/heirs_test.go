@@ -198,6 +198,45 @@ func TestTheReplicasOwnStayInTheFamily(t *testing.T) {
 	b.tidy(t)
 }
 
+// A copy of what is an heir no more has rows that no query of its parent should show.
+func TestWhatIsNoHeirAnyMoreLeavesTheFamily(t *testing.T) {
+	for what, sql := range map[string]string{
+		"dropped": "INSERT INTO base SELECT id FROM child; DROP TABLE child", "set free": "ALTER TABLE child NO INHERIT base", "renamed": "ALTER TABLE child RENAME TO infant",
+		"moved": "CREATE SCHEMA other; ALTER TABLE child SET SCHEMA other", "of another": "DROP TABLE child; CREATE TABLE above (id int); INSERT INTO above VALUES (8); CREATE TABLE child () INHERITS (above)",
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBed(t, func(r *configs.Replica) { r.Tables = configs.Patterns{"public.base"} })
+			exec(t, b.primary, `CREATE TABLE base (id int); CREATE TABLE child (more int) INHERITS (base); CREATE TABLE grand () INHERITS (child); CREATE TABLE stays () INHERITS (base);
+				INSERT INTO base VALUES (1); INSERT INTO child VALUES (2); INSERT INTO grand VALUES (3); INSERT INTO stays VALUES (4)`)
+			b.refresh(t)
+			exec(t, b.replica, "CREATE TABLE mine () INHERITS (base); INSERT INTO mine VALUES (5)")
+			exec(t, b.primary, "ALTER TABLE grand NO INHERIT child; "+sql)
+			const ids = "SELECT array_agg(id ORDER BY id) FROM (SELECT id FROM base UNION ALL SELECT 5) r"
+			for range 2 {
+				b.refresh(t)
+				if want, got := value(t, b.primary, ids), value(t, b.replica, "SELECT array_agg(id ORDER BY id) FROM base"); got != want {
+					t.Errorf("%s, want %s", got, want)
+				}
+				b.tidy(t)
+			}
+		})
+	}
+}
+
+func TestAnHeirThatIsNotThereYetIsPrinted(t *testing.T) {
+	b := newBed(t, nil)
+	exec(t, b.primary, "CREATE TABLE base (id int); CREATE TABLE child () INHERITS (base)")
+	b.refresh(t)
+	exec(t, b.primary, "CREATE TABLE grand () INHERITS (child)")
+	b.Print = true
+	b.refresh(t)
+	if !slices.ContainsFunc(b.events, func(e feed.Event) bool {
+		return strings.Contains(e.SQL, `EXCLUDING INDEXES) INHERITS ("pgshunt_new_1"."child")`)
+	}) {
+		t.Errorf("%+v", b.events)
+	}
+}
+
 // Each line is a table: its name, its parents, and its columns in the order that it wants them, with
 // a star where they are its own.
 func TestColumnsComeInTheOrderOfEachTable(t *testing.T) {
