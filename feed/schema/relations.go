@@ -160,7 +160,9 @@ func (r *relations) ofTable(e entry) bool {
 		return r.missing(e) && (!ofTable || first)
 	case "TABLE ATTACH":
 		return first && r.parentIsThere(r.byOID[r.entries[e.needs[0]].oid])
-	case "DEFAULT", "CHECK CONSTRAINT", "POLICY":
+	case "DEFAULT": // one of an heir that has none, where its parent has one, is in no catalog
+		return first && (e.oid == 0 || r.missing(e))
+	case "CHECK CONSTRAINT", "POLICY":
 		if why := r.strange[e.object]; why != "" && first {
 			r.run.Note(r.run.Target.Name, "%s", why)
 		}
