@@ -82,6 +82,11 @@ func (c *copying) tasks(ctx context.Context) (all []*task, begin map[*table]*tas
 		if err != nil {
 			return nil, nil, err
 		}
+		values, err := c.statistics(ctx, t)
+		if err != nil {
+			return nil, nil, err
+		}
+		sql = append(sql, values...)
 		what := "make the indexes of " + t.Plain()
 		if t.data() {
 			sql, what = append(sql, "ANALYZE "+t.staged()), what+" and gather statistics"

@@ -35,13 +35,6 @@ const (
 			(2, format('ALTER SEQUENCE %I.%I OWNED BY %s.%I', f.home, q.relname, f.final, a.attname))) v(n, s) WHERE s IS NOT NULL ORDER BY q.oid, n`
 )
 
-// Extended statistics do not move with their table.
-const (
-	dropStatistics = `SELECT DISTINCT format('DROP STATISTICS %I.%I', n.nspname, s.stxname) FROM f JOIN pg_statistic_ext s ON s.stxrelid IN (f.live, f.model) JOIN pg_namespace n ON n.oid = s.stxnamespace`
-	makeStatistics = `SELECT DISTINCT left(def, length(def) - length(s.stxrelid::regclass::text)) || f.final FROM f JOIN pg_statistic_ext s ON s.stxrelid IN (f.live, f.model)
-		CROSS JOIN LATERAL (SELECT pg_get_statisticsobjdef(s.oid) AS def) d`
-)
-
 // What a table has for itself.
 const (
 	revokes = `SELECT DISTINCT format('REVOKE ALL ON TABLE %s FROM %s', f.final, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE (SELECT quote_ident(rolname) FROM pg_roles WHERE oid = a.grantee) END)
@@ -134,9 +127,9 @@ func (c *copying) dependents(ctx context.Context) (*dependents, error) {
 	}
 	d := &dependents{}
 	c.later = nil
-	err := write(&d.before, freeSequences, dropStatistics, dropKeys, leaveHeirs)
+	err := write(&d.before, freeSequences, dropNewer, dropReplaced, dropKeys, leaveHeirs)
 	if err == nil {
-		err = write(&d.after, takeHeirs, ownSequences, makeStatistics, revokes, grants, policies, security, triggers, rules, publications(c.targetVersion),
+		err = write(&d.after, takeHeirs, ownSequences, nameNew, revokes, grants, policies, security, triggers, rules, publications(c.targetVersion),
 			views, othersRules, functions, makeKeys, othersPolicies)
 	}
 	if err == nil {
