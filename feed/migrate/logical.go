@@ -70,10 +70,13 @@ func (s *situation) logical(o *Order, c *Change) error {
 }
 
 // renameIndexStep gives an index its new name, or a constraint that holds by one. A replica that has it by
-// its old name would keep a unique one when the primary drops it. One that has others is left alone.
+// its old name would keep a unique one when the primary drops it. One that has others is left alone, and so is
+// a table of its own by that name, which ALTER INDEX would rename.
 func renameIndexStep(c *Change) Step {
-	sql := "ALTER INDEX IF EXISTS " + feed.Quote(c.Schema, c.Column) + " RENAME TO " + quoted(c.To)
-	return Step{What: "rename index " + c.Column, SQL: "DO " + feed.Literal("BEGIN "+sql+"; EXCEPTION WHEN duplicate_table OR duplicate_object THEN NULL; END")}
+	name := feed.Quote(c.Schema, c.Column)
+	sql := "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass(" + feed.Literal(name) + ")) THEN ALTER INDEX " + name + " RENAME TO " + quoted(c.To) +
+		"; END IF; EXCEPTION WHEN duplicate_table OR duplicate_object THEN NULL; END"
+	return Step{What: "rename index " + c.Column, SQL: "DO " + feed.Literal(sql)}
 }
 
 // inherited are the changes that tables pass on, and that a replica which lacks them can break by.
