@@ -1,9 +1,6 @@
 package parser
 
-import (
-	"bytes"
-	"slices"
-)
+import "slices"
 
 // A Finder looks for statements of DDL that may change tables, types or who may see what, in a
 // text that comes in pieces and need not be kept. It goes by the first words of statements, which
@@ -74,12 +71,8 @@ var (
 // Find looks at the next piece, and tells whether there has been such a statement by now.
 func (f *Finder) Find(piece []byte) bool {
 	for i := 0; i < len(piece) && !f.found; i++ {
-		if f.in == inString && !f.escapes { // most of a large text is this
-			if next := bytes.IndexByte(piece[i:], '\''); next < 0 {
-				break
-			} else if next > 0 {
-				i += next
-			}
+		if i += f.dull(piece[i:]); i == len(piece) {
+			break
 		}
 		c := piece[i]
 		if f.wide && c >= 0x40 {

@@ -50,6 +50,7 @@ func TestFinder(t *testing.T) {
 		"WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a":             false,
 		"WITH update AS (SELECT 1) SELECT * FROM update":                 false,
 		"WITH update AS (SELECT 1) SELECT * INTO u FROM update":          true,
+		"it's\x00drop table t":                                           true, // as a name and a text of Parse
 		"COMMENT ON TABLE t IS 'create'":                                 false,
 		"":                                                               false,
 	} {
@@ -90,7 +91,7 @@ func TestFinder(t *testing.T) {
 
 // A Finder agrees with the lexer about where strings and comments end.
 func TestFinderAgreesWithTheLexer(t *testing.T) {
-	fragments := []string{"'", "'", "''", `\`, " E'", "e'", " U&'", `"`, "$a$", "$$", "$", "--", "/*", "*/", "/", "*", "-", "\n", " ", "x", "1", ";", ";", "; drop table t ", "; drop table t "}
+	fragments := []string{"'", "'", "''", `\`, " E'", "e'", " U&'", `"`, "$a$", "$$", "$", "--", "/*", "*/", "/", "*", "-", "\n", " ", "x", "1", "(", ")", ",", ",", ";", ";", "; drop table t ", "; drop table t "}
 	for n := range 200_000 {
 		r := rand.New(rand.NewPCG(uint64(n), 1))
 		var text strings.Builder
