@@ -194,7 +194,7 @@ var varying = []struct {
 	{regexp.MustCompile(`, \d+(\.\d+)? (bytes|[kMGT]B) to apply`), ""},                                     // a lag that may be over
 	{regexp.MustCompile(`\b\d+(\.\d+)? (bytes|[kMGT]B)\b`), "SIZE"},                                        //
 	{regexp.MustCompile(`\b[0-9A-F]+/[0-9A-F]{3,}\b`), "LSN"},                                              //
-	{regexp.MustCompile(`\b(OID|oid|pid|PID|transaction) \d+\b`), "$1 N"},                                  //
+	{regexp.MustCompile(`\b(OID|oid|pid|PID|transaction|transaction is) \d+\b`), "$1 N"},                   //
 	{regexp.MustCompile(`\(\d+ errors\)`), "(N errors)"},                                                   // a worker fails again until it is asked
 	{regexp.MustCompile(`PostgreSQL \d+\.\d+( \([^)]*\))?`), "PostgreSQL VERSION"},                         //
 	{regexp.MustCompile(`\(PostgreSQL\) \d+\.\d+( \([^)]*\))?`), "(PostgreSQL) VERSION"},                   //
