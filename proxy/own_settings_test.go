@@ -118,14 +118,14 @@ func TestParametersAreThePrimarys(t *testing.T) {
 func TestParameterThatTheReplicaRefuses(t *testing.T) {
 	primary, replica := pgtest.SharedPrimary(t), pgtest.SharedReplica(t)
 	other := replica.NewDatabase(t)
-	replica.Exec(t, "ALTER DATABASE "+other+" SET session_preload_libraries = 'plpgsql'") // whose prefix is reserved then
+	replica.Exec(t, "ALTER DATABASE "+other+" SET session_preload_libraries = 'plpgsql'") // which knows its values then
 	f := start(t, setup{replicas: []*pgtest.Server{replica}, replicaDatabase: other})
 	c := enter(t, f.addr, primary.NewDatabase(t))
 	direct := enter(t, address(replica), other)
-	if got := joined(direct.query("SET plpgsql.unheard_of = 'x'")); !strings.HasPrefix(got, "ERROR ") {
+	if got := joined(direct.query("SET plpgsql.variable_conflict = 'x'")); !strings.HasPrefix(got, "ERROR ") {
 		t.Fatalf("the replica takes it: %q", got)
 	}
-	for _, sql := range []string{"SET plpgsql.unheard_of = 'x'", "SET DateStyle = 'german'"} {
+	for _, sql := range []string{"SET plpgsql.variable_conflict = 'x'", "SET DateStyle = 'german'"} {
 		if got := joined(c.query(sql)); got != "SET; ready I" {
 			t.Errorf("%s: %q", sql, got)
 		}
@@ -134,7 +134,7 @@ func TestParameterThatTheReplicaRefuses(t *testing.T) {
 		if got := joined(c.query("SELECT date '2024-02-03', pgml.version() <> ''")); got != "RowDescription; row 03.02.2024,t; SELECT 1; ready I" {
 			t.Errorf("on the replica: %q", got)
 		}
-		if got := joined(c.query("SHOW plpgsql.unheard_of")); got != "RowDescription; row x; SHOW; ready I" {
+		if got := joined(c.query("SHOW plpgsql.variable_conflict")); got != "RowDescription; row x; SHOW; ready I" {
 			t.Errorf("on the primary: %q", got)
 		}
 	}
