@@ -55,8 +55,12 @@ func TestDefaultsThatCallWhatAReplicaHasNot(t *testing.T) {
 
 func TestDefaultsLeaveTheText(t *testing.T) {
 	table := &feed.Table{Schema: "s", Name: "A a", Columns: []feed.Column{
-		{Name: "id", Default: "uuidv7()"}, {Name: `B "b`, Default: "(uuidv7())::text"}, {Name: "c", Default: "'uuidv7()'::text"},
-		{Name: "d", Default: "own.uuidv7()"}, {Name: "e", Default: `"uuidv7"('x')`}, {Name: "f", Default: "uuidv7()", Generated: 's'},
+		{Name: "id", Default: "uuidv7()"},
+		{Name: `B "b`, Default: "(uuidv7())::text"},
+		{Name: "c", Default: "'uuidv7()'::text"},
+		{Name: "d", Default: "own.uuidv7()"},
+		{Name: "e", Default: `"uuidv7"('x')`},
+		{Name: "f", Default: "uuidv7()", Generated: 's'},
 	}}
 	barred := map[string]map[string]string{"s.A a": unknown(table, []string{"uuidv7"})}
 	if diff := cmp.Diff(map[string]string{"id": "uuidv7()", `B "b`: "(uuidv7())::text"}, barred["s.A a"]); diff != "" {
