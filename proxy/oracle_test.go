@@ -134,7 +134,9 @@ func (o *oracle) disturb(t *testing.T, proxy string) (stop func()) {
 		all.Go(func() {
 			for seed := actor; !done.Load(); seed += neighbours {
 				s := scripts(actor).Example(seed)
-				if answer, _ := playScript(s, proxy, o.proxied, []int{}); slices.Contains(answer, "no answer") {
+				answer, _ := playScript(s, proxy, o.proxied, []int{})
+				// PostgreSQL 13 waits itself after a goodbye in the middle of copy data.
+				if slices.Contains(answer, "no answer") && !o.silent(s) {
 					t.Errorf("neighbour %d, seed %d, is left without an answer:\n%s\n%q", actor, seed, s, readable(answer))
 				}
 				o.noise.Add(1)
@@ -153,6 +155,12 @@ const (
 	pause    = 5 * time.Millisecond
 	patience = 20 * time.Second
 )
+
+// silent tells whether PostgreSQL leaves s without an answer.
+func (o *oracle) silent(s *script) bool {
+	answer, _ := playScript(s, o.server, o.direct, []int{})
+	return slices.Contains(answer, "no answer")
+}
 
 // playScript is one client that does what s says. It returns all messages that it has
 // been sent, normalized, and how many had come at each wait. counts are those of
