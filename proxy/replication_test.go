@@ -266,7 +266,11 @@ func TestReplicationClientStopsReading(t *testing.T) {
 	pgtest.NoLeaks(t)
 	f := start(t, setup{})
 	c, key := replicationClient(t, f.addr, "", "true")
-	c.send(&pgproto3.Query{String: "BASE_BACKUP (CHECKPOINT 'fast')"})
+	backup := "BASE_BACKUP (CHECKPOINT 'fast')"
+	if primary.Binaries.Major() < 15 {
+		backup = "BASE_BACKUP FAST"
+	}
+	c.send(&pgproto3.Query{String: backup})
 	if !pgtest.Eventually(func() bool { // every buffer on the way is full
 		return count(t, primary, "SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'WalSenderWriteData' OR pid = $1 AND wait_event = 'ClientWrite'", key.ProcessID) == 1
 	}) {

@@ -100,7 +100,13 @@ func TestStartupAnswersAsPostgreSQL(t *testing.T) {
 				cl := dial(t, addr)
 				cl.put(c.sent)
 				got := joined(cl.entered())
-				got = strings.ReplaceAll(got, "to 3.2;", "to 3.0;") // servers before 18 have no 3.2
+				got = strings.ReplaceAll(got, "to 3.2;", "to 3.0;")        // servers before 18 have no 3.2
+				if who == "PostgreSQL" && primary.Binaries.Major() == 13 { // it still speaks 2.0, and says less before TLS
+					got = strings.ReplaceAll(got, "supports 2.0", "supports 3.0")
+					if c.name == "bytes after a request for TLS" && got == "closed" {
+						continue
+					}
+				}
 				// PostgreSQL looks at databases and settings after AuthenticationOk, pgshunt before it.
 				got = strings.ReplaceAll(got, "AuthenticationOk; FATAL", "FATAL")
 				if got != c.want {
