@@ -68,13 +68,14 @@ const heirColumns = `SELECT a.attname::text, a.attislocal OR NOT EXISTS (SELECT 
 	WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
 
 // heirSettings writes what the columns of table $1 have besides their types, for one that SQL
-// calls $2. From PostgreSQL 18 on NOT NULL is a constraint.
+// calls $2. $3 are those that may be null on the primary: the model, which pg_dump has written, has NOT
+// NULL of its parents too. From PostgreSQL 18 on NOT NULL is a constraint, which heirs cannot lack.
 const heirSettings = `SELECT format('ALTER TABLE ONLY %s ALTER COLUMN %I ', $2::text, a.attname) || s FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 	CROSS JOIN LATERAL (VALUES
 		(1, (SELECT 'SET DEFAULT ' || pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = a.attrelid AND adnum = a.attnum AND a.attgenerated = '')),
 		(2, CASE WHEN a.attstorage <> t.typstorage THEN 'SET STORAGE ' || CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END),
 		(3, 'SET COMPRESSION ' || CASE to_jsonb(a) ->> 'attcompression' WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END),
-		(4, CASE WHEN a.attnotnull AND current_setting('server_version_num')::int < 180000 THEN 'SET NOT NULL' END)) v(n, s)
+		(4, CASE WHEN a.attnotnull AND current_setting('server_version_num')::int < 180000 AND a.attname <> ALL($3) THEN 'SET NOT NULL' END)) v(n, s)
 	WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND s IS NOT NULL ORDER BY a.attnum, n`
 
 // heirConstraints writes those of table $1 that are not only inherited, for one that SQL calls
@@ -108,9 +109,12 @@ func (c *copying) inherit(ctx context.Context) (string, error) {
 	// A constraint that an heir has for itself too comes there before it is handed down.
 	for _, query := range []string{heirSettings, heirConstraints, heirLast} {
 		for _, h := range slices.Backward(family) {
-			args := []any{h.model, h.staged(), h.parentModels()}
-			if query != heirConstraints {
-				args = args[:2]
+			args := []any{h.model, h.staged()}
+			switch query {
+			case heirSettings:
+				args = append(args, h.nullable())
+			case heirConstraints:
+				args = append(args, h.parentModels())
 			}
 			rows, err := c.target.Query(ctx, query, args...)
 			if err != nil {
@@ -160,6 +164,17 @@ func (c *copying) heirs(ctx context.Context) (all []*heir, err error) {
 		}
 	}
 	return all, nil
+}
+
+// nullable are the columns that may be null on the primary.
+func (t *table) nullable() []string {
+	names := []string{}
+	for _, column := range t.Columns {
+		if !column.NotNull {
+			names = append(names, column.Name)
+		}
+	}
+	return names
 }
 
 func (t *table) parentModels() []uint32 {
