@@ -26,8 +26,11 @@ func TestMembershipsAreOrdered(t *testing.T) {
 		sql  string
 		sees int
 	}{
-		{"GRANT r_far TO r_bob", all}, {"REVOKE r_far FROM r_bob", 0}, {"ALTER GROUP r_far ADD USER r_bob", all},
-		{"CREATE ROLE r_idle; GRANT r_idle TO r_bob; REVOKE r_idle FROM r_bob", all}, {"ALTER GROUP r_far DROP USER r_bob", 0},
+		{"GRANT r_far TO r_bob", all},
+		{"REVOKE r_far FROM r_bob", 0},
+		{"ALTER GROUP r_far ADD USER r_bob", all},
+		{"CREATE ROLE r_idle; GRANT r_idle TO r_bob; REVOKE r_idle FROM r_bob", all},
+		{"ALTER GROUP r_far DROP USER r_bob", 0},
 	} {
 		if err := Script(context.Background(), []*feed.Run{run}, read(t, step.sql), Options{}); err != nil {
 			t.Fatalf("%s: %v", step.sql, err)
