@@ -24,15 +24,9 @@ type large struct {
 	spoiled bool
 }
 
-// finder looks for statements of DDL as the session's settings have strings read. Where these are on
-// their way to the server it waits for the answer, as misread does.
+// finder looks for statements of DDL as the session's settings have strings read.
 func (s *session) finder() parser.Finder {
-	s.mu.Lock()
-	unsure := s.maySet("standard_conforming_strings", "client_encoding")
-	s.mu.Unlock()
-	if unsure {
-		_ = s.settle()
-	}
+	s.awaitStrings()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return parser.Finder{Escapes: !s.state.conforming(), Wide: s.state.asciiInside(), Halfwidth: s.state.halfwidth()}

@@ -10,22 +10,26 @@ import (
 
 // misread tells whether the parser, which takes texts to be UTF-8 with
 // standard_conforming_strings on, sees other strings in one than the server will.
-// Where a setting that decides it is on its way to the server, it waits for the
-// answer; an error of that is met again by whoever sends next.
 func (s *session) misread(st *parser.Statement, text []byte) bool {
 	high := !isASCII(text)
 	if !st.Backslashes && !high {
 		return false
 	}
+	s.awaitStrings()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return st.Backslashes && !s.state.conforming() || high && s.state.asciiInside()
+}
+
+// awaitStrings waits for the answer where a setting by which strings are read is on its
+// way to the server; an error of that is met again by whoever sends next.
+func (s *session) awaitStrings() {
 	s.mu.Lock()
 	unsure := s.maySet("standard_conforming_strings", "client_encoding")
 	s.mu.Unlock()
 	if unsure {
 		_ = s.settle()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return st.Backslashes && !s.state.conforming() || high && s.state.asciiInside()
 }
 
 // isASCII looks at eight bytes at a time, and at the last eight whether it has seen some
