@@ -35,6 +35,7 @@ type agenda struct {
 	change sync.Cond
 	ready  []*task
 	left   int // tasks that are not done
+	idle   int // who waits for one
 }
 
 func newAgenda(all []*task) *agenda {
@@ -48,8 +49,9 @@ func newAgenda(all []*task) *agenda {
 	return a
 }
 
-// next is a task that can be begun; nil at the end of all, or of ctx.
-func (a *agenda) next(ctx context.Context) *task {
+// next is a task that can be begun, and how many others have nothing to do meanwhile; nil at
+// the end of all, or of ctx.
+func (a *agenda) next(ctx context.Context) (t *task, idle int) {
 	stop := context.AfterFunc(ctx, func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -59,10 +61,12 @@ func (a *agenda) next(ctx context.Context) *task {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for len(a.ready) == 0 && a.left > 0 && ctx.Err() == nil {
+		a.idle++
 		a.change.Wait()
+		a.idle--
 	}
 	if len(a.ready) == 0 || ctx.Err() != nil {
-		return nil
+		return nil, 0
 	}
 	largest := 0
 	for i, t := range a.ready {
@@ -70,9 +74,9 @@ func (a *agenda) next(ctx context.Context) *task {
 			largest = i
 		}
 	}
-	t := a.ready[largest]
+	t = a.ready[largest]
 	a.ready = slices.Delete(a.ready, largest, largest+1)
-	return t
+	return t, max(0, a.idle-len(a.ready))
 }
 
 // done ends a task.

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"pgshunt/feed"
+	"pgshunt/internal/pgtest"
 )
 
 func TestTasksFollowWhatTheyWaitFor(t *testing.T) {
@@ -31,7 +32,10 @@ func TestTasksFollowWhatTheyWaitFor(t *testing.T) {
 		var workers sync.WaitGroup
 		for range rapid.IntRange(1, 4).Draw(t, "workers") {
 			workers.Go(func() {
-				for one := a.next(context.Background()); one != nil; one = a.next(context.Background()) {
+				for one, idle := a.next(context.Background()); one != nil; one, idle = a.next(context.Background()) {
+					if idle < 0 || idle > 3 {
+						t.Errorf("%d have nothing to do", idle)
+					}
 					mu.Lock()
 					for _, before := range needs[one] {
 						if !slices.Contains(done, before) {
@@ -54,20 +58,51 @@ func TestTasksFollowWhatTheyWaitFor(t *testing.T) {
 func TestTheLargestTaskIsFirst(t *testing.T) {
 	small, large, later := &task{size: 1}, &task{size: 2}, &task{size: 3, waits: 1}
 	a := newAgenda([]*task{small, large, later})
-	if got := a.next(t.Context()); got != large {
+	if got, idle := a.next(t.Context()); got != large || idle != 0 {
 		t.Errorf("%+v", got)
 	}
 	a.arrived(later)
-	if got := a.next(t.Context()); got != later {
+	if got, _ := a.next(t.Context()); got != later {
 		t.Errorf("%+v", got)
 	}
+}
+
+func TestWhoWaitsIsCounted(t *testing.T) {
+	first, second := &task{}, &task{waits: 1}
+	a := newAgenda([]*task{first, second})
+	if got, _ := a.next(t.Context()); got != first {
+		t.Fatalf("%+v", got)
+	}
+	var others sync.WaitGroup
+	idle := make(chan int, 2)
+	for range 2 {
+		others.Go(func() {
+			if one, n := a.next(t.Context()); one != nil {
+				idle <- n
+				a.done(one)
+			}
+		})
+	}
+	if !pgtest.Eventually(func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.idle == 2
+	}) {
+		t.Fatal("nobody waits")
+	}
+	a.arrived(second)
+	if n := <-idle; n != 1 {
+		t.Errorf("%d have nothing to do, want 1", n)
+	}
+	a.done(first)
+	others.Wait()
 }
 
 func TestWaitingForATaskEndsWithTheWork(t *testing.T) {
 	a := newAgenda([]*task{{waits: 1}})
 	group, ctx := errgroup.WithContext(t.Context())
 	group.Go(func() error {
-		if got := a.next(ctx); got != nil {
+		if got, _ := a.next(ctx); got != nil {
 			t.Errorf("%+v", got)
 		}
 		return nil

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -157,7 +156,9 @@ func (c *copying) share(ctx context.Context, tasks []*task) error {
 	return nil
 }
 
-// build works off the agenda on a connection of its own, with other workers.
+// build works off the agenda on a connection of its own, with other workers. Those that have
+// nothing to do leave their share to the server's parallel workers: two processes take more
+// CPU for an index than one.
 func (c *copying) build(ctx context.Context, a *agenda) error {
 	var conn *pgx.Conn
 	defer func() {
@@ -165,17 +166,17 @@ func (c *copying) build(ctx context.Context, a *agenda) error {
 			_ = closeConn(conn)
 		}
 	}()
-	for t := a.next(ctx); t != nil; t = a.next(ctx) {
+	for t, idle := a.next(ctx); t != nil; t, idle = a.next(ctx) {
 		if conn == nil {
 			var err error
 			if conn, err = c.run.Target.Connect(ctx); err != nil {
 				return err
 			}
-			if _, err := conn.Exec(ctx, loading+"; SET max_parallel_maintenance_workers = "+strconv.Itoa(max(0, c.run.Jobs-1))); err != nil {
+			if _, err := conn.Exec(ctx, loading); err != nil {
 				return &feed.Error{Server: c.run.Target.Name, Doing: "prepare to build indexes", Err: err}
 			}
 		}
-		if _, err := conn.Exec(ctx, "SET maintenance_work_mem = '"+strconv.FormatInt(t.kb, 10)+"kB'"); err != nil {
+		if _, err := conn.Exec(ctx, fmt.Sprintf("SET maintenance_work_mem = '%dkB'; SET max_parallel_maintenance_workers = %d", t.kb, idle)); err != nil {
 			return &feed.Error{Server: c.run.Target.Name, Doing: "prepare to build indexes", Err: err}
 		}
 		if err := c.run.Do(ctx, conn, t.step); err != nil {
