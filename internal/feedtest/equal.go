@@ -18,12 +18,16 @@ import (
 // and the rows themselves while they are few.
 type contents struct {
 	rows  int64
+	bytes int
 	sum   [4]uint64
 	lines []string
 	rest  []byte // a line that has not ended yet
 }
 
-const few = 3000
+const (
+	few    = 3000
+	little = 16 << 20 // bytes
+)
 
 // Write takes a part of what COPY prints.
 func (c *contents) Write(p []byte) (int, error) {
@@ -40,11 +44,12 @@ func (c *contents) Write(p []byte) (int, error) {
 			c.rest = c.rest[:0]
 		}
 		c.rows++
+		c.bytes += len(line)
 		hash := sha256.Sum256(line)
 		for k := range c.sum {
 			c.sum[k] += binary.LittleEndian.Uint64(hash[8*k:])
 		}
-		if c.rows <= few {
+		if c.rows <= few && c.bytes <= little {
 			c.lines = append(c.lines, string(line))
 		} else {
 			c.lines = nil
