@@ -24,8 +24,11 @@ const viewReads = `SELECT r.ev_class AS reader, v.relkind AS kind, d.refobjid AS
 	JOIN pg_class v ON v.oid = r.ev_class WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class`
 
 // materialized lists the materialised views over live tables, each after those that it reads.
+// Views may read each other in a circle, though nobody can read them; no other chain is
+// longer than there are views.
 const materialized = `, reads AS (` + viewReads + `),
-	over(oid, kind, depth) AS (SELECT reader, reads.kind, 1 FROM reads JOIN f ON f.live = reads.read UNION SELECT reader, reads.kind, depth + 1 FROM over JOIN reads ON reads.read = over.oid)
+	over(oid, kind, depth) AS (SELECT reader, reads.kind, 1 FROM reads JOIN f ON f.live = reads.read UNION SELECT reader, reads.kind, depth + 1 FROM over JOIN reads ON reads.read = over.oid
+		WHERE depth < (SELECT count(DISTINCT reader) FROM reads))
 	SELECT oid::regclass::text FROM over WHERE kind = 'm' GROUP BY oid ORDER BY max(depth), 1`
 
 // throughViews tells whether view $1 reads one of the materialised views $2 through plain ones.

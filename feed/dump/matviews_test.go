@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"pgshunt/configs"
 	"pgshunt/feed"
@@ -43,6 +44,25 @@ func TestMaterialisedViewsOverPlainOnesFollow(t *testing.T) {
 	}
 	if got := value(t, b.replica, "SELECT relacl::text ~ '(,|{)=r' FROM pg_class WHERE relname = 'a_third'"); got != "true" {
 		t.Error("who might read a_third may not any more")
+	}
+}
+
+// Nobody can read such views, but a server takes them.
+func TestViewsThatReadEachOtherHoldNoSwapUp(t *testing.T) {
+	b := newBed(t, func(r *configs.Replica) { r.Tables = configs.Patterns{"public.a"} })
+	exec(t, b.primary, "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)")
+	b.refresh(t)
+	exec(t, b.replica, `CREATE VIEW one AS SELECT id FROM a; CREATE VIEW two AS SELECT id FROM one; CREATE OR REPLACE VIEW one AS SELECT id FROM a UNION ALL SELECT id FROM two;
+		CREATE VIEW beside AS SELECT id FROM a; CREATE MATERIALIZED VIEW m AS SELECT id FROM beside`)
+	exec(t, b.primary, "INSERT INTO a VALUES (2)")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := Refresh(ctx, b.Run); err != nil {
+		t.Fatal(err)
+	}
+	b.equal(t)
+	if got := value(t, b.replica, "SELECT count(*) FROM m"); got != "2" {
+		t.Errorf("the materialised view has %s rows", got)
 	}
 }
 
