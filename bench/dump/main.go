@@ -70,6 +70,9 @@ func measure(ctx context.Context, sizes feedtest.Sizes, pgbench bool, rounds, jo
 	}
 	ways := []*way{{name: "pgshunt feed apply", run: r.pgshunt}, {name: "pg_dump | psql", run: r.plain}, {name: "pg_dump -Fd, pg_restore, -j" + r.jobs, run: r.directory}}
 	// What comes first on a new server makes the files of its WAL, which all that follow find.
+	if err := r.empty(ctx); err != nil {
+		return false, err
+	}
 	if _, _, err := r.plain(ctx); err != nil {
 		return false, err
 	}
@@ -180,9 +183,14 @@ func (r *rig) program(name string) string { return filepath.Join(r.Primary.Binar
 
 func (r *rig) url(c *cluster.Cluster) string { return c.URL(feedtest.User, feedtest.Database) }
 
-// empty begins a round: an empty database, and nothing of the last way left to write.
+// empty begins a way: an empty database, and nothing of the last way left to write or, where
+// a file system tells its disk what is free, to discard.
 func (r *rig) empty(ctx context.Context) error {
-	return feedtest.Exec(ctx, r.replica.Cluster, "postgres", "DROP DATABASE IF EXISTS shop WITH (FORCE)", "CREATE DATABASE shop", "CHECKPOINT")
+	if err := feedtest.Exec(ctx, r.replica.Cluster, "postgres", "DROP DATABASE IF EXISTS shop WITH (FORCE)", "CREATE DATABASE shop", "CHECKPOINT"); err != nil {
+		return err
+	}
+	syscall.Sync()
+	return nil
 }
 
 func (r *rig) pgshunt(ctx context.Context) (time.Duration, int64, error) {
