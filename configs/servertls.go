@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/internal/pghosts"
 )
 
 // checkTLS refuses what libpq refuses and pgconn takes for something else: modes
@@ -23,7 +25,7 @@ func checkTLS(cfg *pgconn.Config) error {
 	default:
 		return fmt.Errorf("there is no sslnegotiation %q; write postgres or direct", cfg.SSLNegotiation)
 	}
-	for _, way := range waysOf(cfg) {
+	for _, way := range pghosts.Ways(cfg) {
 		network, _ := pgconn.NetworkAddress(way.Host, way.Port)
 		switch t := way.TLSConfig; {
 		case network == "unix":
@@ -37,19 +39,13 @@ func checkTLS(cfg *pgconn.Config) error {
 	return nil
 }
 
-// waysOf lists the hosts and encryptions that pgconn tries, in this order.
-func waysOf(cfg *pgconn.Config) []*pgconn.FallbackConfig {
-	first := &pgconn.FallbackConfig{Host: cfg.Host, Port: cfg.Port, TLSConfig: cfg.TLSConfig}
-	return append([]*pgconn.FallbackConfig{first}, cfg.Fallbacks...)
-}
-
 // demandALPN makes direct TLS sure that the other side speaks PostgreSQL's
 // protocol, as libpq does: a server of another protocol may have the same certificate.
 func demandALPN(cfg *pgconn.Config) {
 	if cfg.SSLNegotiation != "direct" {
 		return
 	}
-	for _, way := range waysOf(cfg) {
+	for _, way := range pghosts.Ways(cfg) {
 		if way.TLSConfig == nil {
 			continue
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/internal/pghosts"
 )
 
 // carried are libpq's parameters that a connection string may have beside the server's
@@ -70,7 +72,7 @@ func (c *Config) SourceSettings(replica string) (map[string]string, error) {
 	}
 	maps.DeleteFunc(settings, func(name, _ string) bool { return !slices.Contains(carried, name) })
 	var hosts, ports []string
-	for _, way := range waysOf(login) {
+	for _, way := range pghosts.Ways(login) {
 		port := strconv.Itoa(int(way.Port))
 		if n := len(hosts); n > 0 && hosts[n-1] == way.Host && ports[n-1] == port {
 			continue // the same host with and without encryption

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgshunt/configs"
+	"pgshunt/internal/pghosts"
 )
 
 // Options are what a command line adds to the configuration.
@@ -63,7 +64,7 @@ func Open(cfg *configs.Config, replica string, opts Options) (*Run, error) {
 			return nil, err
 		}
 		if end.server != &run.Target {
-			configs.AtPrimary(login)
+			pghosts.AtPrimary(login)
 		}
 		*end.server = NewServer(end.name, login)
 	}

@@ -7,18 +7,18 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"pgshunt/configs"
+	"pgshunt/internal/pghosts"
 )
 
 // hosts examines each host of a primary that has several: one must be the primary, and
 // the others are what it may fail over to.
 func (s *serverCheck) hosts(ctx context.Context) {
 	login, err := s.cfg.Login(s.name, "", "")
-	if err != nil || s.replica != nil || len(configs.Hosts(login)) < 2 {
+	if err != nil || s.replica != nil || len(pghosts.Of(login)) < 2 {
 		return
 	}
 	var primaries []string
-	for _, host := range configs.Hosts(login) {
+	for _, host := range pghosts.Of(login) {
 		standby, err := inRecovery(ctx, login, host)
 		switch {
 		case err != nil:
@@ -38,7 +38,7 @@ func (s *serverCheck) hosts(ctx context.Context) {
 
 // inRecovery asks one host of a login.
 func inRecovery(ctx context.Context, login *pgconn.Config, host string) (is bool, err error) {
-	only := configs.At(login, host)
+	only := pghosts.At(login, host)
 	only.RuntimeParams["application_name"] = "pgshunt check"
 	cc, err := pgx.ParseConfig("")
 	if err != nil {

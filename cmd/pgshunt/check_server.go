@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgshunt/configs"
+	"pgshunt/internal/pghosts"
 )
 
 // The major versions of PostgreSQL that pgshunt is meant for.
@@ -149,7 +150,7 @@ func (s *serverCheck) connect(ctx context.Context) bool {
 		s.add(levelProblem, "reachable", "correct the PG... variables of the environment", "%s", cause(err))
 		return false
 	}
-	hosts := configs.Hosts(login)
+	hosts := pghosts.Of(login)
 	if s.replica == nil && len(hosts) > 1 && login.ValidateConnect == nil {
 		login.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}

@@ -13,6 +13,7 @@ import (
 	"pgshunt/auth"
 	"pgshunt/configs"
 	"pgshunt/internal/hba"
+	"pgshunt/internal/pghosts"
 	"pgshunt/pool"
 	"pgshunt/proxy"
 	"pgshunt/router/fleet"
@@ -133,7 +134,7 @@ func (id *identity) atPrimary(cfg *pgconn.Config) {
 	if w := id.watch.Load(); w != nil {
 		w.AtPrimary(cfg)
 	}
-	configs.AtPrimary(cfg)
+	pghosts.AtPrimary(cfg)
 }
 
 // login is how to log in to a target, for pgshunt itself where user is "".

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pgshunt/configs"
+	"pgshunt/internal/pghosts"
 	"pgshunt/router"
 )
 
@@ -54,7 +55,7 @@ func TestRoutingOfAConfigurationReachesTheRouter(t *testing.T) {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	login, err := c.Servers[0].Login("other")
-	if err != nil || login.Database != "other" || len(configs.Hosts(login)) != 2 {
-		t.Errorf("the login to the primary goes to %v, database %s: %v", configs.Hosts(login), login.Database, err)
+	if err != nil || login.Database != "other" || len(pghosts.Of(login)) != 2 {
+		t.Errorf("the login to the primary goes to %v, database %s: %v", pghosts.Of(login), login.Database, err)
 	}
 }

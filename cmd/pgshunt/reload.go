@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pgshunt/configs"
+	"pgshunt/internal/pghosts"
 	"pgshunt/router"
 	"pgshunt/router/fleet"
 )
@@ -134,7 +135,7 @@ func primaryHosts(cfg *configs.Config, watch *fleet.Watcher) []string {
 	if watch != nil {
 		watch.AtPrimary(login)
 	}
-	return configs.Hosts(login)
+	return pghosts.Of(login)
 }
 
 // change names the replicas that differ between two configurations: changed are those whose

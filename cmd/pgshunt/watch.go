@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pgshunt/configs"
+	"pgshunt/internal/pghosts"
 	"pgshunt/router"
 	"pgshunt/router/fleet"
 )
@@ -24,7 +25,7 @@ func watched(cfg *configs.Config) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return len(cfg.Replicas) > 0 || len(configs.Hosts(login)) > 1, nil
+	return len(cfg.Replicas) > 0 || len(pghosts.Of(login)) > 1, nil
 }
 
 // watchConfig is what package fleet is to watch.

@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"pgshunt/configs"
 	"pgshunt/feed"
+	"pgshunt/internal/pghosts"
 )
 
 // hostPatience bounds the look at one of several hosts: most of them are standbys, and one that
@@ -21,7 +21,7 @@ const hostPatience = 3 * time.Second
 // comes back after a failover, are two different truths. One server may well have two names.
 func (s *session) checkHosts(ctx context.Context, p *problems) {
 	login := s.run.Primary.Login()
-	hosts := configs.Hosts(login)
+	hosts := pghosts.Of(login)
 	if len(hosts) < 2 {
 		return
 	}
@@ -35,7 +35,7 @@ func (s *session) checkHosts(ctx context.Context, p *problems) {
 		looks.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, hostPatience)
 			defer cancel()
-			conn, err := feed.NewServer(host, configs.At(login, host)).Connect(ctx)
+			conn, err := feed.NewServer(host, pghosts.At(login, host)).Connect(ctx)
 			if err != nil {
 				return
 			}

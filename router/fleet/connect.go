@@ -4,52 +4,24 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/internal/pghosts"
 )
 
-// address is a host as a connection string names it.
-type address struct {
-	Host string
-	Port uint16
-}
-
-// addresses lists the hosts of a login, each once: an sslmode may try one twice.
-func addresses(cfg *pgconn.Config) []address {
-	all := []address{{cfg.Host, cfg.Port}}
-	for _, f := range cfg.Fallbacks {
-		if a := (address{f.Host, f.Port}); !slices.Contains(all, a) {
-			all = append(all, a)
-		}
-	}
-	return all
-}
-
-// narrow leaves of cfg's hosts only the one at a. A host that cfg does not name
-// leaves it as it is.
-func narrow(cfg *pgconn.Config, a address) {
-	ways := append([]*pgconn.FallbackConfig{{Host: cfg.Host, Port: cfg.Port, TLSConfig: cfg.TLSConfig}}, cfg.Fallbacks...)
-	ways = slices.DeleteFunc(ways, func(f *pgconn.FallbackConfig) bool { return a != address{f.Host, f.Port} })
-	if len(ways) == 0 {
-		return
-	}
-	cfg.Host, cfg.Port, cfg.TLSConfig, cfg.Fallbacks = ways[0].Host, ways[0].Port, ways[0].TLSConfig, ways[1:]
-}
-
 // connect logs in to one host of a server, to the database that clients call by that
-// name. With a zero address any of the hosts will do.
-func (s *server) connect(ctx context.Context, a address, database string) (*pgx.Conn, error) {
+// name. With "" for a host any of them will do.
+func (s *server) connect(ctx context.Context, host, database string) (*pgx.Conn, error) {
 	login, err := s.Login(database)
 	if err != nil {
 		return nil, &loginError{err}
 	}
-	if a != (address{}) {
-		narrow(login, a)
-		login.ValidateConnect = nil // target_session_attrs: the watcher wants to see standbys as well
+	if host != "" {
+		login = pghosts.At(login, host)
 	}
 	// A pgx.ConnConfig must come from its ParseConfig; what it parsed is replaced whole.
 	cfg, err := pgx.ParseConfig("")

@@ -9,12 +9,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/internal/pghosts"
 )
 
 // host is one address of a server, with a goroutine and a connection for looking at it.
 type host struct {
 	server *server
-	at     address
+	at     string        // host:port, "" for any
 	urgent chan struct{} // of capacity 1: look now
 	looked chan struct{} // closed after the first look
 	conn   *pgx.Conn     // for watch alone
@@ -36,10 +38,10 @@ type finding struct {
 // hostsOf lists whom to look at. Only of the primary each host is looked at, since one
 // of them may become the primary; of a replica it does not matter which one answers.
 func hostsOf(s *server) []*host {
-	at := []address{{}}
+	at := []string{""}
 	if !s.Replica {
 		if login, err := s.Login(""); err == nil { // else each look says what is wrong
-			at = addresses(login)
+			at = pghosts.Of(login)
 		}
 	}
 	var all []*host

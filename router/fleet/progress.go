@@ -187,7 +187,7 @@ func (p *progress) try() (*reading, error) {
 	ctx, cancel := context.WithTimeout(p.server.w.ctx, p.server.w.cfg.Timeout)
 	defer cancel()
 	if p.conn == nil {
-		at := address{}
+		at := ""
 		if p.seat != nil {
 			at = p.seat.host.at
 		}

@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgshunt/internal/pghosts"
 )
 
 // seat is where the primary is, from one promotion to the next. Immutable: who compares
@@ -29,7 +31,7 @@ func (w *Watcher) follow() {
 	w.history.reset(next)
 	w.seat.Store(next)
 	if last != nil || len(w.primary.hosts) > 1 {
-		w.cfg.Log.Info("primary found", "target", w.primary.Name, "address", h.at.Host, "port", h.at.Port)
+		w.cfg.Log.Info("primary found", "target", w.primary.Name, "address", h.at)
 	}
 	if w.cfg.Primary == nil {
 		return
@@ -39,7 +41,7 @@ func (w *Watcher) follow() {
 		w.cfg.Log.Error("login to the primary is not configured", "target", w.primary.Name, "error", err)
 		return
 	}
-	narrow(login, h.at)
+	pghosts.Narrow(login, h.at)
 	w.cfg.Primary(login)
 }
 
@@ -76,6 +78,6 @@ func choose(last *seat, hosts []*host) *host {
 // the primary now. It leaves cfg as it is while that is not known.
 func (w *Watcher) AtPrimary(cfg *pgconn.Config) {
 	if seat := w.seat.Load(); seat != nil {
-		narrow(cfg, seat.host.at)
+		pghosts.Narrow(cfg, seat.host.at)
 	}
 }

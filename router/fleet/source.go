@@ -63,7 +63,7 @@ func (w *Watcher) sources(ctx context.Context, database string) ([]*source, erro
 	}
 	var all []*source
 	for i, s := range w.servers {
-		at := address{}
+		at := ""
 		if !s.Replica {
 			at = seat.host.at
 		} else if f := s.hosts[0].finding(); !f.done || f.err != nil {
@@ -101,7 +101,7 @@ const signatureQuery = `SELECT concat_ws(' ', pg_postmaster_start_time(),
 	(SELECT concat_ws(',', count(*), count(*) FILTER (WHERE srsubstate = 'r'), sum(hashoid(srrelid)::bigint)) FROM pg_subscription_rel),
 	(SELECT concat_ws(',', count(*), count(*) FILTER (WHERE subenabled)) FROM pg_subscription))`
 
-func (s *source) open(ctx context.Context, at address) error {
+func (s *source) open(ctx context.Context, at string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.server.w.cfg.Timeout)
 	defer cancel()
 	conn, err := s.server.connect(ctx, at, s.database)
