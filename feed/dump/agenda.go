@@ -16,7 +16,7 @@ type task struct {
 	// take for that.
 	size, kb int64
 	sorts    bool
-	waits    int // for so many parts and tasks
+	waits    int // for its rows and so many tasks
 	then     []*task
 }
 

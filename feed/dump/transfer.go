@@ -35,7 +35,7 @@ func (c *copying) transfer(ctx context.Context) error {
 	if w.left.Store(int64(len(parts))); len(parts) == 0 {
 		w.arrived()
 	}
-	w.begin = c.awaitRows(parts, begin)
+	w.rows = c.awaitRows(parts, begin)
 	w.agenda = newAgenda(tasks)
 	group, ctx := errgroup.WithContext(ctx)
 	for range c.run.Jobs {
@@ -54,7 +54,7 @@ type work struct {
 	*copying
 	queue    chan part
 	left     atomic.Int64 // parts that are not here yet
-	begin    map[*table][]*task
+	rows     map[*table]*rows
 	agenda   *agenda
 	progress *progress
 }
@@ -65,15 +65,31 @@ func (w *work) arrived() {
 	w.snapshot.close()
 }
 
-// awaitRows has the first tasks wait for the parts of their tables, and returns them by
-// those. A directory's rows of one partition may fall into any of the same table.
-func (c *copying) awaitRows(parts []part, begin map[*table]*task) map[*table][]*task {
-	waiting := make(map[*table][]*task)
-	for t, one := range begin {
-		for _, p := range parts {
-			if p.table == t || c.from != nil && c.root(p.Table) == c.root(t.Table) {
+// rows are those that tasks wait for together, left the parts of them that are not here yet.
+type rows struct {
+	left  atomic.Int64
+	begin []*task
+}
+
+// awaitRows has the first tasks wait for the rows of their tables. A directory's rows of one
+// partition may fall into any of the same table.
+func (c *copying) awaitRows(parts []part, begin map[*table]*task) map[*table]*rows {
+	of := make(map[*feed.Table]*rows)
+	waiting := make(map[*table]*rows)
+	for _, p := range parts {
+		whole := p.Table
+		if c.from != nil {
+			whole = c.root(whole)
+		}
+		if of[whole] == nil {
+			of[whole] = new(rows)
+		}
+		of[whole].left.Add(1)
+		if waiting[p.table] == nil { // its first part
+			waiting[p.table] = of[whole]
+			if one := begin[p.table]; one != nil {
 				one.waits++
-				waiting[p.table] = append(waiting[p.table], one)
+				of[whole].begin = append(of[whole].begin, one)
 			}
 		}
 	}
@@ -137,7 +153,9 @@ func (w *work) bring(ctx context.Context) error {
 		if w.left.Add(-1) == 0 {
 			w.arrived()
 		}
-		w.agenda.arrived(w.begin[one.table]...)
+		if waited := w.rows[one.table]; waited.left.Add(-1) == 0 {
+			w.agenda.arrived(waited.begin...)
+		}
 	}
 	return nil
 }
