@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"pgshunt/configs"
 	"pgshunt/feed"
@@ -29,7 +28,8 @@ func (w *work) strange(server *foreignServer) (*stranger, error) {
 	name := w.run.Name
 	const rename = "give this replica another name in the configuration; or, if nobody needs it any more, remove it there: DROP SERVER %s CASCADE; or leave it to this feed: %s"
 	keep := w.markSQL()
-	system, marked := strings.CutPrefix(server.comment, feed.Follows)
+	of, marked := feed.ReadFollowed(server.comment)
+	system := of.System
 	switch {
 	case !marked && w.way != configs.FeedFDW:
 		return &stranger{fmt.Sprintf("there is a foreign server %s, which no feed has made", name), fmt.Sprintf(rename, feed.Quote("", name), keep)}, nil
@@ -59,12 +59,12 @@ func (w *work) strange(server *foreignServer) (*stranger, error) {
 
 // markSQL makes the foreign server known as that of a feed of this primary.
 func (w *work) markSQL() string {
-	return "COMMENT ON SERVER " + feed.Quote("", w.run.Name) + " IS " + feed.Literal(feed.Follows+w.system)
+	return "COMMENT ON SERVER " + feed.Quote("", w.run.Name) + " IS " + feed.Literal(feed.Followed{System: w.system}.Comment())
 }
 
 // mark puts the mark on a foreign server that has none or an older one, and is the feed's.
 func (w *work) mark(ctx context.Context, server *foreignServer) error {
-	if server.comment == feed.Follows+w.system || w.system == "" && strings.HasPrefix(server.comment, feed.Follows) {
+	if of, marked := feed.ReadFollowed(server.comment); marked && (of.System == w.system || w.system == "") {
 		return nil
 	}
 	return w.run.Do(ctx, w.target, feed.Step{On: w.run.Target, What: "note which primary foreign server " + w.run.Name + " reads", SQL: w.markSQL()})
