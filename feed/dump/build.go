@@ -188,11 +188,7 @@ func (c *copying) build(ctx context.Context, a *agenda) error {
 }
 
 func (c *copying) indexes(ctx context.Context, t *table) ([]string, error) {
-	rows, err := c.target.Query(ctx, indexQuery, t.model, t.staged(), t.staging)
-	if err != nil {
-		return nil, &feed.Error{Server: c.run.Target.Name, Doing: "look at the indexes of " + t.Plain(), Err: err}
-	}
-	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	statements, err := c.write(ctx, indexQuery, t.model, t.staged(), t.staging)
 	if err != nil {
 		return nil, &feed.Error{Server: c.run.Target.Name, Doing: "look at the indexes of " + t.Plain(), Err: err}
 	}

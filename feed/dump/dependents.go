@@ -113,11 +113,7 @@ func (c *copying) dependents(ctx context.Context) (*dependents, error) {
 	}
 	write := func(into *[]string, queries ...string) error {
 		for _, query := range queries {
-			rows, err := c.target.Query(ctx, tablesOfSwap+query, live, model, staged, final, home)
-			if err != nil {
-				return err
-			}
-			statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			statements, err := c.write(ctx, tablesOfSwap+query, live, model, staged, final, home)
 			if err != nil {
 				return err
 			}

@@ -116,11 +116,7 @@ func (c *copying) inherit(ctx context.Context) (string, error) {
 			case heirConstraints:
 				args = append(args, h.parentModels())
 			}
-			rows, err := c.target.Query(ctx, query, args...)
-			if err != nil {
-				return "", err
-			}
-			some, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			some, err := c.write(ctx, query, args...)
 			if err != nil {
 				return "", err
 			}
@@ -234,7 +230,11 @@ func next(family []*heir) (to *heir, column heirColumn) {
 			if !h.may(one) {
 				continue
 			}
-			if n := h.passedOver(one.Name); to == nil || n < least {
+			n := h.passedOver(one.Name)
+			if n == 0 {
+				return h, one
+			}
+			if to == nil || n < least {
 				to, column, least = h, one, n
 			}
 		}

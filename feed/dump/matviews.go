@@ -71,11 +71,7 @@ func (c *copying) newViews(ctx context.Context, views []string) (sql []string, e
 			sql = append(sql, fmt.Sprintf("CREATE SCHEMA %s%d; COMMENT ON SCHEMA %[1]s%[2]d IS %s; CREATE SCHEMA %s%[2]d", viewsPrefix, schemas[home], feed.Literal(home), oldViewsPrefix))
 		}
 		made, old := fmt.Sprintf("%s%d", viewsPrefix, schemas[home]), fmt.Sprintf("%s%d", oldViewsPrefix, schemas[home])
-		rows, err := c.target.Query(ctx, newViewQuery, view, made)
-		if err != nil {
-			return nil, err
-		}
-		statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		statements, err := c.write(ctx, newViewQuery, view, made)
 		if err != nil {
 			return nil, err
 		}

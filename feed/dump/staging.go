@@ -283,15 +283,20 @@ func (c *copying) create(ctx context.Context, t *table) (string, error) {
 
 // extras writes what follows the making of t's new table.
 func (c *copying) extras(ctx context.Context, t *table) ([]string, error) {
-	rows, err := c.target.Query(ctx, extrasQuery, t.model, t.staged())
-	if err != nil {
-		return nil, err
-	}
-	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	statements, err := c.write(ctx, extrasQuery, t.model, t.staged())
 	if t.owner != "" {
 		statements = append(statements, fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s", t.staging, t.owner), fmt.Sprintf("ALTER TABLE %s OWNER TO %s", t.staged(), t.owner))
 	}
 	return statements, err
+}
+
+// write asks the replica for statements that a query makes of its catalogs.
+func (c *copying) write(ctx context.Context, query string, args ...any) ([]string, error) {
+	rows, err := c.target.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 func (c *copying) byModel(oid uint32) *table {

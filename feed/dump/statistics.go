@@ -3,8 +3,6 @@ package dump
 import (
 	"context"
 
-	"github.com/jackc/pgx/v5"
-
 	"pgshunt/feed"
 )
 
@@ -33,11 +31,7 @@ const (
 
 // statistics writes the statements that make the extended statistics of t's new table.
 func (c *copying) statistics(ctx context.Context, t *table) ([]string, error) {
-	rows, err := c.target.Query(ctx, stagedStatistics, []uint32{t.live, t.model}, t.staged(), t.staging)
-	if err != nil {
-		return nil, &feed.Error{Server: c.run.Target.Name, Doing: "look at the statistics of " + t.Plain(), Err: err}
-	}
-	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	statements, err := c.write(ctx, stagedStatistics, []uint32{t.live, t.model}, t.staged(), t.staging)
 	if err != nil {
 		return nil, &feed.Error{Server: c.run.Target.Name, Doing: "look at the statistics of " + t.Plain(), Err: err}
 	}
