@@ -60,6 +60,21 @@ func (b *bed) tables(t *testing.T) []*feed.Table {
 }
 
 // bring calls Bring, twice: the second time there is nothing left to do.
+// same checks that a query of texts has one answer on both servers.
+func (b *bed) same(t *testing.T, query string) {
+	t.Helper()
+	var want, got []string
+	if err := b.primary.QueryRow(t.Context(), query).Scan(&want); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.replica.QueryRow(t.Context(), query).Scan(&got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func (b *bed) bring(t *testing.T, need Need) {
 	t.Helper()
 	for range 2 {

@@ -2,8 +2,6 @@ package schema
 
 import (
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // A table may say of a column that it inherits that it is never null, as by a key of its own.
@@ -15,16 +13,7 @@ func TestWhatHeirsSayOfTheirColumns(t *testing.T) {
 	b.bring(t, Indexes)
 	const query = `SELECT array_agg(concat_ws(' ', attrelid::regclass, attname, attnotnull, attislocal, pg_get_expr(adbin, adrelid)) ORDER BY attrelid::regclass::text, attnum)
 		FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid IN ('forms'::regclass, 'letters'::regclass, '"Bills b"'::regclass) AND attnum > 0`
-	var want, got []string
-	if err := b.primary.QueryRow(t.Context(), query).Scan(&want); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.replica.QueryRow(t.Context(), query).Scan(&got); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
+	b.same(t, query)
 }
 
 func TestNotNullInWordsOfBefore18(t *testing.T) {

@@ -2,8 +2,6 @@ package schema
 
 import (
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestOptionsOfTheServersOwnAreLeftOut(t *testing.T) {
@@ -16,16 +14,7 @@ func TestOptionsOfTheServersOwnAreLeftOut(t *testing.T) {
 	b.bring(t, Indexes)
 	const query = `SELECT array_agg(attname || coalesce(array_to_string(ARRAY(SELECT o FROM unnest(attoptions) o WHERE o !~ '^pg_attver='), ' '), '') || coalesce(pg_get_expr(adbin, adrelid), '') || coalesce(col_description(attrelid, attnum), '') ORDER BY attnum)
 		FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = '"o d"'::regclass AND attnum > 0`
-	var want, got []string
-	if err := b.primary.QueryRow(t.Context(), query).Scan(&want); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.replica.QueryRow(t.Context(), query).Scan(&got); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
+	b.same(t, query)
 }
 
 func TestCompressionIsLeftOutWhereItIsNotKnown(t *testing.T) {
