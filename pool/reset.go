@@ -13,8 +13,8 @@ import (
 
 var errReset = errors.New("the server refused to reset the session")
 
-// What makes a session as it was after its login. DISCARD ALL leaves no role, also where ALTER
-// ROLE .. SET role gave it one when it logged in.
+// What makes a session as it was after its login. DISCARD ALL of older minor versions (13.16 does, 15.18 does
+// not) leaves no role, also where ALTER ROLE .. SET role gave it one when it logged in.
 const discard, resetRole = "DISCARD ALL", "RESET ROLE"
 
 // reset runs statements that must all succeed and end outside a transaction;

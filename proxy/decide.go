@@ -102,8 +102,10 @@ func (s *session) facts(text []byte) *parser.Statement {
 	}
 	st := s.srv.parser.Statement(text)
 	if s.misread(st, text) {
-		if f := s.finder(); s.ordersTexts() && f.Find(text) {
-			return unreadableChange
+		if s.ordersTexts() {
+			if f := s.finder(); f.Find(text) {
+				return unreadableChange
+			}
 		}
 		return unreadable
 	}
